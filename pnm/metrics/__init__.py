@@ -1,0 +1,1 @@
+"""Metrics over plain arrays and result files; no Detectron2."""

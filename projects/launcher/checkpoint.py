@@ -1,0 +1,178 @@
+"""Checkpoints that are written whole, read without executing them, and whose fit is told in one table."""
+
+import logging
+import os
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from tabulate import tabulate
+
+from pnm.safe_checkpoint import CheckpointError, load_pickle, load_torch
+
+logger = logging.getLogger(__name__)
+
+_ROWS_SHOWN = 20
+
+
+def read_checkpoint(path: str, align: bool = False) -> dict[str, Any]:
+    """Reads a local checkpoint into the dict that Detectron2's checkpointer expects.
+
+    Args:
+        path: ``.pkl`` (Detectron2 model zoo, Caffe2/Detectron1, ImageNet backbones), ``.pyth`` (pycls) or ``.pth``.
+        align: match names by their endings, as ``?matching_heuristics=True`` asks for.
+
+    Raises:
+        CheckpointError: unreadable, unsafe, or no state dict in it.
+    """
+    content = load_pickle(path) if path.endswith(".pkl") else load_torch(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dict of weights")
+    if path.endswith(".pkl") and not ("model" in content and "__author__" in content):
+        weights = content.get("blobs", content)
+        weights = {name: array for name, array in weights.items() if not name.endswith("_momentum")}
+        content = {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
+    elif path.endswith(".pyth") and "model_state" in content:
+        content = {"model": content["model_state"], "__author__": "pycls", "matching_heuristics": True}
+    elif "model" not in content:
+        content = {"model": content}
+    if align:
+        content["matching_heuristics"] = True
+    return content
+
+
+class SafeCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer with safe reading, atomic writing, a table of mismatches and a whole file on resume.
+
+    Args:
+        strict: a checkpoint that leaves parameters of the model unset, or does not fit it, is a CheckpointError.
+    """
+
+    def __init__(self, model, save_dir: str = "", *, strict: bool = False, save_to_disk=None, **checkpointables):
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.strict = strict
+        self._align = False
+        self._source = ""
+
+    def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
+        """See Detectron2; ``path`` may be local, https or ``detectron2://``, with ``?matching_heuristics=True``.
+
+        Raises:
+            CheckpointError: the file cannot be had, read or (if strict) does not fit the model.
+        """
+        parts = urlsplit(path or "")
+        query = parse_qs(parts.query)
+        self._align = query.pop("matching_heuristics", ["False"]) == ["True"]
+        if query:
+            raise CheckpointError(f"{path}: unknown option {sorted(query)}; only matching_heuristics=True is known")
+        self._source = urlunsplit(parts._replace(query="")) if path else ""
+        self._require_file(self._source)
+        return super().load(self._source, *args, **kwargs)
+
+    def _require_file(self, path: str) -> None:
+        """Fetches a remote file into the cache; a failure is told here, before anything depends on it."""
+        if not path:
+            return
+        try:
+            local = self.path_manager.get_local_path(path)
+        except Exception as error:  # whatever the transport raises
+            raise CheckpointError(f"checkpoint {path} cannot be had: {type(error).__name__}: {error}") from None
+        if not os.path.isfile(local):
+            raise CheckpointError(f"checkpoint {path} does not exist; check MODEL.WEIGHTS")
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        return read_checkpoint(filename, self._align)
+
+    def _log_incompatible_keys(self, incompatible) -> None:
+        """One table of what did not fit, instead of scattered log lines."""
+        misshapen, missing = incompatible.incorrect_shapes, incompatible.missing_keys
+        unexpected = incompatible.unexpected_keys
+        if not (misshapen or missing or unexpected):
+            logger.info("all weights of %s fit the model", self._source)
+            return
+        # What decides whether the model works comes first.
+        rows = [("other shape", key, f"{tuple(came)} in checkpoint, {tuple(own)} in model") for key, came, own in misshapen]
+        rows += [("missing in checkpoint", name, "") for name in _by_module(missing)]
+        rows += [("unexpected in checkpoint", name, "") for name in _by_module(unexpected)]
+        if len(rows) > _ROWS_SHOWN:
+            rows[_ROWS_SHOWN:] = [("...", f"and {len(rows) - _ROWS_SHOWN} more", "")]
+        counts = f"{len(misshapen)} of another shape, {len(missing)} missing, {len(unexpected)} unexpected"
+        table = tabulate(rows, headers=("problem", "parameter", "shapes"))
+        logger.warning("%s and the model differ (%s):\n%s", self._source, counts, table)
+        if self.strict and (misshapen or missing):
+            raise CheckpointError(
+                f"{self._source} does not fit the model ({counts}), so its numbers would mean nothing. Use the config "
+                "that it was trained with, or set TEST.ALLOW_PARTIAL_WEIGHTS True to evaluate all the same"
+            )
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Writes ``<name>.pth`` beside its final place and renames it, then tags it as the last one."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        content = {"model": self.model.state_dict()}
+        content.update((key, item.state_dict()) for key, item in self.checkpointables.items())
+        final = Path(self.save_dir) / f"{name}.pth"
+        logger.info("saving checkpoint %s", final)
+        write_atomically(final, lambda file: torch.save({**content, **kwargs}, file))
+        self.tag_last_checkpoint(final.name)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        write_atomically(
+            Path(self.save_dir) / "last_checkpoint", lambda file: file.write(last_filename_basename.encode())
+        )
+
+    def has_checkpoint(self) -> bool:
+        return bool(self.get_checkpoint_file())
+
+    def get_checkpoint_file(self) -> str:
+        """The newest whole checkpoint of ``save_dir``, or "": the tagged one, else the one of the highest iteration."""
+        folder = Path(self.save_dir)
+        if not self.save_dir or not folder.is_dir():
+            return ""
+        candidates = sorted(folder.glob("model_*.pth"), key=_iteration, reverse=True)
+        tag = folder / "last_checkpoint"
+        if tag.is_file():
+            candidates.insert(0, folder / tag.read_text().strip())
+        for path in candidates:
+            if _is_whole(path):
+                return str(path)
+            logger.warning("%s is missing or damaged and is passed over", path)
+        return ""
+
+
+def _by_module(keys: list[str]) -> list[str]:
+    """``a.b.weight, a.b.bias`` as ``a.b.{weight, bias}``."""
+    modules: dict[str, list[str]] = {}
+    for key in keys:
+        parent, _, leaf = key.rpartition(".")
+        modules.setdefault(parent, []).append(leaf)
+    grouped = ((m, "{" + ", ".join(leaves) + "}" if len(leaves) > 1 else leaves[0]) for m, leaves in modules.items())
+    return [f"{module}.{leaves}".lstrip(".") for module, leaves in grouped]
+
+
+def _iteration(path: Path) -> float:
+    number = re.fullmatch(r"model_(\d+)", path.stem)
+    return int(number[1]) if number else float("inf") if path.stem == "model_final" else -1
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the zip archive of a ``.pth`` is complete and its checksums hold."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def write_atomically(path: Path, write) -> None:
+    """Calls ``write(file)`` on a temporary file beside ``path`` and renames it: readers see the old or the new one."""
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

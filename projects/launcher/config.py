@@ -1,0 +1,83 @@
+"""Config keys of the launcher, beside Detectron2's own."""
+
+import difflib
+import re
+from pathlib import Path
+
+import yaml
+from detectron2.config import CfgNode, get_cfg
+
+from pnm.user_error import UserError
+
+
+def add_launcher_config(cfg: CfgNode) -> None:
+    """Adds the launcher's keys to ``cfg``."""
+    # The user's own data sets, without Python: a list of mappings, see datasets/README.md.
+    cfg.DATASETS.REGISTER = []
+    # Name in DATASET_MAPPER_REGISTRY: "default" (Detectron2's own augmentations) or "semantic".
+    cfg.INPUT.MAPPER = "default"
+    # SSD's photometric augmentation; read by mapper "semantic".
+    cfg.INPUT.COLOR_AUG_SSD = False
+    # Crops in which one class covers more than this share are drawn again, 1.0 = never; read by mapper "semantic".
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
+    # "SGD", "ADAM" or "ADAMW".
+    cfg.SOLVER.OPTIMIZER = "SGD"
+    # LR_SCHEDULER_NAME "WarmupPolyLR": lr = BASE_LR * (1 - iter / MAX_ITER) ** POWER, never below BASE_LR * ENDING.
+    cfg.SOLVER.POLY_LR_POWER = 0.9
+    cfg.SOLVER.POLY_LR_CONSTANT_ENDING = 0.0
+    # --eval-only refuses a checkpoint that does not fit the model, unless this is True.
+    cfg.TEST.ALLOW_PARTIAL_WEIGHTS = False
+
+
+def all_keys(cfg: CfgNode, prefix: str = "") -> list[str]:
+    """Full names of all keys, nodes included."""
+    found = []
+    for name, value in cfg.items():
+        found.append(prefix + name)
+        if isinstance(value, CfgNode):
+            found += all_keys(value, f"{prefix}{name}.")
+    return found
+
+
+def _unknown_key(cfg: CfgNode, key: str, where: str) -> UserError:
+    known = all_keys(cfg)
+    # A key in the wrong node is as likely as a misspelt one: compare the last part alone, too.
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    near = near or [k for k in known if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]][:1]
+    advice = f"did you mean {near[0]}?" if near else "see the comments in the Base configs for what there is"
+    return UserError(f"{where}: unknown config key {key}; {advice}")
+
+
+def _merge(cfg: CfgNode, merge, argument, where: str) -> None:
+    try:
+        merge(argument)
+    except KeyError as error:
+        text = str(error.args[0] if error.args else error)
+        key = re.search(r"Non-existent (?:config )?key: ([\w.]+)", text)
+        raise (_unknown_key(cfg, key[1], where) if key else UserError(f"{where}: {text}")) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+    except ImportError as error:
+        raise UserError(f"{where}: {error}") from None
+    except (ValueError, AssertionError, SyntaxError, TypeError) as error:
+        raise UserError(f"{where}: {error or 'not understood; overrides are KEY VALUE pairs'}") from None
+
+
+def load_config(config_file: str, overrides: list[str]) -> CfgNode:
+    """The run's config: defaults, then the YAML file (with its ``_BASE_``), then ``KEY VALUE`` overrides.
+
+    Raises:
+        UserError: file missing or malformed, unknown key (the nearest known one is named), wrong type of value.
+    """
+    cfg = get_cfg()
+    add_launcher_config(cfg)
+    if config_file:
+        if not Path(config_file).is_file():
+            near = difflib.get_close_matches(config_file, map(str, Path("configs").rglob("*.yaml")), n=1, cutoff=0.3)
+            advice = f"; did you mean {near[0]}?" if near else ""
+            raise UserError(f"config file {config_file} does not exist{advice}")
+        _merge(cfg, cfg.merge_from_file, config_file, config_file)
+    if len(overrides) % 2:
+        raise UserError(f"overrides are KEY VALUE pairs, got an odd number: {' '.join(overrides)}")
+    _merge(cfg, cfg.merge_from_list, overrides, "command line")
+    return cfg

@@ -1,0 +1,48 @@
+"""Optimizers and learning-rate schedules that Detectron2's own builders don't offer."""
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver import LRMultiplier, WarmupParamScheduler, build_lr_scheduler, build_optimizer
+from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from fvcore.common.param_scheduler import CompositeParamScheduler, ConstantParamScheduler, PolynomialDecayParamScheduler
+
+from pnm.user_error import UserError
+
+
+def optimizer_from_config(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """``SOLVER.OPTIMIZER``: SGD as Detectron2 builds it, Adam or AdamW with the same per-parameter rules."""
+    name = cfg.SOLVER.OPTIMIZER.upper()
+    if name == "SGD":
+        return build_optimizer(cfg, model)
+    types = {"ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}
+    if name not in types:
+        raise UserError(f"SOLVER.OPTIMIZER is {cfg.SOLVER.OPTIMIZER!r}, expected one of SGD, ADAM, ADAMW")
+    params = get_default_optimizer_params(
+        model,
+        base_lr=cfg.SOLVER.BASE_LR,
+        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+    )
+    optimizer_type = maybe_add_gradient_clipping(cfg, types[name])
+    return optimizer_type(params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+
+
+def lr_scheduler_from_config(cfg: CfgNode, optimizer: torch.optim.Optimizer):
+    """``SOLVER.LR_SCHEDULER_NAME``: Detectron2's, or ``WarmupPolyLR`` (DeepLab's polynomial decay)."""
+    if cfg.SOLVER.LR_SCHEDULER_NAME != "WarmupPolyLR":
+        return build_lr_scheduler(cfg, optimizer)
+    decay = PolynomialDecayParamScheduler(1.0, cfg.SOLVER.POLY_LR_POWER)
+    ending = cfg.SOLVER.POLY_LR_CONSTANT_ENDING
+    if ending > 0:
+        crossing = 1 - ending ** (1 / cfg.SOLVER.POLY_LR_POWER)
+        parts = [decay, ConstantParamScheduler(ending)]
+        decay = CompositeParamScheduler(parts, [crossing, 1 - crossing], ["fixed", "fixed"])
+    schedule = WarmupParamScheduler(
+        decay,
+        cfg.SOLVER.WARMUP_FACTOR,
+        min(cfg.SOLVER.WARMUP_ITERS / cfg.SOLVER.MAX_ITER, 1.0),
+        cfg.SOLVER.WARMUP_METHOD,
+        cfg.SOLVER.RESCALE_INTERVAL,
+    )
+    return LRMultiplier(optimizer, multiplier=schedule, max_iter=cfg.SOLVER.MAX_ITER)
