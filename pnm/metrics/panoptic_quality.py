@@ -1,19 +1,15 @@
-"""Panoptic quality (Kirillov et al., "Panoptic Segmentation", CVPR 2019) from id maps or result files.
+"""Panoptic quality (Kirillov et al., "Panoptic Segmentation", CVPR 2019) from id maps.
 
 A prediction and a ground-truth segment match if their categories agree, the ground truth is no crowd and
 IoU > 0.5 with void left out of the union. Areas are counted from the maps, never read from the JSON, and
 every crowd region of a category excuses a false positive, not only the last one.
 """
 
-import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
-from PIL import Image
-from tqdm import tqdm
 
 VOID = 0
 _PAIR = numba.types.UniTuple(numba.int64, 2)
@@ -164,52 +160,3 @@ class PanopticQuality:
             for category, k in self._column.items()
         }
         return result
-
-
-def _read_ids(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return rgb_to_ids(np.asarray(image.convert("RGB") if image.mode == "RGBA" else image))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing: panoptic JSON and PNG folder don't belong together") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable panoptic PNG: {error}") from None
-
-
-def _read_annotations(path: Path) -> tuple[dict, dict]:
-    try:
-        content = json.loads(path.read_text())
-        return content, {annotation["image_id"]: annotation for annotation in content["annotations"]}
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing: expected a COCO panoptic JSON") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a COCO panoptic JSON: {error!r}") from None
-
-
-def evaluate_panoptic_files(
-    gt_json: str | Path, gt_folder: str | Path, pred_json: str | Path, pred_folder: str | Path, progress: bool = False
-) -> dict[str, dict]:
-    """PQ of COCO panoptic result files (JSON + PNG folder); returns :meth:`PanopticQuality.compute`.
-
-    Raises:
-        FileNotFoundError: a JSON or PNG is missing.
-        ValueError: an image has no prediction, or a file is damaged or inconsistent; the message names it.
-    """
-    content, gt_by_image = _read_annotations(Path(gt_json))
-    _, pred_by_image = _read_annotations(Path(pred_json))
-    missing = [image for image in gt_by_image if image not in pred_by_image]
-    if missing:
-        raise ValueError(f"{pred_json} has no prediction for {len(missing)} image(s), first {missing[:5]}")
-    quality = PanopticQuality({c["id"]: bool(c["isthing"]) for c in content["categories"]})
-    for image_id, gt in tqdm(gt_by_image.items(), desc="PQ", unit="image", disable=not progress):
-        pred = pred_by_image[image_id]
-        try:
-            quality.update(
-                _read_ids(Path(gt_folder) / gt["file_name"]),
-                gt["segments_info"],
-                _read_ids(Path(pred_folder) / pred["file_name"]),
-                pred["segments_info"],
-            )
-        except ValueError as error:
-            raise ValueError(f"image {image_id}: {error}") from None
-    return quality.compute()

@@ -14,11 +14,11 @@ def add_launcher_config(cfg: CfgNode) -> None:
     """Adds the launcher's keys to ``cfg``."""
     # The user's own data sets, without Python: a list of mappings, see datasets/README.md.
     cfg.DATASETS.REGISTER = []
-    # Name in DATASET_MAPPER_REGISTRY: "default" (Detectron2's own augmentations) or "semantic".
-    cfg.INPUT.MAPPER = "default"
-    # SSD's photometric augmentation; read by mapper "semantic".
+    # Name in DATASET_MAPPER_REGISTRY: default_mapper (Detectron2's own augmentations) or semantic_mapper.
+    cfg.INPUT.MAPPER = "default_mapper"
+    # SSD's photometric augmentation; read by semantic_mapper.
     cfg.INPUT.COLOR_AUG_SSD = False
-    # Crops in which one class covers more than this share are drawn again, 1.0 = never; read by mapper "semantic".
+    # Crops in which one class covers more than this share are drawn again, 1.0 = never; read by semantic_mapper.
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
     # "SGD", "ADAM" or "ADAMW".
     cfg.SOLVER.OPTIMIZER = "SGD"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pnm.metrics.panoptic_quality import PanopticQuality, evaluate_panoptic_files, ids_to_rgb, rgb_to_ids
+from pnm.metrics.panoptic_files import evaluate_panoptic_files, pq_percentages, pq_table
+from pnm.metrics.panoptic_quality import PanopticQuality, ids_to_rgb, rgb_to_ids
 
 ISTHING = {1: True, 2: True, 7: False, 9: False}
 
@@ -165,3 +166,12 @@ def test_rgb_round_trip():
     assert np.array_equal(rgb_to_ids(ids_to_rgb(ids)), ids)
     with pytest.raises(ValueError, match="2\\*\\*24"):
         ids_to_rgb(np.array([[1 << 24]]))
+
+
+def test_percentages_and_table():
+    split = {"pq": 0.5, "sq": 0.75, "rq": 0.6, "n": 3}
+    empty = {"pq": float("nan"), "sq": float("nan"), "rq": float("nan"), "n": 0}
+    result = {"All": split, "Things": split, "Stuff": empty}
+    assert list(pq_percentages(result)) == ["PQ", "SQ", "RQ", "PQ_th", "SQ_th", "RQ_th", "PQ_st", "SQ_st", "RQ_st"]
+    assert pq_percentages(result)["SQ_th"] == 75
+    assert "50.000" in pq_table(result) and "nan" in pq_table(result)

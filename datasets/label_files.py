@@ -1,0 +1,100 @@
+"""What the prepare scripts share: atomic writing, work in processes with a progress bar, and their error style."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+
+def datasets_root() -> Path:
+    """``DETECTRON2_DATASETS``, or ./datasets."""
+    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
+
+
+def add_work_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --workers and --force."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser.add_argument(
+        "--workers", type=int, default=cores, metavar="N", help="processes to work with (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="write files anew that are there already (default: keep them)"
+    )
+
+
+def _write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Calls ``write`` on a temporary neighbour of ``path`` and renames it, so that no partial file gets its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def save_png(pixels: np.ndarray, path: Path) -> None:
+    """Writes an (H, W) or (H, W, 3) uint8 array."""
+    _write_atomically(path, lambda unfinished: Image.fromarray(pixels).save(unfinished, format="PNG"))
+
+
+def save_bytes(content: bytes, path: Path) -> None:
+    _write_atomically(path, lambda unfinished: unfinished.write_bytes(content))
+
+
+def save_json(content, path: Path, **format_options) -> None:
+    _write_atomically(path, lambda unfinished: unfinished.write_text(json.dumps(content, **format_options)))
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Pixels of a label image. Raises FileNotFoundError or a one-line ValueError."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"label image {path} does not exist: unpack the data set's annotations again") from error
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"label image {path} cannot be read ({error}): fetch it again") from error
+
+
+def read_json(path: Path):
+    """Content of a JSON file. Raises FileNotFoundError or a one-line ValueError."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"annotation file {path} does not exist: check the path") from error
+    except ValueError as error:
+        raise ValueError(f"annotation file {path} is truncated or not JSON ({error}): fetch it again") from error
+
+
+def convert_all(convert: Callable, jobs: Iterable, workers: int, title: str) -> list:
+    """``[convert(job) for job in jobs]`` in ``workers`` processes, with a progress bar."""
+    jobs = list(jobs)
+    if workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {workers}")
+    progress = {"desc": title, "total": len(jobs), "unit": "file"}
+    if workers == 1 or len(jobs) < 2:
+        return [convert(job) for job in tqdm(jobs, **progress)]
+    with ProcessPoolExecutor(workers) as pool:
+        try:
+            return list(tqdm(pool.map(convert, jobs), **progress))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a script's ``main``: user errors become one line on stderr and exit status 1."""
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: run the same command again to go on where it stopped")

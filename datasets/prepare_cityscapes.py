@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Makes the label files of Cityscapes that are not in its download, as cityscapesscripts makes them.
+
+    cityscapes/
+      gtFine/{train,val,test}/<city>/*_gtFine_{labelIds,instanceIds}.png    read
+      gtFine/{train,val,test}/<city>/*_gtFine_labelTrainIds.png             written: 19 classes, 255 = ignore
+      gtFine/cityscapes_panoptic_{train,val,test}/*_gtFine_panoptic.png     written: id = R + 256 G + 65536 B
+      gtFine/cityscapes_panoptic_{train,val,test}.json                      written
+
+The label images serve cityscapes_fine_sem_seg_*, both together cityscapes_fine_panoptic_*. Splits that are not
+there are skipped. Image files that are there already are kept, so an interrupted run continues where it stopped.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+import label_files
+import numpy as np
+
+SPLITS = ("train", "val", "test")
+_IGNORE = 255
+# Cityscapes' grouping of the 19 evaluated classes, in the order of their train ids.
+_GROUPS = "flat flat construction construction construction object object object nature nature sky human human".split()
+_GROUPS += ["vehicle"] * 6
+
+
+def read_categories() -> list[dict]:
+    """The 19 evaluated classes with id, name, color, isthing, trainId and supercategory."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    import pnm  # noqa: F401  (makes detectron2 importable)
+    from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
+
+    return [dict(c, supercategory=group) for c, group in zip(CITYSCAPES_CATEGORIES, _GROUPS, strict=True)]
+
+
+def write_train_ids(names: tuple[Path, Path], categories: list[dict]) -> None:
+    """Reads a labelIds image, writes the labelTrainIds image."""
+    source, target = names
+    table = np.full(256, _IGNORE, dtype=np.uint8)
+    for category in categories:
+        table[category["id"]] = category["trainId"]
+    labels = label_files.read_labels(source)
+    if labels.dtype != np.uint8 or labels.ndim != 2:
+        raise ValueError(f"{source} has {labels.dtype} pixels of shape {labels.shape}, expected one 8-bit channel")
+    label_files.save_png(table[labels], target)
+
+
+def write_panoptic(names: tuple[Path, Path], categories: list[dict], force: bool) -> tuple[dict, dict]:
+    """Reads an instanceIds image, writes the panoptic one; returns its image and annotation entries."""
+    source, target = names
+    ids = label_files.read_labels(source).astype(np.int64)
+    is_thing = {category["id"]: category["isthing"] for category in categories}
+    table, segments = np.zeros(ids.max() + 1, dtype=np.int64), []
+    for segment_id, area in enumerate(np.bincount(ids.ravel()).tolist()):
+        category = segment_id if segment_id < 1000 else segment_id // 1000
+        if not area or category not in is_thing:
+            continue
+        table[segment_id] = segment_id
+        is_group = segment_id < 1000 and is_thing[category]
+        box = _bounding_box(ids == segment_id)
+        segments.append(dict(id=segment_id, category_id=category, area=area, bbox=box, iscrowd=int(is_group)))
+    if force or not target.exists():
+        kept = table[ids]
+        save = np.stack([kept % 256, kept // 256 % 256, kept // 65536], axis=2).astype(np.uint8)
+        label_files.save_png(save, target)
+    name = source.name.removesuffix("_gtFine_instanceIds.png")
+    size = {"width": ids.shape[1], "height": ids.shape[0]}
+    image = {"id": name, **size, "file_name": f"{name}_gtFine_leftImg8bit.png"}
+    return image, {"image_id": name, "file_name": target.name, "segments_info": segments}
+
+
+def _bounding_box(mask: np.ndarray) -> list[int]:
+    """[x, y, width, height]"""
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    x, y = int(columns[0]), int(rows[0])
+    return [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1]
+
+
+def prepare_split(ground_truth: Path, output: Path, split: str, categories: list[dict], args) -> bool:
+    """Makes all files of one split; False if it is not there."""
+    labels = sorted(ground_truth.glob(f"{split}/*/*_gtFine_labelIds.png"))
+    instances = sorted(ground_truth.glob(f"{split}/*/*_gtFine_instanceIds.png"))
+    if not labels and not instances:
+        return False
+
+    targets = [output / source.relative_to(ground_truth) for source in labels]
+    targets = [target.with_name(target.name.replace("labelIds", "labelTrainIds")) for target in targets]
+    jobs = [job for job in zip(labels, targets) if args.force or not job[1].exists()]
+    label_files.convert_all(partial(write_train_ids, categories=categories), jobs, args.workers, f"{split} labels")
+
+    name = f"cityscapes_panoptic_{split}"
+    targets = [output / name / source.name.replace("instanceIds", "panoptic") for source in instances]
+    # Without its JSON a split is unfinished, and the entries of images that are there must be computed again.
+    if args.force or not (output / f"{name}.json").exists() or not all(target.exists() for target in targets):
+        convert = partial(write_panoptic, categories=categories, force=args.force)
+        entries = label_files.convert_all(convert, zip(instances, targets), args.workers, f"{split} panoptic")
+        images, annotations = map(list, zip(*entries)) if entries else ([], [])
+        kept = ("id", "name", "color", "supercategory", "isthing")
+        content = {
+            "images": images,
+            "annotations": annotations,
+            "categories": [{key: category[key] for key in kept} for category in categories],
+        }
+        label_files.save_json(content, output / f"{name}.json", sort_keys=True, indent=4)
+    print(f"{split}: {len(labels)} label and {len(instances)} panoptic images are complete in {output}")
+    return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=label_files.datasets_root() / "cityscapes",
+        metavar="DIR",
+        help="the data set's folder (default: $DETECTRON2_DATASETS/cityscapes, now %(default)s)",
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: gtFine in --root)")
+    parser.add_argument(
+        "--splits", nargs="+", choices=SPLITS, default=SPLITS, metavar="SPLIT", help="of train, val, test (default: all)"
+    )
+    label_files.add_work_options(parser)
+    args = parser.parse_args()
+    ground_truth = args.root / "gtFine"
+    categories, output = read_categories(), args.output or ground_truth
+    if not any([prepare_split(ground_truth, output, split, categories, args) for split in args.splits]):
+        raise FileNotFoundError(
+            f"no *_gtFine_labelIds.png below {ground_truth}: unpack gtFine_trainvaltest.zip, and pass the folder that "
+            "holds gtFine as --root or set DETECTRON2_DATASETS to the folder above it"
+        )
+
+
+if __name__ == "__main__":
+    label_files.run(main)

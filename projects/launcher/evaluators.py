@@ -1,0 +1,65 @@
+"""Evaluators by the data set's type; each leaves standard result files in its own folder."""
+
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import (
+    CityscapesInstanceEvaluator,
+    CityscapesSemSegEvaluator,
+    COCOEvaluator,
+    DatasetEvaluator,
+    DatasetEvaluators,
+    SemSegEvaluator,
+)
+
+from pnm.user_error import UserError
+
+from .panoptic_evaluator import PanopticEvaluator
+
+
+class SemanticEvaluator(SemSegEvaluator):
+    """Detectron2's, without its "Boundary IoU": that one erodes the integer label map and is not Boundary IoU."""
+
+    def __init__(self, dataset_name: str, output_dir: str):
+        super().__init__(dataset_name, distributed=True, output_dir=output_dir)
+        self._compute_boundary_iou = False
+
+
+def _coco(name: str, folder: str, cfg: CfgNode) -> DatasetEvaluator:
+    tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)
+    return COCOEvaluator(name, tasks=tasks, distributed=True, output_dir=folder)
+
+
+def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:
+    """The evaluators of a data set, writing to ``output_folder`` (default ``OUTPUT_DIR/inference/<dataset>``).
+
+    ========================  ====================================================================
+    ``evaluator_type``        result files
+    ========================  ====================================================================
+    ``coco``                  ``coco_instances_results.json``
+    ``sem_seg``               ``sem_seg_predictions.json``
+    ``coco_panoptic_seg``     ``predictions.json`` + ``panoptic/*.png``, and both of the above
+    ``cityscapes_*``          what cityscapesscripts scores; semantic and panoptic files as above
+    ========================  ====================================================================
+
+    Raises:
+        UserError: the data set has no evaluator.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    kind = metadata.get("evaluator_type", None)
+    folder = output_folder or str(Path(cfg.OUTPUT_DIR) / "inference" / dataset_name)
+    found: list[DatasetEvaluator] = []
+    if kind in ("coco", "coco_panoptic_seg"):
+        found.append(_coco(dataset_name, folder, cfg))
+    if kind in ("sem_seg", "coco_panoptic_seg", "cityscapes_sem_seg"):
+        found.append(SemanticEvaluator(dataset_name, folder))
+    if kind in ("coco_panoptic_seg", "cityscapes_panoptic_seg"):
+        found.append(PanopticEvaluator(dataset_name, folder))
+    if kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg"):
+        found.append(CityscapesSemSegEvaluator(dataset_name))
+    if kind in ("cityscapes_instance", "cityscapes_panoptic_seg"):
+        found.append(CityscapesInstanceEvaluator(dataset_name))
+    if not found:
+        raise UserError(f"data set {dataset_name} has evaluator_type {kind!r}, for which there is no evaluator")
+    return found[0] if len(found) == 1 else DatasetEvaluators(found)

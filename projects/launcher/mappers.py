@@ -1,0 +1,75 @@
+"""Dataset mappers by name (``INPUT.MAPPER``): what a room needs beyond Detectron2's own is registered here."""
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import SizeMismatchError
+from detectron2.utils.registry import Registry
+
+from pnm.user_error import UserError
+
+from .color_augmentation import ColorAugSSDTransform
+
+DATASET_MAPPER_REGISTRY = Registry("DATASET_MAPPER")
+DATASET_MAPPER_REGISTRY.__doc__ = """
+Callables from a Detectron2 dataset dict to a model's input, built as ``mapper(cfg, is_train)``.
+"""
+
+
+class CheckedDatasetMapper(DatasetMapper):
+    """Detectron2's mapper; a file that cannot be read is told by its name."""
+
+    def __call__(self, dataset_dict: dict) -> dict | None:
+        try:
+            return super().__call__(dataset_dict)
+        except (OSError, SyntaxError, SizeMismatchError) as error:  # SyntaxError: Pillow on a broken PNG
+            files = ", ".join(str(dataset_dict[key]) for key in ("file_name", "sem_seg_file_name") if key in dataset_dict)
+            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"cannot read {files}: {cause}; restore the file or remove it from the data set") from None
+
+
+@DATASET_MAPPER_REGISTRY.register()
+def default_mapper(cfg: CfgNode, is_train: bool) -> CheckedDatasetMapper:
+    """Detectron2's mapper with the augmentations of its own config keys."""
+    return CheckedDatasetMapper(cfg, is_train)
+
+
+def semantic_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
+    """Resize, area-constrained crop, SSD colours, flip: the usual recipe of semantic segmentation."""
+    short, longest, style = cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
+    found: list[T.Augmentation] = [T.ResizeShortestEdge(short, longest, style)]
+    if cfg.INPUT.CROP.ENABLED:
+        found.append(
+            T.RandomCrop_CategoryAreaConstraint(
+                cfg.INPUT.CROP.TYPE,
+                cfg.INPUT.CROP.SIZE,
+                cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA,
+                cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+            )
+        )
+    if cfg.INPUT.COLOR_AUG_SSD:
+        found.append(ColorAugSSDTransform(img_format=cfg.INPUT.FORMAT))
+    if cfg.INPUT.RANDOM_FLIP != "none":
+        vertical = cfg.INPUT.RANDOM_FLIP == "vertical"
+        found.append(T.RandomFlip(horizontal=not vertical, vertical=vertical))
+    return found
+
+
+@DATASET_MAPPER_REGISTRY.register()
+def semantic_mapper(cfg: CfgNode, is_train: bool) -> CheckedDatasetMapper:
+    """As ``default_mapper`` for evaluation; training samples go through :func:`semantic_augmentations`."""
+    if not is_train:
+        return CheckedDatasetMapper(cfg, is_train)
+    return CheckedDatasetMapper(cfg, is_train, augmentations=semantic_augmentations(cfg))
+
+
+def build_mapper(cfg: CfgNode, is_train: bool):
+    """The mapper named ``INPUT.MAPPER``.
+
+    Raises:
+        UserError: nobody has registered that name.
+    """
+    if cfg.INPUT.MAPPER not in DATASET_MAPPER_REGISTRY:
+        names = sorted(name for name, _ in DATASET_MAPPER_REGISTRY)
+        raise UserError(f"INPUT.MAPPER is {cfg.INPUT.MAPPER!r}, expected one of {names}")
+    return DATASET_MAPPER_REGISTRY.get(cfg.INPUT.MAPPER)(cfg, is_train)

@@ -1,0 +1,122 @@
+"""From the command line to a run: checked arguments, logger, seed, and one-line errors."""
+
+import logging
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import detectron2
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from pnm.user_error import UserError
+
+from .config import load_config
+from .shapes import register_shapes
+from .user_data import register_user_data
+
+EXIT_USER_ERROR = 2
+logger = logging.getLogger(__name__)
+
+
+def engine_name() -> str:
+    """Which Detectron2 is running, with its version."""
+    embedded = Path(detectron2.__file__).resolve().parents[1].name == "embedded"
+    kind = "embedded engine" if embedded else "Detectron2"
+    return f"{kind} {detectron2.__version__}"
+
+
+def _devices(cfg: CfgNode) -> str:
+    if not cfg.MODEL.DEVICE.startswith("cuda"):
+        return f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads a process"
+    names = {torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())}
+    return f"{torch.cuda.device_count()} x {', '.join(sorted(names))}, CUDA {torch.version.cuda}"
+
+
+def check_device(cfg: CfgNode) -> None:
+    """Raises UserError if the config wants a GPU that torch doesn't see."""
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("MODEL.DEVICE is cuda, but torch sees no GPU; add: MODEL.DEVICE cpu")
+    if cfg.SOLVER.AMP.ENABLED and not cfg.MODEL.DEVICE.startswith("cuda"):
+        raise UserError("SOLVER.AMP.ENABLED needs a GPU; add: SOLVER.AMP.ENABLED False")
+
+
+def check_processes(num_gpus: int) -> None:
+    """Raises UserError if more processes are asked for than there are GPUs (CPU cores where there is no GPU)."""
+    gpus = torch.cuda.device_count()
+    present, what = (gpus, "GPU(s)") if gpus else (os.cpu_count() or 1, "CPU core(s) and no GPU")
+    if not 1 <= num_gpus <= present:
+        raise UserError(f"--num-gpus is {num_gpus}, but this machine has {present} {what}")
+
+
+def check_writable(output_dir: str) -> None:
+    """Raises UserError if ``OUTPUT_DIR`` can't be made or written to."""
+    try:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output_dir):
+            pass
+    except OSError as error:
+        raise UserError(f"OUTPUT_DIR {output_dir} is not writable ({error.strerror}); choose another") from None
+
+
+def _share_seed(cfg: CfgNode) -> None:
+    """A run without a seed draws one, the same in all processes, so that its log can be repeated."""
+    if cfg.SEED < 0:
+        cfg.SEED = comm.shared_random_seed() % 2**31
+
+
+def setup_run(args) -> CfgNode:
+    """Config, data sets, logger and seed of a run, from the launcher's arguments.
+
+    Raises:
+        UserError: any argument, key or path that cannot be.
+    """
+    cfg = load_config(args.config_file, args.opts)
+    check_device(cfg)
+    check_writable(cfg.OUTPUT_DIR)
+    register_user_data(cfg)
+    _share_seed(cfg)
+    cfg.freeze()
+    for name in ("projects", "pnm"):
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
+    logger.info("%s (%s)", engine_name(), Path(detectron2.__file__).parent)
+    logger.info("torch %s on %s; %d process(es)", torch.__version__, _devices(cfg), comm.get_world_size())
+    logger.info("seed %d", cfg.SEED)
+    default_setup(cfg, args)
+    return cfg
+
+
+def register_builtin_data() -> None:
+    """Data sets that come with the project, beside Detectron2's own."""
+    register_shapes()
+
+
+def _one_line(error: BaseException) -> str:
+    """The message; of an error from a loader's worker process, which carries a traceback as text, the last line."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    text = lines[-1] if lines[0].startswith("Caught ") else lines[0]
+    name, _, rest = text.partition(": ")
+    # Only the worker's text repeats the type's name.
+    return rest if rest and name.rsplit(".", 1)[-1].endswith("Error") and lines[0].startswith("Caught ") else text
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Tells errors that the user can mend in one line and exits with status 2; ``PNM_TRACEBACK=1`` shows all."""
+    try:
+        yield
+    except (UserError, OSError, ImportError) as error:
+        if os.environ.get("PNM_TRACEBACK"):
+            traceback.print_exc()
+        message = _one_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {_one_line(error)}"
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_USER_ERROR)

@@ -1,0 +1,64 @@
+"""The trainer: Detectron2's, with safe checkpoints, mappers by name, and DDP on CPUs, too."""
+
+import weakref
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
+from detectron2.utils import comm
+from torch.nn.parallel import DistributedDataParallel
+
+from .checkpoint import SafeCheckpointer
+from .evaluators import build_evaluator
+from .mappers import build_mapper
+from .solver import lr_scheduler_from_config, optimizer_from_config
+
+
+def distribute(model: torch.nn.Module) -> torch.nn.Module:
+    """Wraps the model in DistributedDataParallel if there are several processes; on GPUs or on CPUs."""
+    if comm.get_world_size() == 1:
+        return model
+    on_gpu = next(model.parameters()).is_cuda
+    return DistributedDataParallel(
+        model, device_ids=[comm.get_local_rank()] if on_gpu else None, broadcast_buffers=False
+    )
+
+
+class Trainer(DefaultTrainer):
+    """Trains and evaluates whatever a config describes."""
+
+    def __init__(self, cfg: CfgNode):
+        TrainerBase.__init__(self)
+        # Scales batch size, learning rate and schedule when SOLVER.REFERENCE_WORLD_SIZE asks for it.
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        loop = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = loop(distribute(model), self.build_train_loader(cfg), optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        # The proxy keeps the checkpointer from owning the trainer that owns it.
+        self.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self.register_hooks(self.build_hooks())
+
+    @classmethod
+    def build_optimizer(cls, cfg, model):
+        return optimizer_from_config(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg, optimizer):
+        return lr_scheduler_from_config(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        return build_detection_train_loader(cfg, mapper=build_mapper(cfg, is_train=True))
+
+    @classmethod
+    def build_test_loader(cls, cfg, dataset_name):
+        return build_detection_test_loader(cfg, dataset_name, mapper=build_mapper(cfg, is_train=False))
+
+    @classmethod
+    def build_evaluator(cls, cfg, dataset_name, output_folder=None):
+        return build_evaluator(cfg, dataset_name, output_folder)
