@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Trains and evaluates every system of this project, on any number of GPUs and machines.
 
-    python train_net.py --config-file configs/quickstart/mask_rcnn_R_18_FPN.yaml
-    python train_net.py --config-file ... --num-gpus 8 --resume
-    python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/model_final.pth
-    torchrun --nproc-per-node 8 train_net.py --config-file ...
+python train_net.py --config-file configs/quickstart/mask_rcnn_R_18_FPN.yaml
+python train_net.py --config-file ... --num-gpus 8 --resume
+python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/model_final.pth
+torchrun --nproc-per-node 8 train_net.py --config-file ...
 """
 
 import os
@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*")  # of fvcore, at import
-import pnm  # noqa: F401, I001  (makes detectron2 importable)
+import pnm  # noqa: F401  (makes detectron2 importable)
 from detectron2.engine import default_argument_parser, launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm

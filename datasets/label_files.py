@@ -59,7 +59,7 @@ def read_labels(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             return np.asarray(image)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"label image {path} does not exist: unpack the data set's annotations again") from error
+        raise FileNotFoundError(f"label image {path} does not exist: unpack the annotations again") from error
     except (OSError, SyntaxError) as error:
         raise ValueError(f"label image {path} cannot be read ({error}): fetch it again") from error
 

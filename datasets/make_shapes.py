@@ -109,7 +109,9 @@ def _label_maps(scene: Scene) -> dict[str, np.ndarray]:
 def _cityscapes_polygons(scene: Scene) -> dict:
     """Cityscapes polygon file: outer contours, back to front. It fills holes; the instanceIds are exact."""
     masks = [((scene.stuff == k).astype(np.uint8), name) for k, (name, _, _) in enumerate(CITYSCAPES_STUFF)]
-    masks += [((scene.instances == k).astype(np.uint8), CITYSCAPES_THINGS[c][0]) for k, c in enumerate(scene.classes, 1)]
+    masks += [
+        ((scene.instances == k).astype(np.uint8), CITYSCAPES_THINGS[c][0]) for k, c in enumerate(scene.classes, 1)
+    ]
     objects = []
     for mask, name in masks:
         contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -199,7 +201,9 @@ def main() -> None:
         made = make(args.output, args.train, args.val, args.seed, (args.height, args.width), args.workers)
     except OSError as error:
         sys.exit(f"error: {error}")
-    print(f"{args.output}: {args.train} training and {args.val} validation scenes" + ("" if made else " (already there)"))
+    print(
+        f"{args.output}: {args.train} training and {args.val} validation scenes" + ("" if made else " (already there)")
+    )
 
 
 if __name__ == "__main__":

@@ -22,14 +22,15 @@ import numpy as np
 SPLITS = ("train", "val", "test")
 _IGNORE = 255
 # Cityscapes' grouping of the 19 evaluated classes, in the order of their train ids.
-_GROUPS = "flat flat construction construction construction object object object nature nature sky human human".split()
-_GROUPS += ["vehicle"] * 6
+_GROUPS = (
+    ["flat"] * 2 + ["construction"] * 3 + ["object"] * 3 + ["nature"] * 2 + ["sky"] + ["human"] * 2 + ["vehicle"] * 6
+)
 
 
 def read_categories() -> list[dict]:
     """The 19 evaluated classes with id, name, color, isthing, trainId and supercategory."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    import pnm  # noqa: F401  (makes detectron2 importable)
+    import pnm  # noqa: F401, I001  (makes detectron2 importable)
     from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 
     return [dict(c, supercategory=group) for c, group in zip(CITYSCAPES_CATEGORIES, _GROUPS, strict=True)]
@@ -87,7 +88,7 @@ def prepare_split(ground_truth: Path, output: Path, split: str, categories: list
 
     targets = [output / source.relative_to(ground_truth) for source in labels]
     targets = [target.with_name(target.name.replace("labelIds", "labelTrainIds")) for target in targets]
-    jobs = [job for job in zip(labels, targets) if args.force or not job[1].exists()]
+    jobs = [job for job in zip(labels, targets, strict=True) if args.force or not job[1].exists()]
     label_files.convert_all(partial(write_train_ids, categories=categories), jobs, args.workers, f"{split} labels")
 
     name = f"cityscapes_panoptic_{split}"
@@ -95,8 +96,10 @@ def prepare_split(ground_truth: Path, output: Path, split: str, categories: list
     # Without its JSON a split is unfinished, and the entries of images that are there must be computed again.
     if args.force or not (output / f"{name}.json").exists() or not all(target.exists() for target in targets):
         convert = partial(write_panoptic, categories=categories, force=args.force)
-        entries = label_files.convert_all(convert, zip(instances, targets), args.workers, f"{split} panoptic")
-        images, annotations = map(list, zip(*entries)) if entries else ([], [])
+        entries = label_files.convert_all(
+            convert, zip(instances, targets, strict=True), args.workers, f"{split} panoptic"
+        )
+        images, annotations = map(list, zip(*entries, strict=True)) if entries else ([], [])
         kept = ("id", "name", "color", "supercategory", "isthing")
         content = {
             "images": images,
@@ -119,7 +122,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: gtFine in --root)")
     parser.add_argument(
-        "--splits", nargs="+", choices=SPLITS, default=SPLITS, metavar="SPLIT", help="of train, val, test (default: all)"
+        "--splits", nargs="+", choices=SPLITS, default=SPLITS, metavar="NAME", help="of train, val, test (default: all)"
     )
     label_files.add_work_options(parser)
     args = parser.parse_args()

@@ -60,8 +60,8 @@ def convert(annotation: dict, folder: Path, output: Path, labels: dict, things: 
     unknown = [segment for segment in segments if segment["category_id"] not in labels]
     if unknown:
         raise ValueError(
-            f"segment {unknown[0]['id']} of {annotation['file_name']} has category_id {unknown[0]['category_id']}, which "
-            "is not in the file's 'categories': add the category, or correct it"
+            f"segment {unknown[0]['id']} of {annotation['file_name']} has category_id {unknown[0]['category_id']}, "
+            "which is not in the file's 'categories': add the category, or correct it"
         )
     if is_needed:
         table = np.full(max([int(ids.max()), *(segment["id"] for segment in segments)]) + 1, _IGNORE, dtype=np.uint8)
@@ -130,7 +130,8 @@ def link_val_100(root: Path) -> None:
         except (urllib.error.URLError, TimeoutError) as error:
             print(f"val2017_100 is left out: {_VAL_100_URL} cannot be fetched ({error}); put it at {annotations}")
             return
-    names = [Path(image["file_name"]).with_suffix(".png").name for image in label_files.read_json(annotations)["images"]]
+    images = label_files.read_json(annotations)["images"]
+    names = [Path(image["file_name"]).with_suffix(".png").name for image in images]
     for kind in ("panoptic", "panoptic_stuff"):
         folder = root / f"{kind}_val2017_100"
         folder.mkdir(exist_ok=True)

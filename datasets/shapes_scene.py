@@ -31,7 +31,9 @@ class Scene:
     classes: list[int]
 
 
-def _noise(rng: np.random.Generator, height: int, width: int, cell: tuple[float, float], octaves: int = 4) -> np.ndarray:
+def _noise(
+    rng: np.random.Generator, height: int, width: int, cell: tuple[float, float], octaves: int = 4
+) -> np.ndarray:
     """Fractal noise, about standard normal; ``cell`` is the coarsest cell's height and width in (sub)pixels.
 
     It is made at pixel size and enlarged to subpixels: finer detail would be averaged away.
@@ -87,8 +89,8 @@ def _paint_stuff(rng: np.random.Generator, layout: np.ndarray) -> np.ndarray:
         tint = 0.05 * _noise(rng, height, width, (0.4 * height, 0.4 * width), octaves=2)
         brightness = 1 + texture + fade * rng.choice([-1, 1])
         there = layout == k
-        image[there] = (
-            brightness[there][:, None] * _hsv(hue, saturation, value) + tint[there][:, None] * _hsv(hue + 0.3, 0.8, 1.0)
+        image[there] = brightness[there][:, None] * _hsv(hue, saturation, value) + tint[there][:, None] * _hsv(
+            hue + 0.3, 0.8, 1.0
         )
     return image
 
@@ -152,9 +154,7 @@ def _paint_thing(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) 
     box = tuple(slice(max(0, index[0] - margin), index[-1] + margin + 1) for index in (rows, columns))
     view, mask = image[box], mask[box]
     height, width = mask.shape
-    shift = np.float32(
-        [[1, 0, full_height * rng.uniform(-0.03, 0.03)], [0, 1, full_height * rng.uniform(0.0, 0.04)]]
-    )
+    shift = np.float32([[1, 0, full_height * rng.uniform(-0.03, 0.03)], [0, 1, full_height * rng.uniform(0.0, 0.04)]])
     shadow = cv2.warpAffine(mask.astype(np.float32), shift, (width, height))
     shadow = cv2.GaussianBlur(shadow, (0, 0), full_height * rng.uniform(0.004, 0.02))
     view *= (1 - np.float32(rng.uniform(0.15, 0.45)) * shadow)[..., None]

@@ -6,6 +6,7 @@ file asks for is refused before anything of it is called.
 """
 
 import codecs
+import importlib
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -16,12 +17,10 @@ import torch
 
 from pnm.user_error import UserError
 
-try:
-    from numpy._core import multiarray as _multiarray
-    from numpy._core import numeric as _numeric
-except ImportError:  # NumPy 1
-    from numpy.core import multiarray as _multiarray
-    from numpy.core import numeric as _numeric
+# NumPy 2 renamed the module that pickled arrays name.
+_CORE = "numpy._core" if int(np.__version__.split(".")[0]) >= 2 else "numpy.core"
+_multiarray = importlib.import_module(f"{_CORE}.multiarray")
+_numeric = importlib.import_module(f"{_CORE}.numeric")
 
 
 class CheckpointError(UserError):

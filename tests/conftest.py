@@ -1,6 +1,9 @@
 """Shared fixtures. Importing ``pnm`` first makes ``detectron2`` importable, whichever engine is present."""
 
 import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,43 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder with small real data sets (``PNM_REAL_DATA`` or ``../shared/data``); the test skips where neither exists."""
+    """Folder with small real data sets: ``PNM_REAL_DATA`` or ``../shared/data``; skips where neither exists."""
     folder = Path(os.environ.get("PNM_REAL_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip("no real data: set PNM_REAL_DATA")
-    return folder
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def shapes_root(tmp_path_factory) -> Path:
+    """A small data set ``shapes`` (12 + 6 scenes of 96x128) in a folder to be used as DETECTRON2_DATASETS."""
+    root = tmp_path_factory.mktemp("datasets")
+    command = [sys.executable, str(ROOT / "datasets/make_shapes.py"), "--output", str(root / "shapes")]
+    command += ["--train", "12", "--val", "6", "--height", "96", "--width", "128"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.fixture
+def train_net(shapes_root, tmp_path):
+    """``train_net("--eval-only", "KEY VALUE ...")`` runs a quickstart config on ``shapes_root`` in a new process.
+
+    The last argument may be a string of overrides. It writes to ``tmp_path / "run"`` unless OUTPUT_DIR says
+    otherwise; ``wait=False`` returns the running process.
+    """
+
+    def run(*arguments: str, config: str = "mask_rcnn_R_18_FPN", wait: bool = True, **environment: str):
+        path = config if config.endswith(".yaml") else f"configs/quickstart/{config}.yaml"
+        *flags, overrides = arguments if arguments and arguments[-1][:2] != "--" else (*arguments, "")
+        command = [sys.executable, "train_net.py", "--config-file", path, *flags]
+        command += f"OUTPUT_DIR {tmp_path / 'run'} DATALOADER.NUM_WORKERS 0".split() + shlex.split(overrides)
+        settings = os.environ | {"DETECTRON2_DATASETS": str(shapes_root), "OMP_NUM_THREADS": "1", **environment}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        process = subprocess.Popen(command, cwd=ROOT, env=settings, **pipes)
+        if not wait:
+            return process
+        output, _ = process.communicate(timeout=400)
+        return subprocess.CompletedProcess(command, process.returncode, output)
+
+    return run

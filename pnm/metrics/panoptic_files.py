@@ -98,5 +98,7 @@ def pq_percentages(result: Mapping[str, Mapping[str, float]]) -> dict[str, float
 
 def pq_table(result: Mapping[str, Mapping[str, float]]) -> str:
     """PQ, SQ and RQ in percent and the number of categories, as a text table."""
-    rows = [[split, *(100 * result[split][name] for name in ("pq", "sq", "rq")), result[split]["n"]] for split in _SPLITS]
+    rows = [
+        [split, *(100 * result[split][name] for name in ("pq", "sq", "rq")), result[split]["n"]] for split in _SPLITS
+    ]
     return tabulate(rows, headers=("", "PQ", "SQ", "RQ", "categories"), floatfmt=("", ".3f", ".3f", ".3f", "d"))

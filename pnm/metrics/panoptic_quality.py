@@ -53,7 +53,9 @@ class PanopticQuality:
     def __init__(self, isthing: Mapping[int, bool]):
         self.isthing = dict(isthing)
         self._column = {category: k for k, category in enumerate(self.isthing)}
-        self.counts = np.zeros((3, len(self.isthing)), dtype=np.int64)  # true positives, false positives, false negatives
+        self.counts = np.zeros(
+            (3, len(self.isthing)), dtype=np.int64
+        )  # true positives, false positives, false negatives
         self.iou = np.zeros(len(self.isthing))
 
     def update(

@@ -95,7 +95,9 @@ class SafeCheckpointer(DetectionCheckpointer):
             logger.info("all weights of %s fit the model", self._source)
             return
         # What decides whether the model works comes first.
-        rows = [("other shape", key, f"{tuple(came)} in checkpoint, {tuple(own)} in model") for key, came, own in misshapen]
+        rows = [
+            ("other shape", key, f"{tuple(came)} in checkpoint, {tuple(own)} in model") for key, came, own in misshapen
+        ]
         rows += [("missing in checkpoint", name, "") for name in _by_module(missing)]
         rows += [("unexpected in checkpoint", name, "") for name in _by_module(unexpected)]
         if len(rows) > _ROWS_SHOWN:

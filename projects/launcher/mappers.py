@@ -23,7 +23,9 @@ class CheckedDatasetMapper(DatasetMapper):
         try:
             return super().__call__(dataset_dict)
         except (OSError, SyntaxError, SizeMismatchError) as error:  # SyntaxError: Pillow on a broken PNG
-            files = ", ".join(str(dataset_dict[key]) for key in ("file_name", "sem_seg_file_name") if key in dataset_dict)
+            files = ", ".join(
+                str(dataset_dict[key]) for key in ("file_name", "sem_seg_file_name") if key in dataset_dict
+            )
             cause = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"cannot read {files}: {cause}; restore the file or remove it from the data set") from None
 

@@ -4,13 +4,14 @@ The checks that users need (paths, categories) are made when a data set is loade
 named in ``DATASETS.REGISTER``; see :mod:`.user_data`.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import load_coco_json, load_sem_seg
+from detectron2.data.datasets import load_coco_json
 
 from pnm.user_error import UserError
 
@@ -108,6 +109,15 @@ def _pair_by_name(name: str, images: Path, labels: Path) -> list[dict]:
     return [{"file_name": str(image_of[stem]), "sem_seg_file_name": str(label_of[stem])} for stem in image_of]
 
 
+def _panoptic_annotations(panoptic_json: Path, name: str) -> dict[int, dict]:
+    """{image id: annotation} of a COCO panoptic JSON."""
+    try:
+        rows = json.loads(panoptic_json.read_text())["annotations"]
+        return {row["image_id"]: {"file_name": row["file_name"], "segments": row["segments_info"]} for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"data set {name}: {panoptic_json} is not a COCO panoptic JSON ({error!r})") from None
+
+
 def register_panoptic(
     name: str,
     images: Path,
@@ -120,6 +130,11 @@ def register_panoptic(
     thing_ids = {category: k for k, category in enumerate(things)}
     stuff_ids = {category: k for k, category in enumerate(stuff, 1)}
 
+    def contiguous(segment: dict) -> dict:
+        isthing = segment["category_id"] in thing_ids
+        category = (thing_ids if isthing else stuff_ids)[segment["category_id"]]
+        return {**segment, "category_id": category, "isthing": isthing}
+
     def load():
         wanted = {
             "image folder": images,
@@ -129,16 +144,18 @@ def register_panoptic(
             "instance annotation file": files.instances_json,
         }
         require(wanted, name, made_by)
-        stuff_of = {Path(d["file_name"]).stem: d for d in load_sem_seg(str(files.stuff_folder), str(images))}
-        instances = load_coco_json(str(files.instances_json), str(images), name)
-        without = [d["file_name"] for d in instances if Path(d["file_name"]).stem not in stuff_of]
-        if without:
-            raise UserError(f"data set {name}: no stuff label PNG for {without[:3]} in {files.stuff_folder}")
-        for record in instances:
-            stem = Path(record["file_name"]).stem
-            record["sem_seg_file_name"] = stuff_of[stem]["sem_seg_file_name"]
-            record["pan_seg_file_name"] = str(files.panoptic_folder / f"{stem}.png")
-        return instances
+        annotations = _panoptic_annotations(files.panoptic_json, name)
+        records = load_coco_json(str(files.instances_json), str(images), name)
+        for record in records:
+            if record["image_id"] not in annotations:
+                raise UserError(f"data set {name}: {files.panoptic_json} has no annotation of {record['file_name']}")
+            annotation = annotations[record["image_id"]]
+            png = annotation["file_name"]
+            require({"stuff label file": files.stuff_folder / png}, name, made_by)
+            record["pan_seg_file_name"] = str(files.panoptic_folder / png)
+            record["sem_seg_file_name"] = str(files.stuff_folder / png)
+            record["segments_info"] = [contiguous(segment) for segment in annotation["segments"]]
+        return records
 
     _add(
         name,

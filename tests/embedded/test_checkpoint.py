@@ -4,13 +4,10 @@ import http.server
 import pickle
 import threading
 
+import detectron2
 import numpy as np
-import pnm  # noqa: F401
 import pytest
 import torch
-from torch import nn
-
-import detectron2
 from detectron2.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
 from detectron2.checkpoint.c2_model_loading import (
     align_and_update_state_dicts,
@@ -19,6 +16,9 @@ from detectron2.checkpoint.c2_model_loading import (
 )
 from detectron2.checkpoint.catalog import ModelCatalog
 from detectron2.utils.file_io import PathManager
+from torch import nn
+
+import pnm  # noqa: F401
 
 embedded_only = pytest.mark.skipif("embedded" not in detectron2.__version__, reason="a promise of the embedded engine")
 
@@ -169,7 +169,8 @@ def test_caffe2_names():
 
 
 def test_caffe2_background_moves_to_the_end_or_goes():
-    weights = {"cls_score_w": torch.arange(3.0), "bbox_pred_b": torch.arange(12.0), "mask_fcn_logits_w": torch.arange(3.0)}
+    sizes = {"cls_score_w": 3, "bbox_pred_b": 12, "mask_fcn_logits_w": 3}
+    weights = {name: torch.arange(float(size)) for name, size in sizes.items()}
     converted, _ = convert_c2_detectron_names(weights)
     assert converted["cls_score.weight"].tolist() == [1, 2, 0]
     assert converted["bbox_pred.bias"].tolist() == list(range(4, 12))
@@ -212,7 +213,8 @@ class Pixels(nn.Module):
 
 
 def test_pixel_statistics_and_old_anchors_are_no_complaint(tmp_path, caplog):
-    state = {**nn.ModuleDict({"fc": nn.Linear(1, 1)}).state_dict(), "rpn.anchor_generator.cell_anchors.0": torch.zeros(1)}
+    state = nn.ModuleDict({"fc": nn.Linear(1, 1)}).state_dict()
+    state["rpn.anchor_generator.cell_anchors.0"] = torch.zeros(1)
     torch.save({"model": state}, tmp_path / "a.pth")
     DetectionCheckpointer(Pixels()).load(str(tmp_path / "a.pth"))
     assert "pixel_mean" not in caplog.text and "cell_anchors" not in caplog.text

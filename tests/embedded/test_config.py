@@ -1,11 +1,11 @@
 """Configs: defaults, bases, overrides, refusals, and objects built from them."""
 
-import pnm  # noqa: F401
+import detectron2
 import pytest
 import yaml
-
-import detectron2
 from detectron2.config import CfgNode, configurable, get_cfg, global_cfg, set_global_cfg
+
+import pnm  # noqa: F401
 
 embedded_only = pytest.mark.skipif("embedded" not in detectron2.__version__, reason="wording of the embedded engine")
 

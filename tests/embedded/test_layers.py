@@ -1,11 +1,13 @@
 """Layers and operators, against loops over pixels and torch's own functions."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from detectron2.layers import (
     ASPP,
     CNNBlockBase,
@@ -178,35 +180,41 @@ def test_layer_norm_over_channels():
     assert torch.allclose(layer(x), expected, atol=1e-5)
 
 
-def _sync_worker(rank: int, store: str, mode: str, results) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+MODES_AND_SPLITS = [("", 2, 4), ("N", 1, 3)]  # stats_mode, images of the first process, images of both
+
+
+def sync_worker(rank: int, folder: str) -> None:
+    """One of two processes; this file is its program."""
     from detectron2.utils import comm
 
-    if hasattr(comm, "create_local_process_group"):
-        comm.create_local_process_group(2)
-    x = seeded(3, 4, 5, 6)[slice(0, 1) if rank == 0 else slice(1, 3)] if mode == "N" else seeded(4, 4, 5, 6)[2 * rank :][:2]
-    x.requires_grad_()
-    layer = NaiveSyncBatchNorm(4, stats_mode=mode)
-    y = layer(x)
-    (y**3).sum().backward()
-    results[rank] = (y.detach().numpy(), x.grad.numpy(), layer.running_mean.numpy())
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    comm.create_local_process_group(2)
+    results = {}
+    for mode, first, total in MODES_AND_SPLITS:
+        share = slice(0, first) if rank == 0 else slice(first, total)
+        x = seeded(total, 4, 5, 6)[share].clone().requires_grad_()
+        layer = NaiveSyncBatchNorm(4, stats_mode=mode)
+        y = layer(x)
+        (y**3).sum().backward()
+        results[mode] = (y.detach(), x.grad, layer.running_mean)
+    torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("mode", ["", "N"])
-def test_naive_sync_batch_norm_equals_one_process(tmp_path, mode):
-    x = seeded(3 if mode == "N" else 4, 4, 5, 6).requires_grad_()
-    layer = nn.BatchNorm2d(4)
-    y = layer(x)
-    (y**3).sum().backward()
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(_sync_worker, (str(tmp_path / "store"), mode, results), nprocs=2)
-        parts = [results[rank] for rank in range(2)]
-    for index, expected in enumerate((y.detach(), x.grad)):
-        joined = torch.cat([torch.from_numpy(part[index]) for part in parts])
-        assert torch.allclose(joined, expected, atol=1e-4)
-    assert torch.allclose(torch.from_numpy(parts[0][2]), layer.running_mean, atol=1e-5)
+def test_naive_sync_batch_norm_on_two_processes_equals_one(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    commands = [[sys.executable, __file__, str(rank), str(tmp_path)] for rank in range(2)]
+    workers = [subprocess.Popen(command, env=environment) for command in commands]
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    for mode, _, total in MODES_AND_SPLITS:
+        x, layer = seeded(total, 4, 5, 6).requires_grad_(), nn.BatchNorm2d(4)
+        y = layer(x)
+        (y**3).sum().backward()
+        for index, expected in enumerate((y.detach(), x.grad)):
+            joined = torch.cat([result[mode][index] for result in results])
+            assert torch.allclose(joined, expected, atol=1e-4)
+        assert torch.allclose(results[0][mode][2], layer.running_mean, atol=1e-5)
 
 
 def test_conv_applies_norm_then_activation():
@@ -252,7 +260,8 @@ def test_aspp_shapes_and_names(separable):
 
 
 def test_aspp_pooling_sees_the_whole_image():
-    aspp = ASPP(2, 3, [1, 2, 3], norm="", activation=F.relu).eval()
+    torch.manual_seed(0)
+    aspp = ASPP(2, 3, [1, 2, 3], norm="", activation=nn.Identity()).eval()
     with torch.no_grad():
         aspp.project.weight[:, :12] = 0  # leaves the pooled view only
     x = seeded(1, 2, 6, 6)
@@ -271,3 +280,7 @@ def test_freezing_a_block():
 
     block = Block().freeze()
     assert isinstance(block.conv.norm, FrozenBatchNorm2d) and not any(p.requires_grad for p in block.parameters())
+
+
+if __name__ == "__main__":
+    sync_worker(int(sys.argv[1]), sys.argv[2])

@@ -2,13 +2,9 @@
 
 import math
 
-import pnm  # noqa: F401
+import detectron2
 import pytest
 import torch
-from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
-from torch import nn
-
-import detectron2
 from detectron2.config import get_cfg
 from detectron2.solver import (
     LRMultiplier,
@@ -18,6 +14,10 @@ from detectron2.solver import (
     get_default_optimizer_params,
 )
 from detectron2.solver.build import maybe_add_gradient_clipping
+from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
+from torch import nn
+
+import pnm  # noqa: F401
 
 EMBEDDED = "embedded" in detectron2.__version__
 
@@ -109,7 +109,8 @@ def linear_warmup(iteration, length, factor, reached):
 
 def test_multi_step_with_linear_warmup():
     cfg = config(BASE_LR=2.0, MAX_ITER=40, STEPS=(20, 30), WARMUP_ITERS=10, WARMUP_FACTOR=0.1, GAMMA=0.5)
-    expected = [2.0 * linear_warmup(i, 10, 0.1, 1.0) if i < 10 else 2.0 * 0.5 ** ((i >= 20) + (i >= 30)) for i in range(40)]
+    expected = [2.0 * linear_warmup(i, 10, 0.1, 1.0) for i in range(10)]
+    expected += [2.0 * 0.5 ** ((i >= 20) + (i >= 30)) for i in range(10, 40)]
     assert rates(cfg, 40) == pytest.approx(expected, rel=1e-12)
 
 
@@ -203,7 +204,7 @@ def stepped(clip_type, gradients, limit):
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = limit
     model = nn.ParameterList(nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients)
     optimizer = build_optimizer(cfg, model)
-    for parameter, gradient in zip(model, gradients):
+    for parameter, gradient in zip(model, gradients, strict=True):
         parameter.grad = gradient.clone()
     optimizer.step()
     return [-parameter.detach() for parameter in model]
@@ -225,7 +226,8 @@ def test_clipping_by_the_norm_of_each_parameter():
 @pytest.mark.skipif(not EMBEDDED, reason="Detectron2 has no such CLIP_TYPE")
 def test_clipping_by_the_norm_of_all_gradients():
     total = float(torch.cat(GRADIENTS).norm())
-    torch.testing.assert_close(stepped("full_model", GRADIENTS, 1.0), [g / total for g in GRADIENTS], rtol=1e-5, atol=1e-6)
+    expected = [gradient / total for gradient in GRADIENTS]
+    torch.testing.assert_close(stepped("full_model", GRADIENTS, 1.0), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_unknown_clipping_is_refused():

@@ -67,7 +67,9 @@ def test_boxes_geometry_against_loops():
     height, width = 60, 70
     rows = boxes.tensor.tolist()
     assert boxes.area().tolist() == pytest.approx([(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in rows], rel=1e-5)
-    assert boxes.get_centers().tolist() == [[pytest.approx((a + c) / 2), pytest.approx((b + d) / 2)] for a, b, c, d in rows]
+    assert boxes.get_centers().tolist() == [
+        [pytest.approx((a + c) / 2), pytest.approx((b + d) / 2)] for a, b, c, d in rows
+    ]
     inside = [-3 <= a and -3 <= b and c < width + 3 and d < height + 3 for a, b, c, d in rows]
     assert boxes.inside_box((height, width), 3).tolist() == inside
     assert boxes.nonempty(20).tolist() == [c - a > 20 and d - b > 20 for a, b, c, d in rows]

@@ -10,7 +10,11 @@ import torch
 from pnm.safe_checkpoint import CheckpointError, UnsafeCheckpointError, load_pickle, load_torch
 
 HONEST = {
-    "model": {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "s": np.float64(2.5), "o": np.array(["a"], dtype=object)},
+    "model": {
+        "w": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "s": np.float64(2.5),
+        "o": np.array(["a"], dtype=object),
+    },
     "__author__": "me",
     "raw": b"\x00\xff",
     "set": {1, 2},
@@ -49,7 +53,11 @@ def test_python2_pickle_with_text_keys(tmp_path):
 
 @pytest.mark.parametrize(
     "payload",
-    [b"cbuiltins\neval\n(S'1'\ntR.", b"cnumpy.core.multiarray\nos.system\n(S'true'\ntR.", b"c_codecs\nencode\n(S'x'\nS'hex'\ntR."],
+    [
+        b"cbuiltins\neval\n(S'1'\ntR.",
+        b"cnumpy.core.multiarray\nos.system\n(S'true'\ntR.",
+        b"c_codecs\nencode\n(S'x'\nS'hex'\ntR.",
+    ],
 )
 def test_handwritten_attacks(tmp_path, payload):
     file = tmp_path / "attack.pkl"

@@ -5,13 +5,12 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import torch
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
 from fvcore.common.checkpoint import Checkpointer, _filter_reused_missing_keys
 from tabulate import tabulate
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-
-from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
 
 from .c2_model_loading import align_and_update_state_dicts
 
@@ -42,7 +41,9 @@ class DetectionCheckpointer(Checkpointer):
     their endings.
     """
 
-    def __init__(self, model: nn.Module, save_dir: str = "", *, save_to_disk: bool | None = None, **checkpointables: Any):
+    def __init__(
+        self, model: nn.Module, save_dir: str = "", *, save_to_disk: bool | None = None, **checkpointables: Any
+    ):
         writes = comm.is_main_process() if save_to_disk is None else save_to_disk
         super().__init__(model, save_dir, save_to_disk=writes, **checkpointables)
         self.path_manager = PathManager
@@ -121,7 +122,7 @@ class DetectionCheckpointer(Checkpointer):
         is_pickle = filename.endswith(".pkl")
         loaded = load_pickle(filename) if is_pickle else load_torch(filename)
         if not isinstance(loaded, dict):
-            raise ValueError(f"{filename} holds a {type(loaded).__name__}; a checkpoint is a mapping of names to weights")
+            raise ValueError(f"{filename} holds a {type(loaded).__name__}; expected a mapping of names to weights")
         if not is_pickle:
             loaded = loaded if "model" in loaded else {"model": loaded}
             return loaded | ({_HEURISTICS: True} if self._match_names else {})

@@ -6,17 +6,16 @@ from difflib import get_close_matches
 from typing import IO, Any
 
 import yaml
+from detectron2.utils.file_io import PathManager
 from fvcore.common.config import BASE_KEY
 from fvcore.common.config import CfgNode as _CfgNode
-
-from detectron2.utils.file_io import PathManager
 
 from .configurable import configurable
 
 __all__ = ["CfgNode", "configurable", "get_cfg", "global_cfg", "set_global_cfg"]
 
 _REMEDY = "install Detectron2 itself (https://github.com/facebookresearch/detectron2) to use it"
-_SPECIFIES_ORIGIN = Callable[[tuple[str, ...]], str]
+_Origin = Callable[[tuple[str, ...]], str]  # path of keys -> " (in FILE)"
 
 
 class ConfigKeyError(KeyError):
@@ -44,6 +43,11 @@ def _tree(settings: list[tuple[tuple[str, ...], Any]]) -> dict:
             node = node.setdefault(key, {})
         node[last] = value
     return root
+
+
+def _as_lists(value: Any) -> Any:
+    """Tuples become lists, as YAML knows no tuples."""
+    return [_as_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _nowhere(path: tuple[str, ...]) -> str:
@@ -135,25 +139,25 @@ class CfgNode(_CfgNode):
         """
         if len(cfg_list) % 2:
             raise ValueError(f"overrides are KEY VALUE pairs, but the last of {list(cfg_list)} has no partner")
-        pairs = zip(cfg_list[::2], cfg_list[1::2])
+        pairs = zip(cfg_list[::2], cfg_list[1::2], strict=True)
         kept = [
             (key, value) for key, value in pairs if self._admits(tuple(key.split(".")), self._decode_cfg_value(value))
         ]
         super().merge_from_list([item for pair in kept for item in pair])
 
-    def _merge(self, other: _CfgNode, origin: _SPECIFIES_ORIGIN) -> None:
+    def _merge(self, other: _CfgNode, origin: _Origin) -> None:
         settings = list(_settings(other))
         kept = [(path, value) for path, value in settings if self._admits(path, self._decode_cfg_value(value), origin)]
         super().merge_from_other_cfg(other if len(kept) == len(settings) else type(self)(_tree(kept)))
 
-    def _admits(self, path: tuple[str, ...], value: Any, origin: _SPECIFIES_ORIGIN = _nowhere) -> bool:
+    def _admits(self, path: tuple[str, ...], value: Any, origin: _Origin = _nowhere) -> bool:
         """Whether the setting can be merged; False if it only asks for what this engine does anyway."""
         from .defaults import FIXED
 
         full_key = ".".join(map(str, path))
         if "VERSION" in self and full_key in FIXED:
             only = FIXED[full_key]
-            if (list(value) if isinstance(value, tuple) else value) == only:
+            if _as_lists(value) == only:
                 return False
             raise ValueError(
                 f"{full_key} is {value!r}{origin(path)}, but the embedded engine has only {only!r}; {_REMEDY}"

@@ -46,7 +46,6 @@ PROPOSALS = {
         "NAME": "DefaultAnchorGenerator",
         "SIZES": [[32, 64, 128, 256, 512]],  # one list per feature map, or one for all; square root of the area
         "ASPECT_RATIOS": [[0.5, 1.0, 2.0]],  # height / width
-        "ANGLES": [[-90, 0, 90]],
         "OFFSET": 0.0,  # of the first anchor's centre, in strides
     },
     "RPN": {
@@ -103,13 +102,6 @@ ROI_HEADS = {
         "TRAIN_ON_PRED_BOXES": False,  # pool masks in predicted boxes instead of proposals
         "USE_SIGMOID_CE": False,
         "USE_FED_LOSS": False,
-        "FED_LOSS_NUM_CLASSES": 50,
-        "FED_LOSS_FREQ_WEIGHT_POWER": 0.5,
-    },
-    "ROI_BOX_CASCADE_HEAD": {
-        # one entry per stage
-        "IOUS": (0.5, 0.6, 0.7),
-        "BBOX_REG_WEIGHTS": tuple((10.0 * stage, 10.0 * stage, 5.0 * stage, 5.0 * stage) for stage in (1, 2, 3)),
     },
     "ROI_MASK_HEAD": {
         "NAME": "MaskRCNNConvUpsampleHead",
@@ -157,15 +149,7 @@ INPUT = {
     "MASK_FORMAT": "polygon",  # or bitmask
 }
 
-DATASETS = {
-    # registered names
-    "TRAIN": (),
-    "TEST": (),
-    "PROPOSAL_FILES_TRAIN": (),
-    "PRECOMPUTED_PROPOSAL_TOPK_TRAIN": 2000,
-    "PROPOSAL_FILES_TEST": (),
-    "PRECOMPUTED_PROPOSAL_TOPK_TEST": 1000,
-}
+DATASETS = {"TRAIN": (), "TEST": ()}  # registered names
 
 DATALOADER = {
     "NUM_WORKERS": 4,  # per process
@@ -240,9 +224,13 @@ def _below(node: str, settings: dict) -> dict:
 FIXED = {
     **_below("MODEL", {"KEYPOINT_ON": False, "LOAD_PROPOSALS": False}),
     "MODEL.ANCHOR_GENERATOR.ANGLES": [[-90, 0, 90]],
-    "TEST.KEYPOINT_OKS_SIGMAS": [],
-    **_below("DATASETS", {key: DATASETS[key] for key in DATASETS if "PROPOSAL" in key and "FILES" not in key}),
-    **_below("DATASETS", {"PROPOSAL_FILES_TRAIN": [], "PROPOSAL_FILES_TEST": []}),
+    "MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES": 50,
+    "MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER": 0.5,
+    "MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [0.5, 0.6, 0.7],
+    "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS": [[10.0 * k, 10.0 * k, 5.0 * k, 5.0 * k] for k in (1, 2, 3)],
+    **_below("TEST", {"KEYPOINT_OKS_SIGMAS": [], "AUG.ENABLED": False}),
+    **_below("DATASETS", {"PROPOSAL_FILES_TRAIN": [], "PRECOMPUTED_PROPOSAL_TOPK_TRAIN": 2000}),
+    **_below("DATASETS", {"PROPOSAL_FILES_TEST": [], "PRECOMPUTED_PROPOSAL_TOPK_TEST": 1000}),
     **_below(
         "MODEL.RETINANET",
         {

@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Callable
 
 import torch
-from tabulate import tabulate
-from termcolor import colored
-from torch.utils import data as torchdata
-
 from detectron2.config import configurable
 from detectron2.utils.comm import get_world_size
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import log_first_n
+from tabulate import tabulate
+from termcolor import colored
+from torch.utils import data as torchdata
 
 from .catalog import DatasetCatalog, MetadataCatalog
 from .common import AspectRatioGroupedDataset, DatasetFromList, MapDataset, ToIterableDataset
@@ -90,7 +89,7 @@ def get_detection_dataset_dicts(
     loaded = [DatasetCatalog.get(name) for name in names]
     if isinstance(loaded[0], torchdata.Dataset):
         return loaded[0] if len(loaded) == 1 else torchdata.ConcatDataset(loaded)
-    empty = [name for name, entries in zip(names, loaded) if not len(entries)]
+    empty = [name for name, entries in zip(names, loaded, strict=True) if not len(entries)]
     if empty:
         raise ValueError(f"data set {', '.join(empty)} has no images: check its annotation file and folders")
 
@@ -215,9 +214,7 @@ def _refuse_outside(cfg) -> None:
 def _train_loader_from_config(cfg, mapper=None, *, dataset=None, sampler=None) -> dict:
     _refuse_outside(cfg)
     if dataset is None:
-        dataset = get_detection_dataset_dicts(
-            cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-        )
+        dataset = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
     mapper = DatasetMapper(cfg, True) if mapper is None else mapper
     if sampler is None and not isinstance(dataset, torchdata.IterableDataset):
         sampler = _training_sampler(cfg, dataset)
@@ -233,15 +230,7 @@ def _train_loader_from_config(cfg, mapper=None, *, dataset=None, sampler=None) -
 
 @configurable(from_config=_train_loader_from_config)
 def build_detection_train_loader(
-    dataset,
-    *,
-    mapper,
-    sampler=None,
-    total_batch_size,
-    aspect_ratio_grouping=True,
-    num_workers=0,
-    collate_fn=None,
-    **kwargs,
+    dataset, *, mapper, sampler=None, total_batch_size, aspect_ratio_grouping=True, num_workers=0, collate_fn=None, **kw
 ):
     """An endless loader for training; call it with explicit arguments or as ``(cfg, mapper=…)``.
 
@@ -256,8 +245,8 @@ def build_detection_train_loader(
     dataset = _mapped(dataset, mapper)
     if sampler is None and not isinstance(dataset, torchdata.IterableDataset):
         sampler = TrainingSampler(len(dataset))
-    options = dict(aspect_ratio_grouping=aspect_ratio_grouping, num_workers=num_workers, collate_fn=collate_fn)
-    return build_batch_data_loader(dataset, sampler, total_batch_size, **options, **kwargs)
+    kw.update(aspect_ratio_grouping=aspect_ratio_grouping, num_workers=num_workers, collate_fn=collate_fn)
+    return build_batch_data_loader(dataset, sampler, total_batch_size, **kw)
 
 
 def _test_loader_from_config(cfg, dataset_name, mapper=None) -> dict:
@@ -271,13 +260,7 @@ def _test_loader_from_config(cfg, dataset_name, mapper=None) -> dict:
 
 @configurable(from_config=_test_loader_from_config)
 def build_detection_test_loader(
-    dataset,
-    *,
-    mapper,
-    sampler=None,
-    batch_size: int = 1,
-    num_workers: int = 0,
-    collate_fn: Callable | None = None,
+    dataset, *, mapper, sampler=None, batch_size: int = 1, num_workers: int = 0, collate_fn: Callable | None = None
 ) -> torchdata.DataLoader:
     """A loader that visits each element once over all processes; also callable as ``(cfg, name, mapper=…)``.
 

@@ -53,11 +53,11 @@ class Metadata(types.SimpleNamespace):
 
     name: str = "N/A"
 
-    _RENAMED = {
-        "class_names": "thing_classes",
-        "dataset_id_to_contiguous_id": "thing_dataset_id_to_contiguous_id",
-        "stuff_class_names": "stuff_classes",
-    }
+    _RENAMED = dict(
+        class_names="thing_classes",
+        stuff_class_names="stuff_classes",
+        dataset_id_to_contiguous_id="thing_dataset_id_to_contiguous_id",
+    )
 
     def __getattr__(self, key: str):
         # Reached only for attributes that are not there.

@@ -5,7 +5,6 @@ import logging
 
 import numpy as np
 import torch
-
 from detectron2.config import configurable
 
 from . import detection_utils as utils
@@ -48,11 +47,9 @@ class DatasetMapper:
             raise ValueError("recompute_boxes takes boxes from masks: it needs use_instance_mask=True")
         if use_keypoint or precomputed_proposal_topk is not None:
             raise ImportError("key points and stored proposals are outside the embedded engine: install Detectron2")
-        self.is_train = is_train
+        self.is_train, self.image_format = is_train, image_format
         self.augmentations = T.AugmentationList(augmentations)
-        self.image_format = image_format
-        self.use_instance_mask = use_instance_mask
-        self.instance_mask_format = instance_mask_format
+        self.use_instance_mask, self.instance_mask_format = use_instance_mask, instance_mask_format
         self.recompute_boxes = recompute_boxes
         mode = "training" if is_train else "inference"
         logging.getLogger(__name__).info("Augmentations in %s: %s", mode, augmentations)

@@ -6,11 +6,6 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from fvcore.nn.precise_bn import get_bn_modules
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
-
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
@@ -21,6 +16,10 @@ from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
+from fvcore.nn.precise_bn import get_bn_modules
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
 from . import hooks
 from .train_loop import AMPTrainer, HookBase, SimpleTrainer, TrainerBase
@@ -238,7 +237,7 @@ class DefaultTrainer(TrainerBase):
                 continue
             results[name] = inference_on_dataset(model, loader, evaluator)
             if comm.is_main_process():
-                assert isinstance(results[name], dict), f"the evaluator of {name} returned {results[name]!r}, not a dict"
+                assert isinstance(results[name], dict), f"the evaluator of {name} gave {results[name]!r}, not a dict"
                 logger.info("results for %s in csv format:", name)
                 print_csv_format(results[name])
         return next(iter(results.values())) if len(results) == 1 else results

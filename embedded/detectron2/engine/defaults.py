@@ -5,10 +5,9 @@ import os
 import sys
 from typing import Any
 
+import detectron2.data.transforms as T
 import numpy as np
 import torch
-
-import detectron2.data.transforms as T
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -48,7 +47,7 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
     local_address = f"tcp://127.0.0.1:{49152 + hash(user) % 16384}"
     flags: dict[str, dict[str, Any]] = {
         "--config-file": {"default": "", "metavar": "FILE", "help": "YAML file with settings"},
-        "--resume": {"action": "store_true", "help": "continue from the last checkpoint in OUTPUT_DIR, if there is one"},
+        "--resume": {"action": "store_true", "help": "continue from the last checkpoint in OUTPUT_DIR, if any"},
         "--eval-only": {"action": "store_true", "help": "evaluate without training"},
         "--num-gpus": {"type": int, "default": 1, "help": "processes per machine; GPUs, where there are any"},
         "--num-machines": {"type": int, "default": 1, "help": "machines in the run"},
@@ -118,7 +117,7 @@ class DefaultPredictor:
         self.cfg = cfg.clone()  # models may change theirs
         self.input_format = cfg.INPUT.FORMAT
         if self.input_format not in ("RGB", "BGR"):
-            raise ValueError(f"INPUT.FORMAT is {self.input_format!r}; DefaultPredictor takes models of RGB or BGR images")
+            raise ValueError(f"INPUT.FORMAT is {self.input_format!r}; expected RGB or BGR")
         self.model = build_model(self.cfg).eval()
         DetectionCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
         if cfg.DATASETS.TEST:

@@ -7,8 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import repeat
-from typing import Any
+from typing import Any, Literal
 
+from detectron2.solver import LRMultiplier
+from detectron2.solver import LRScheduler as _LRScheduler
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage, EventWriter
 from fvcore.common.checkpoint import Checkpointer
 from fvcore.common.checkpoint import PeriodicCheckpointer as _PeriodicCheckpointer
 from fvcore.common.param_scheduler import ParamScheduler
@@ -16,11 +20,6 @@ from fvcore.common.timer import Timer
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 from torch.optim import Optimizer
-
-from detectron2.solver import LRMultiplier
-from detectron2.solver import LRScheduler as _LRScheduler
-from detectron2.utils import comm
-from detectron2.utils.events import EventStorage, EventWriter
 
 from .train_loop import HookBase
 
@@ -180,7 +179,7 @@ class BestCheckpointer(_WithEvaluation):
         eval_period: int,
         checkpointer: Checkpointer,
         val_metric: str,
-        mode: str = "max",
+        mode: Literal["max", "min"] = "max",
         file_prefix: str = "model_best",
     ):
         if mode not in ("max", "min"):

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-
 from detectron2.utils import comm
 
 __all__ = ["DEFAULT_TIMEOUT", "launch"]
@@ -26,13 +25,13 @@ def _check(num_processes: int, num_machines: int, machine_rank: int, dist_url: s
     if num_processes < 1 or num_machines < 1:
         raise ValueError(f"expected at least one process and one machine, got {num_processes} and {num_machines}")
     if not 0 <= machine_rank < num_machines:
-        raise ValueError(f"machine rank is {machine_rank}, expected 0 to {num_machines - 1} for {num_machines} machines")
+        raise ValueError(f"machine rank is {machine_rank}, expected 0 to {num_machines - 1}")
     if torch.cuda.is_available() and num_processes > torch.cuda.device_count():
         raise ValueError(f"{num_processes} GPUs were asked for, but this machine has {torch.cuda.device_count()}")
     if dist_url is None and num_processes * num_machines > 1:
         raise ValueError("several processes need a dist_url, such as tcp://HOST:PORT or 'auto' on one machine")
     if dist_url == "auto" and num_machines > 1:
-        raise ValueError("dist_url 'auto' works on one machine only; give tcp://HOST:PORT of machine 0 on every machine")
+        raise ValueError("dist_url 'auto' works on one machine only; give machine 0's tcp://HOST:PORT")
 
 
 def launch(

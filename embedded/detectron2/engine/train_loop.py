@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
-from torch.optim import Optimizer
-
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, get_event_storage
 from detectron2.utils.logger import _log_api_usage
+from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim import Optimizer
 
 __all__ = ["AMPTrainer", "HookBase", "SimpleTrainer", "TrainerBase"]
 
@@ -78,47 +77,47 @@ class TrainerBase:
 
     def train(self, start_iter: int, max_iter: int) -> None:
         """Runs iterations ``start_iter`` to ``max_iter - 1``."""
+        self.start_iter, self.iter, self.max_iter = start_iter, start_iter, max_iter
         logger.info("training iterations %d to %d", start_iter, max_iter - 1)
-        self.iter = self.start_iter = start_iter
-        self.max_iter = max_iter
         with EventStorage(start_iter) as self.storage:
             try:
-                self.before_train()
-                while self.iter < max_iter:
-                    self.before_step()
-                    self.run_step()
-                    self.after_step()
-                    self.iter += 1
+                self._iterate()
             except Exception:
                 logger.exception("training stopped at iteration %d", self.iter)
                 raise
             finally:
                 self.after_train()
 
+    def _iterate(self) -> None:
+        self.before_train()
+        while self.iter < self.max_iter:
+            for part in (self.before_step, self.run_step, self.after_step):
+                part()
+            self.iter += 1
+
     def run_step(self) -> None:
         raise NotImplementedError
 
-    def before_train(self) -> None:
+    def _tell_hooks(self, moment: str) -> None:
         for hook in self._hooks:
-            hook.before_train()
+            getattr(hook, moment)()
 
-    def after_train(self) -> None:
-        self.storage.iter = self.iter
-        for hook in self._hooks:
-            hook.after_train()
+    def before_train(self) -> None:
+        self._tell_hooks("before_train")
 
     def before_step(self) -> None:
         self.storage.iter = self.iter
-        for hook in self._hooks:
-            hook.before_step()
+        self._tell_hooks("before_step")
 
     def after_backward(self) -> None:
-        for hook in self._hooks:
-            hook.after_backward()
+        self._tell_hooks("after_backward")
 
     def after_step(self) -> None:
-        for hook in self._hooks:
-            hook.after_step()
+        self._tell_hooks("after_step")
+
+    def after_train(self) -> None:
+        self.storage.iter = self.iter
+        self._tell_hooks("after_train")
 
     def state_dict(self) -> dict[str, Any]:
         """Iteration and the hooks' states by class name; of hooks of one class, the first's."""
@@ -230,9 +229,7 @@ class SimpleTrainer(TrainerBase):
             raise
 
     @staticmethod
-    def write_metrics(
-        loss_dict: Mapping[str, torch.Tensor], data_time: float, cur_iter: int, prefix: str = ""
-    ) -> None:
+    def write_metrics(loss_dict: Mapping[str, torch.Tensor], data_time: float, cur_iter: int, prefix: str = "") -> None:
         """Stores the losses, averaged over the processes, their sum ``total_loss`` and the longest wait for data.
 
         Collective; only the main process stores losses.

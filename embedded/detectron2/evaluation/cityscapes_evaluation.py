@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image
-
 from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
+from PIL import Image
 
 from .evaluator import DatasetEvaluator
 
@@ -31,22 +30,26 @@ def _load_scripts(module: str):
 
 
 @contextmanager
-def _scoring() -> Iterator[None]:
+def _scoring(module) -> Iterator[None]:
     """Lets cityscapesscripts 2.3.0 run on NumPy ≥ 2.4, and turns its way of ending the program into an error.
 
-    The instance scores call ``np.in1d``, which NumPy removed in 2.4. The name is put back as ``np.isin``, which
-    does the same (its result keeps the shape, and the caller reshapes it), while the scripts run.
+    Its instance scores fail there for two reasons, both mended while they run and undone afterwards:
+    ``np.in1d`` is gone (``np.isin`` does the same); and ``np.count_nonzero`` gives NumPy integers now, which
+    the JSON dump of all matches, ``matches.json`` in the working directory, cannot write. Nobody reads
+    that dump, nor the cache of the ground truth that the same function writes: it writes nothing.
     """
-    is_missing = not hasattr(np, "in1d")
+    write, is_missing = module.writeDict2JSON, not hasattr(np, "in1d")
+    module.writeDict2JSON = lambda content, file_name: None
     if is_missing:
-        np.in1d = np.isin
+        setattr(np, "in1d", np.isin)  # noqa: B010
     try:
         yield
     except SystemExit as error:
         raise ValueError("cityscapesscripts refuses the files: its message is above") from error
     finally:
+        module.writeDict2JSON = write
         if is_missing:
-            del np.in1d
+            delattr(np, "in1d")
 
 
 class CityscapesEvaluator(DatasetEvaluator):
@@ -63,7 +66,7 @@ class CityscapesEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         if comm.get_local_size() != comm.get_world_size():
-            raise ValueError("the Cityscapes evaluators need all processes on one machine: evaluate on one with --eval-only")
+            raise ValueError("the Cityscapes evaluators work on one machine only: run --eval-only on one")
         _load_scripts(self._script)  # says now, not after hours, that they are missing
         own = tempfile.TemporaryDirectory(prefix="cityscapes_") if comm.is_main_process() else None
         self._working_dir = own
@@ -87,7 +90,7 @@ class CityscapesEvaluator(DatasetEvaluator):
         if not truths:
             raise FileNotFoundError(f"no ground truth {pattern}: unpack gtFine_trainvaltest.zip there")
         self._logger.info("Scoring %d images with cityscapesscripts", len(truths))
-        with _scoring():
+        with _scoring(module):
             predictions = [self._find_prediction(module, truth) for truth in truths]
             scores = self._scores(module.evaluateImgLists(predictions, truths, args))
         self._working_dir.cleanup()
@@ -101,11 +104,11 @@ class CityscapesInstanceEvaluator(CityscapesEvaluator):
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Takes outputs with "instances" (pred_classes, scores, pred_masks); without them, the image has none."""
-        for entry, output in zip(inputs, outputs):
+        for entry, output in zip(inputs, outputs, strict=True):
             stem, lines = self._stem(entry), []
             if "instances" in output:
                 found = output["instances"].to("cpu")
-                rows = zip(found.pred_classes.tolist(), found.scores.tolist(), found.pred_masks)
+                rows = zip(found.pred_classes.tolist(), found.scores.tolist(), found.pred_masks, strict=True)
                 for number, (label, score, mask) in enumerate(rows):
                     name = self._metadata.thing_classes[label]
                     # In the text file, blanks separate.
@@ -133,7 +136,7 @@ class CityscapesSemSegEvaluator(CityscapesEvaluator):
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Takes outputs with "sem_seg", (19, H, W) scores."""
         ids = np.array([category["id"] for category in CITYSCAPES_CATEGORIES], dtype=np.uint8)
-        for entry, output in zip(inputs, outputs):
+        for entry, output in zip(inputs, outputs, strict=True):
             labels = ids[output["sem_seg"].argmax(dim=0).cpu().numpy()]
             Image.fromarray(labels).save(f"{self._stem(entry)}_pred.png")
 
@@ -143,8 +146,9 @@ class CityscapesSemSegEvaluator(CityscapesEvaluator):
 
     @staticmethod
     def _scores(results: dict) -> OrderedDict:
-        kinds = itertools.product(("Classes", "Categories"), ("Score", "InstScore"))
+        kinds = itertools.product(("Classes", "Categories"), ("", "Inst"))
         names = ("IoU", "iIoU", "IoU_sup", "iIoU_sup")
-        return OrderedDict(
-            sem_seg={name: 100.0 * results[f"average{score}{kind}"] for name, (kind, score) in zip(names, kinds)}
-        )
+        scores = {
+            name: 100.0 * results[f"averageScore{inst}{kind}"] for name, (kind, inst) in zip(names, kinds, strict=True)
+        }
+        return OrderedDict(sem_seg=scores)

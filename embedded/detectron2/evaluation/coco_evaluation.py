@@ -11,9 +11,6 @@ from collections import OrderedDict
 
 import numpy as np
 import torch
-from pycocotools import mask as mask_util
-from tabulate import tabulate
-
 from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.annotation_files import read_json
 from detectron2.data.datasets.coco import convert_to_coco_json
@@ -21,6 +18,8 @@ from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import create_small_table
+from pycocotools import mask as mask_util
+from tabulate import tabulate
 
 from .evaluator import DatasetEvaluator
 
@@ -46,7 +45,7 @@ class COCOEvaluator(DatasetEvaluator):
         dataset_name: its metadata names the COCO file as "json_file"; otherwise the data set is converted.
         tasks: of "bbox" and "segm"; None takes what the predictions have.
         distributed: gather from all processes.
-        max_dets_per_image: detections per image that count, 100 by default.
+        max_dets_per_image: detections per image and category that count, 100 by default.
         use_fast_impl: use faster-coco-eval if it is installed (equal to pycocotools up to rounding).
         allow_cached_coco: keep a converted file that is in ``output_dir`` already.
     """
@@ -69,7 +68,9 @@ class COCOEvaluator(DatasetEvaluator):
         if set(self._tasks or ()) - {"bbox", "segm"}:
             raise ValueError(f"tasks may be bbox and segm, got {tasks}; key points are outside the embedded engine")
         self._distributed, self._output_dir = distributed, output_dir
-        self._max_dets = [1, 10, max_dets_per_image or 100]
+        limit = max_dets_per_image or 100
+        # The COCO API sorts the limits and scores at the last: a limit below 10 must not be followed by 10.
+        self._max_dets = [1, min(10, limit), limit]
         self._use_fast = use_fast_impl and importlib.util.find_spec("faster_coco_eval") is not None
         self._metadata = MetadataCatalog.get(dataset_name)
         if self._metadata.get("json_file") is None:
@@ -89,7 +90,7 @@ class COCOEvaluator(DatasetEvaluator):
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Takes entries with "image_id" and outputs with "instances" (pred_boxes, scores, pred_classes, pred_masks)."""
-        for entry, output in zip(inputs, outputs):
+        for entry, output in zip(inputs, outputs, strict=True):
             image_id = entry["image_id"]
             found = instances_to_coco_json(output["instances"].to("cpu"), image_id)
             self._predictions.append({"image_id": image_id, "instances": found})
@@ -131,8 +132,8 @@ class COCOEvaluator(DatasetEvaluator):
         alien = {result["category_id"] for result in found} - dataset_id.keys()
         if alien:
             raise ValueError(
-                f"the model predicts class {min(alien)}, but {self._metadata.name} has {len(dataset_id)} classes (from 0): "
-                "set MODEL.ROI_HEADS.NUM_CLASSES to it"
+                f"the model predicts class {min(alien)}, but {self._metadata.name} has {len(dataset_id)} classes "
+                "(from 0): set MODEL.ROI_HEADS.NUM_CLASSES to it"
             )
         return [{**result, "category_id": dataset_id[result["category_id"]]} for result in found]
 
@@ -174,7 +175,9 @@ class COCOEvaluator(DatasetEvaluator):
         known = {image["id"] for image in self._ground_truth["images"]}
         stray = {result["image_id"] for result in results} - known
         if stray:
-            raise ValueError(f"image {min(stray)} is predicted but not in {self._metadata.json_file}: evaluate this data set")
+            raise ValueError(
+                f"image {min(stray)} is not in {self._metadata.json_file}: predict the images of this file"
+            )
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             truth = COCO()
             truth.dataset = _complete(self._ground_truth, self._metadata.json_file)
@@ -226,7 +229,7 @@ def instances_to_coco_json(instances: Instances, img_id) -> list[dict]:
     columns = {"category_id": instances.pred_classes.tolist(), "bbox": boxes, "score": instances.scores.tolist()}
     if instances.has("pred_masks"):
         columns["segmentation"] = [_encode(mask) for mask in np.asarray(instances.pred_masks, dtype=np.uint8)]
-    return [{"image_id": img_id, **dict(zip(columns, row))} for row in zip(*columns.values())]
+    return [{"image_id": img_id, **dict(zip(columns, row, strict=True))} for row in zip(*columns.values(), strict=True)]
 
 
 def _encode(mask: np.ndarray) -> dict:

@@ -8,10 +8,9 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 import torch
-from torch import nn
-
 from detectron2.utils.comm import get_world_size, is_main_process
 from detectron2.utils.logger import log_every_n_seconds
+from torch import nn
 
 logger = logging.getLogger(__name__)
 

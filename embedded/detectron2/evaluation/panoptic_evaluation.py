@@ -2,20 +2,16 @@
 
 import io
 import itertools
-import json
 import logging
 import os
 import tempfile
 from collections import OrderedDict
 
 import numpy as np
-from PIL import Image
-from tabulate import tabulate
-
 from detectron2.data import MetadataCatalog
-from detectron2.data.datasets.annotation_files import read_json
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
+from PIL import Image
 
 from .evaluator import DatasetEvaluator
 
@@ -25,7 +21,7 @@ logger = logging.getLogger(__name__)
 class COCOPanopticEvaluator(DatasetEvaluator):
     """PQ, SQ and RQ over all categories, things (``_th``) and stuff (``_st``), in percent.
 
-    Writes COCO's panoptic result format to ``output_dir``: ``predictions.json`` with the PNGs in ``predictions/``.
+    Writes COCO's panoptic result format to ``output_dir``: ``predictions.json`` with the PNGs in ``panoptic/``.
 
     Args:
         dataset_name: with "panoptic_json", "panoptic_root" and both "*_dataset_id_to_contiguous_id" as metadata
@@ -48,7 +44,7 @@ class COCOPanopticEvaluator(DatasetEvaluator):
 
         With None for the list, ids are category · label_divisor + instance, and −1 is nothing.
         """
-        for entry, output in zip(inputs, outputs):
+        for entry, output in zip(inputs, outputs, strict=True):
             ids, segments = output["panoptic_seg"]
             ids = ids.cpu().numpy()
             if segments is None:
@@ -68,7 +64,7 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         categories = [label // self._metadata.label_divisor for label in found]
         return [
             {"id": label + 1, "category_id": category, "isthing": category in self._things}
-            for label, category in zip(found, categories)
+            for label, category in zip(found, categories, strict=True)
         ]
 
     def _with_dataset_id(self, segment: dict) -> dict:
@@ -84,32 +80,16 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         gathered = comm.gather(self._predictions)
         if not comm.is_main_process():
             return None
+        from pnm.metrics.panoptic_files import evaluate_panoptic_files, pq_percentages, pq_table, write_predictions
+
+        gt_json = PathManager.get_local_path(self._metadata.panoptic_json)
+        gt_folder = PathManager.get_local_path(self._metadata.panoptic_root)
         with tempfile.TemporaryDirectory(prefix="panoptic_") as scratch:
             folder = self._output_dir or scratch
-            pq = self._measure(list(itertools.chain(*gathered)), folder)
-        groups = {"All": "", "Things": "_th", "Stuff": "_st"}
-        names = ("PQ", "SQ", "RQ")
-        scores = {f"{m}{suffix}": 100 * pq[group][m.lower()] for group, suffix in groups.items() for m in names}
-        rows = [[g, *(scores[f"{m}{suffix}"] for m in names), pq[g]["n"]] for g, suffix in groups.items()]
-        table = tabulate(rows, headers=["", *names, "#categories"], tablefmt="pipe", floatfmt=".3f")
-        logger.info("Results for panoptic_seg:\n%s", table)
-        return OrderedDict(panoptic_seg=scores)
-
-    def _measure(self, predictions: list[dict], folder: str) -> dict:
-        from pnm.metrics.panoptic_quality import evaluate_panoptic_files
-
-        png_folder, result_file = os.path.join(folder, "predictions"), os.path.join(folder, "predictions.json")
-        PathManager.mkdirs(png_folder)
-        logger.info("Writing %d panoptic predictions to %s", len(predictions), folder)
-        for prediction in predictions:
-            with PathManager.open(os.path.join(png_folder, prediction["file_name"]), "wb") as stream:
-                stream.write(prediction["png"])
-        gt_json = PathManager.get_local_path(self._metadata.panoptic_json)
-        annotations = [{key: value for key, value in p.items() if key != "png"} for p in predictions]
-        with PathManager.open(result_file, "w") as stream:
-            json.dump({**read_json(gt_json), "annotations": annotations}, stream)
-        gt_folder = PathManager.get_local_path(self._metadata.panoptic_root)
-        return evaluate_panoptic_files(gt_json, gt_folder, result_file, png_folder)
+            result_file = write_predictions(folder, itertools.chain(*gathered), gt_json)
+            measured = evaluate_panoptic_files(gt_json, gt_folder, result_file, os.path.join(folder, "panoptic"))
+        logger.info("Results for panoptic_seg:\n%s", pq_table(measured))
+        return OrderedDict(panoptic_seg=pq_percentages(measured))
 
 
 def _png(ids: np.ndarray) -> bytes:

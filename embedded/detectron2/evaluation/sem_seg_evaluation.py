@@ -9,13 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from PIL import Image
-from pycocotools import mask as mask_util
-from tabulate import tabulate
-
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
+from PIL import Image
+from pycocotools import mask as mask_util
+from tabulate import tabulate
 
 from .evaluator import DatasetEvaluator
 
@@ -74,7 +73,7 @@ class SemSegEvaluator(DatasetEvaluator):
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Takes entries with "file_name" and outputs with "sem_seg", (classes, H, W) scores."""
-        for entry, output in zip(inputs, outputs):
+        for entry, output in zip(inputs, outputs, strict=True):
             predicted = output["sem_seg"].argmax(dim=0).to("cpu", torch.int64).numpy()
             truth = self._read_truth(entry["file_name"], predicted.shape)
             pairs = (self._num_classes + 1) * predicted + truth
@@ -126,10 +125,10 @@ class SemSegEvaluator(DatasetEvaluator):
             overall = {
                 "mIoU": _mean_of_present(iou),
                 "fwIoU": np.nansum(iou * truth / truth.sum()),
-                **{f"IoU-{name}": value for name, value in zip(self._class_names, iou)},
+                **{f"IoU-{name}": value for name, value in zip(self._class_names, iou, strict=True)},
                 "mACC": _mean_of_present(accuracy),
                 "pACC": correct.sum() / truth.sum(),
-                **{f"ACC-{name}": value for name, value in zip(self._class_names, accuracy)},
+                **{f"ACC-{name}": value for name, value in zip(self._class_names, accuracy, strict=True)},
             }
         return {name: float(100 * value) for name, value in overall.items()}
 

@@ -8,11 +8,10 @@ import os
 from pathlib import Path
 
 import torch
-from torch import nn
-
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
+from torch import nn
 
 __all__ = ["get", "get_checkpoint_url", "get_config", "get_config_file"]
 

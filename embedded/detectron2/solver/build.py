@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from fvcore.common.param_scheduler import (
     CosineParamScheduler,
     MultiStepParamScheduler,
@@ -15,8 +16,6 @@ from fvcore.common.param_scheduler import (
 from torch import nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import SGD, Optimizer
-
-from detectron2.config import CfgNode
 
 from .lr_scheduler import LRMultiplier, LRScheduler, WarmupParamScheduler
 
@@ -183,9 +182,7 @@ class _FixedGamma(StepWithFixedGammaParamScheduler):
 
 
 def _fixed_gamma(solver: CfgNode) -> ParamScheduler:
-    return _FixedGamma(
-        1.0, num_decays=solver.NUM_DECAYS, gamma=solver.GAMMA, num_updates=solver.MAX_ITER
-    )
+    return _FixedGamma(1.0, num_decays=solver.NUM_DECAYS, gamma=solver.GAMMA, num_updates=solver.MAX_ITER)
 
 
 _SCHEDULES = {

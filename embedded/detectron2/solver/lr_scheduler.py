@@ -1,6 +1,7 @@
 """Learning rates that follow one of fvcore's schedules, with a warm-up before or under it."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 from fvcore.common.param_scheduler import (
     CompositeParamScheduler,
@@ -25,23 +26,25 @@ class WarmupParamScheduler(CompositeParamScheduler):
         rescale_interval: True compresses ``scheduler`` into what is left; False lets the warm-up hide its start.
     """
 
+    @staticmethod
+    def _ramp(method: str) -> Callable[[float, float], ParamScheduler]:
+        ramps = {"constant": lambda start, end: ConstantParamScheduler(start), "linear": LinearParamScheduler}
+        if method not in ramps:
+            raise ValueError(f"warmup_method is {method!r}, expected one of {sorted(ramps)}")
+        return ramps[method]
+
     def __init__(
         self,
         scheduler: ParamScheduler,
         warmup_factor: float,
         warmup_length: float,
-        warmup_method: str = "linear",
+        warmup_method: Literal["linear", "constant"] = "linear",
         rescale_interval: bool = False,
     ):
-        first = warmup_factor * scheduler(0.0)
-        ramps = {
-            "constant": lambda: ConstantParamScheduler(first),
-            "linear": lambda: LinearParamScheduler(first, scheduler(0.0 if rescale_interval else warmup_length)),
-        }
-        if warmup_method not in ramps:
-            raise ValueError(f"warmup_method is {warmup_method!r}, expected one of {sorted(ramps)}")
+        ramp = self._ramp(warmup_method)
+        start, end = warmup_factor * scheduler(0.0), scheduler(0.0 if rescale_interval else warmup_length)
         super().__init__(
-            schedulers=[ramps[warmup_method](), scheduler],
+            schedulers=[ramp(start, end), scheduler],
             lengths=[warmup_length, 1 - warmup_length],
             interval_scaling=["rescaled", "rescaled" if rescale_interval else "fixed"],
         )

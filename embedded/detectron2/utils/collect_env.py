@@ -5,11 +5,10 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
+import detectron2
 import numpy as np
 import torch
 from tabulate import tabulate
-
-import detectron2
 
 __all__ = ["collect_env_info"]
 

@@ -130,7 +130,7 @@ def gather(data: Any, dst: int = 0, group: Any = None) -> list[Any]:
 def shared_random_seed() -> int:
     """A seed in [0, 2**31) drawn from NumPy's generator of rank 0 and handed to everybody. Collective."""
     # every rank draws, as generators that were equal should stay equal
-    return all_gather(np.random.randint(2**31))[0]
+    return all_gather(np.random.randint(2**31))[0]  # noqa: NPY002 - the generator that seed_all_rng seeds
 
 
 @torch.no_grad()
@@ -151,4 +151,4 @@ def reduce_dict(input_dict: dict[str, torch.Tensor], average: bool = True) -> di
     dist.reduce(packed, dst=0)
     if average and is_main_process():
         packed /= world
-    return dict(zip(keys, packed))
+    return dict(zip(keys, packed, strict=True))

@@ -13,9 +13,8 @@ from itertools import takewhile
 from typing import Any
 
 import torch
-from fvcore.common.history_buffer import HistoryBuffer
-
 from detectron2.utils.file_io import PathManager
+from fvcore.common.history_buffer import HistoryBuffer
 
 __all__ = [
     "CommonMetricPrinter",

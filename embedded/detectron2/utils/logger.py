@@ -6,14 +6,13 @@ import os
 import sys
 import time
 from collections import Counter
-from functools import lru_cache
+from functools import cache
 from typing import Any, TextIO
 
 import torch
+from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
 from termcolor import colored
-
-from detectron2.utils.file_io import PathManager
 
 __all__ = ["create_small_table", "log_every_n", "log_every_n_seconds", "log_first_n", "setup_logger"]
 
@@ -38,7 +37,7 @@ class _ConsoleFormatter(logging.Formatter):
         return f"{colored(word, 'red', attrs=style)} {line}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _shared_stream(filename: str) -> TextIO:
     """One append-mode stream per file, shared by all loggers that write to it."""
     PathManager.mkdirs(os.path.dirname(filename))
@@ -47,7 +46,7 @@ def _shared_stream(filename: str) -> TextIO:
     return stream
 
 
-@lru_cache(maxsize=None)  # a second call with the same arguments must not log everything twice
+@cache  # a second call with the same arguments must not log everything twice
 def setup_logger(
     output: str | None = None,
     distributed_rank: int = 0,
@@ -135,14 +134,8 @@ def log_every_n_seconds(lvl: int, msg: str, n: float = 1, *, name: str | None = 
 
 def create_small_table(small_dict: dict[str, Any]) -> str:
     """A Markdown table of one row, the keys of ``small_dict`` as its headers."""
-    return tabulate(
-        [list(small_dict.values())],
-        headers=list(small_dict),
-        tablefmt="pipe",
-        floatfmt=".3f",
-        stralign="center",
-        numalign="center",
-    )
+    layout = {"tablefmt": "pipe", "floatfmt": ".3f", "numalign": "center", "stralign": "center"}
+    return tabulate([list(small_dict.values())], headers=list(small_dict), **layout)
 
 
 def _log_api_usage(identifier: str) -> None:

@@ -1,4 +1,4 @@
-"""Registers COCO, Cityscapes and ADE20K below ``DETECTRON2_DATASETS`` (default: ./datasets) under Detectron2's names."""
+"""Registers COCO, Cityscapes and ADE20K below ``DETECTRON2_DATASETS`` (default ./datasets) by Detectron2's names."""
 
 import logging
 import os

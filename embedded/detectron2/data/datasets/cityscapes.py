@@ -11,12 +11,11 @@ from functools import partial
 
 import cv2
 import numpy as np
-from PIL import Image
-from pycocotools import mask as mask_util
-
 from detectron2.structures import BoxMode
 from detectron2.utils.comm import get_world_size
 from detectron2.utils.file_io import PathManager
+from PIL import Image
+from pycocotools import mask as mask_util
 
 from .annotation_files import read_json, require_file, require_folder
 from .builtin_meta import CITYSCAPES_CATEGORIES
@@ -27,8 +26,8 @@ _THING_IDS = [category["id"] for category in CITYSCAPES_CATEGORIES if category["
 _EVALUATED = {category["name"]: category["id"] for category in CITYSCAPES_CATEGORIES}
 # Annotated, but void in every task.
 _VOID = frozenset(
-    "unlabeled;ego vehicle;rectification border;out of roi;static;dynamic;ground;parking;rail track;guard rail;bridge;"
-    "tunnel;polegroup;caravan;trailer".split(";")
+    ["unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "parking"]
+    + ["rail track", "guard rail", "bridge", "tunnel", "polegroup", "caravan", "trailer"]
 )
 _UNDRAWN = "license plate"  # id −1: what lies behind it counts
 _IMAGE_SUFFIX = "leftImg8bit.png"

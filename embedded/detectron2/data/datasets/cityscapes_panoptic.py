@@ -25,8 +25,8 @@ def load_cityscapes_panoptic(image_dir: str, gt_dir: str, gt_json: str, meta: di
         image = images.get(annotation["image_id"])
         if image is None:
             raise FileNotFoundError(
-                f"{gt_json} annotates {annotation['image_id']}, which is not in {image_dir}: add the image, or make the "
-                "JSON anew"
+                f"{gt_json} annotates {annotation['image_id']}, which is not in {image_dir}: add the image, or make "
+                "the JSON anew"
             )
         png = annotation["file_name"]
         entries.append(
@@ -55,13 +55,7 @@ def register_all_cityscapes_panoptic(root: str) -> None:
 def _register(name: str, image_dir: str, gt_dir: str, meta: dict) -> None:
     gt_json = f"{gt_dir}.json"
     DatasetCatalog.register(name, lambda: load_cityscapes_panoptic(image_dir, gt_dir, gt_json, meta))
-    MetadataCatalog.get(name).set(
-        image_root=image_dir,
-        panoptic_root=gt_dir,
-        panoptic_json=gt_json,
-        gt_dir=gt_dir.replace("cityscapes_panoptic_", ""),
-        evaluator_type="cityscapes_panoptic_seg",
-        ignore_label=255,
-        label_divisor=1000,
-        **meta,
-    )
+    places = dict(image_root=image_dir, panoptic_root=gt_dir, panoptic_json=gt_json)
+    places["gt_dir"] = gt_dir.replace("cityscapes_panoptic_", "")
+    kind = dict(evaluator_type="cityscapes_panoptic_seg", ignore_label=255, label_divisor=1000)
+    MetadataCatalog.get(name).set(**places, **kind, **meta)

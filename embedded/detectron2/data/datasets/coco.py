@@ -8,11 +8,10 @@ import os
 from collections import defaultdict
 
 import numpy as np
-from iopath.common.file_io import file_lock
-from pycocotools import mask as mask_util
-
 from detectron2.structures import Boxes, BoxMode, PolygonMasks
 from detectron2.utils.file_io import PathManager
+from iopath.common.file_io import file_lock
+from pycocotools import mask as mask_util
 
 from ..catalog import DatasetCatalog, MetadataCatalog
 from .annotation_files import read_json, require_file, require_folder
@@ -73,7 +72,7 @@ def _register_categories(content: dict, json_file: str, dataset_name: str) -> di
         raise ValueError(f"{json_file} lists no 'categories': add them, COCO's format needs them")
     ids = sorted(categories)
     if ids != list(range(1, len(ids) + 1)) and "coco" not in dataset_name:
-        logger.warning("The category ids of %s are not 1 to %d; they are mapped to 0 … %d", json_file, *[len(ids)] * 2)
+        logger.warning("The category ids of %s are not 1 to %d: they are renumbered from 0", json_file, len(ids))
     id_map = {category_id: index for index, category_id in enumerate(ids)}
     meta = MetadataCatalog.get(dataset_name)
     meta.thing_classes = [categories[category_id] for category_id in ids]
@@ -141,7 +140,8 @@ class _AnnotationParser:
                 expected = [image["height"], image["width"]]
                 problem = f"has an RLE of size {size}, expected 'counts' and size {expected} (h, w): correct it"
                 raise self._error(annotation, image, problem)
-            return mask_util.frPyObjects(segmentation, *size) if isinstance(segmentation["counts"], list) else segmentation
+            is_plain = isinstance(segmentation["counts"], list)
+            return mask_util.frPyObjects(segmentation, *size) if is_plain else segmentation
         if not isinstance(segmentation, list) or not all(isinstance(p, list) for p in segmentation):
             raise self._error(annotation, image, "has a segmentation that is neither polygons nor RLE: correct it")
         polygons = [p for p in segmentation if len(p) >= 6 and len(p) % 2 == 0]
@@ -205,10 +205,8 @@ def load_sem_seg(gt_root: str, image_root: str, gt_ext: str = "png", image_ext: 
 
 def _label_remedy(gt_root: str) -> str | None:
     """Which script makes a generated label folder."""
-    for part, script in (("panoptic_stuff_", "prepare_panoptic_fpn.py"), ("annotations_detectron2", "prepare_ade20k.py")):
-        if part in gt_root:
-            return f"make it with python datasets/{script}"
-    return None
+    scripts = {"panoptic_stuff_": "prepare_panoptic_fpn.py", "annotations_detectron2": "prepare_ade20k.py"}
+    return next((f"make it with python datasets/{name}" for part, name in scripts.items() if part in gt_root), None)
 
 
 def convert_to_coco_dict(dataset_name: str) -> dict:
@@ -267,9 +265,9 @@ def convert_to_coco_json(dataset_name: str, output_file: str, allow_cached: bool
             return
         content = convert_to_coco_dict(dataset_name)
         unfinished = f"{output_file}.tmp"
-        with PathManager.open(unfinished, "w") as stream:
+        with open(unfinished, "w") as stream:
             json.dump(content, stream)
-        PathManager.mv(unfinished, output_file)
+        os.replace(unfinished, output_file)
 
 
 def register_coco_instances(name: str, metadata: dict, json_file: str, image_root: str) -> None:

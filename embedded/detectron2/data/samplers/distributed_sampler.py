@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 import torch
-from torch.utils.data import Sampler
-
 from detectron2.utils import comm
+from torch.utils.data import Sampler
 
 logger = logging.getLogger(__name__)
 

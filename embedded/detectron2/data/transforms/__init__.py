@@ -1,5 +1,6 @@
 """Deterministic transforms (fvcore's and ours) and the random augmentations that make them."""
 
+from detectron2._scope import outside
 from fvcore.transforms.transform import (
     BlendTransform,
     CropTransform,
@@ -13,12 +14,10 @@ from fvcore.transforms.transform import (
     VFlipTransform,
 )
 
-from detectron2._scope import outside
-
 from .augmentation import (
+    AugInput,
     Augmentation,
     AugmentationList,
-    AugInput,
     StandardAugInput,
     TransformGen,
     apply_augmentations,
@@ -44,7 +43,45 @@ from .augmentation_impl import (
 )
 from .transform import ColorTransform, ExtentTransform, PILColorTransform, ResizeTransform, RotationTransform
 
-__all__ = [name for name, value in globals().items() if isinstance(value, type)]
-__all__ += ["apply_augmentations", "apply_transform_gens"]
+__all__ = [
+    "AugInput",
+    "Augmentation",
+    "AugmentationList",
+    "BlendTransform",
+    "ColorTransform",
+    "CropTransform",
+    "ExtentTransform",
+    "FixedSizeCrop",
+    "GridSampleTransform",
+    "HFlipTransform",
+    "MinIoURandomCrop",
+    "NoOpTransform",
+    "PILColorTransform",
+    "PadTransform",
+    "RandomApply",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomCrop_CategoryAreaConstraint",
+    "RandomExtent",
+    "RandomFlip",
+    "RandomLighting",
+    "RandomResize",
+    "RandomRotation",
+    "RandomSaturation",
+    "Resize",
+    "ResizeScale",
+    "ResizeShortestEdge",
+    "ResizeTransform",
+    "RotationTransform",
+    "ScaleTransform",
+    "StandardAugInput",
+    "Transform",
+    "TransformGen",
+    "TransformList",
+    "VFlipTransform",
+    "apply_augmentations",
+    "apply_transform_gens",
+]
 
 __getattr__ = outside(__name__)

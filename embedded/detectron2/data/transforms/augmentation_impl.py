@@ -1,18 +1,11 @@
 """Augmentations. Each draws from ``np.random`` in Detectron2's order, so that equal seeds give equal pixels."""
 
+# ruff: noqa: NPY002 - the global generator is the interface: a seed set for Detectron2 must give the same numbers.
+
 import sys
 
 import numpy as np
-from fvcore.transforms.transform import (
-    BlendTransform,
-    CropTransform,
-    HFlipTransform,
-    NoOpTransform,
-    PadTransform,
-    Transform,
-    TransformList,
-    VFlipTransform,
-)
+from fvcore.transforms import transform as fv
 from PIL import Image
 
 from .augmentation import Augmentation, _transform_to_aug
@@ -27,11 +20,11 @@ class RandomApply(Augmentation):
             raise ValueError(f"prob must lie in [0, 1], got {prob}")
         self.aug, self.prob = _transform_to_aug(tfm_or_aug), prob
 
-    def get_transform(self, *args) -> Transform:
-        return self.aug.get_transform(*args) if self._rand_range() < self.prob else NoOpTransform()
+    def get_transform(self, *args) -> fv.Transform:
+        return self.aug.get_transform(*args) if self._rand_range() < self.prob else fv.NoOpTransform()
 
-    def __call__(self, aug_input) -> Transform:
-        return self.aug(aug_input) if self._rand_range() < self.prob else NoOpTransform()
+    def __call__(self, aug_input) -> fv.Transform:
+        return self.aug(aug_input) if self._rand_range() < self.prob else fv.NoOpTransform()
 
 
 class RandomFlip(Augmentation):
@@ -42,10 +35,10 @@ class RandomFlip(Augmentation):
             raise ValueError("RandomFlip flips one way: set exactly one of horizontal and vertical (use two for both)")
         self.prob, self.horizontal, self.vertical = prob, horizontal, vertical
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
         if self._rand_range() >= self.prob:
-            return NoOpTransform()
-        return HFlipTransform(image.shape[1]) if self.horizontal else VFlipTransform(image.shape[0])
+            return fv.NoOpTransform()
+        return fv.HFlipTransform(image.shape[1]) if self.horizontal else fv.VFlipTransform(image.shape[0])
 
 
 class Resize(Augmentation):
@@ -55,7 +48,7 @@ class Resize(Augmentation):
         self.shape = (shape, shape) if isinstance(shape, int) else tuple(shape)
         self.interp = interp
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
         return ResizeTransform(*image.shape[:2], *self.shape, self.interp)
 
 
@@ -81,14 +74,14 @@ class ResizeShortestEdge(Augmentation):
         self.short_edge_length, self.max_size = lengths, max_size
         self.sample_style, self.interp = sample_style, interp
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
         lengths = self.short_edge_length
         if self.sample_style == "range":
             size = np.random.randint(lengths[0], lengths[1] + 1)
         else:
             size = np.random.choice(lengths)
         if size == 0:
-            return NoOpTransform()
+            return fv.NoOpTransform()
         height, width = image.shape[:2]
         new = self.get_output_shape(height, width, size, self.max_size)
         return ResizeTransform(height, width, *new, self.interp)
@@ -113,7 +106,7 @@ class RandomResize(Augmentation):
     def __init__(self, shape_list, interp: int = Image.BILINEAR):
         self.shape_list, self.interp = shape_list, interp
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
         shape = self.shape_list[np.random.randint(low=0, high=len(self.shape_list))]
         return ResizeTransform(*image.shape[:2], *shape, self.interp)
 
@@ -122,19 +115,14 @@ class ResizeScale(Augmentation):
     """Large-scale jitter: fits the image, aspect ratio kept, into the target box scaled by U(min_scale, max_scale)."""
 
     def __init__(
-        self,
-        min_scale: float,
-        max_scale: float,
-        target_height: int,
-        target_width: int,
-        interp: int = Image.BILINEAR,
+        self, min_scale: float, max_scale: float, target_height: int, target_width: int, interp: int = Image.BILINEAR
     ):
         self._init(locals())
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
         return self._get_resize(image, np.random.uniform(self.min_scale, self.max_scale))
 
-    def _get_resize(self, image: np.ndarray, scale: float) -> Transform:
+    def _get_resize(self, image: np.ndarray, scale: float) -> fv.Transform:
         size = np.array(image.shape[:2])
         target = np.multiply((self.target_height, self.target_width), scale)
         new_h, new_w = np.round(size * np.min(target / size)).astype(int).tolist()
@@ -156,19 +144,19 @@ class RandomRotation(Augmentation):
         self.center = (center, center) if lone_center else center
         self.expand, self.sample_style, self.interp = expand, sample_style, interp
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
         height, width = image.shape[:2]
         center = None
         if self.sample_style == "range":
             angle = np.random.uniform(self.angle[0], self.angle[1])
             if self.center is not None:
-                center = [np.random.uniform(low, high) for low, high in zip(*self.center)]
+                center = [np.random.uniform(low, high) for low, high in zip(*self.center, strict=True)]
         else:
             angle = np.random.choice(self.angle)
             if self.center is not None:
                 center = self.center[np.random.randint(len(self.center))]
         if angle % 360 == 0:
-            return NoOpTransform()
+            return fv.NoOpTransform()
         if center is not None:
             center = (width * center[0], height * center[1])
         return RotationTransform(height, width, angle, expand=self.expand, center=center, interp=self.interp)
@@ -180,15 +168,15 @@ class FixedSizeCrop(Augmentation):
     def __init__(self, crop_size, pad: bool = True, pad_value: float = 128.0, seg_pad_value: int = 255):
         self._init(locals())
 
-    def get_transform(self, image: np.ndarray) -> TransformList:
+    def get_transform(self, image: np.ndarray) -> fv.TransformList:
         size, crop = np.array(image.shape[:2]), np.array(self.crop_size)
         y0, x0 = np.round(np.maximum(size - crop, 0) * np.random.uniform(0.0, 1.0)).astype(int)
-        steps = [CropTransform(x0, y0, crop[1], crop[0], size[1], size[0])]
+        steps = [fv.CropTransform(x0, y0, crop[1], crop[0], size[1], size[0])]
         if self.pad:
             right, bottom = np.maximum(crop - size, 0)[::-1]
             held = np.minimum(size, crop)
-            steps.append(PadTransform(0, 0, right, bottom, held[1], held[0], self.pad_value, self.seg_pad_value))
-        return TransformList(steps)
+            steps.append(fv.PadTransform(0, 0, right, bottom, held[1], held[0], self.pad_value, self.seg_pad_value))
+        return fv.TransformList(steps)
 
 
 class RandomCrop(Augmentation):
@@ -206,7 +194,7 @@ class RandomCrop(Augmentation):
             raise ValueError(f"absolute_range wants (min, max), got {tuple(crop_size)}")
         self.crop_type, self.crop_size = crop_type, crop_size
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
         return _crop_somewhere(image.shape[:2], self.get_crop_size(image.shape[:2]))
 
     def get_crop_size(self, image_size) -> tuple[int, int]:
@@ -217,20 +205,20 @@ class RandomCrop(Augmentation):
             if self.crop_type == "relative_range":
                 low = np.asarray(factors, dtype=np.float32)
                 factors = low + np.random.rand(2) * (1 - low)
-            return tuple(int(side * factor + 0.5) for side, factor in zip(sides, factors))
+            return tuple(int(side * factor + 0.5) for side, factor in zip(sides, factors, strict=True))
         if self.crop_type == "absolute":
-            return tuple(min(wanted, side) for wanted, side in zip(self.crop_size, sides))
+            return tuple(min(wanted, side) for wanted, side in zip(self.crop_size, sides, strict=True))
         low, high = self.crop_size
         return tuple(np.random.randint(min(side, low), min(side, high) + 1) for side in sides)
 
 
-def _crop_somewhere(image_size, crop_size) -> CropTransform:
+def _crop_somewhere(image_size, crop_size) -> fv.CropTransform:
     (height, width), (crop_h, crop_w) = image_size, crop_size
     if crop_h > height or crop_w > width:
         raise ValueError(f"a {crop_h}×{crop_w} crop does not fit into a {height}×{width} image")
     y0 = np.random.randint(height - crop_h + 1)
     x0 = np.random.randint(width - crop_w + 1)
-    return CropTransform(x0, y0, crop_w, crop_h)
+    return fv.CropTransform(x0, y0, crop_w, crop_h)
 
 
 class RandomCrop_CategoryAreaConstraint(Augmentation):
@@ -241,16 +229,12 @@ class RandomCrop_CategoryAreaConstraint(Augmentation):
     """
 
     def __init__(
-        self,
-        crop_type: str,
-        crop_size,
-        single_category_max_area: float = 1.0,
-        ignored_category: int | None = None,
+        self, crop_type: str, crop_size, single_category_max_area: float = 1.0, ignored_category: int | None = None
     ):
         self.crop_aug = RandomCrop(crop_type, crop_size)
         self._init(locals())
 
-    def get_transform(self, image: np.ndarray, sem_seg: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray, sem_seg: np.ndarray) -> fv.Transform:
         if self.single_category_max_area >= 1.0:
             return self.crop_aug.get_transform(image)
         for _ in range(10):
@@ -276,7 +260,7 @@ class RandomExtent(Augmentation):
     def __init__(self, scale_range, shift_range):
         self._init(locals())
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
         size = np.array(image.shape[1::-1])
         rect = np.array([-0.5 * size, 0.5 * size]) * np.random.uniform(*self.scale_range)
         for axis in (0, 1):
@@ -291,9 +275,9 @@ class _RandomBlend(Augmentation):
     def __init__(self, intensity_min: float, intensity_max: float):
         self.intensity_min, self.intensity_max = intensity_min, intensity_max
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
         weight = np.random.uniform(self.intensity_min, self.intensity_max)
-        return BlendTransform(src_image=self._reference(image), src_weight=1 - weight, dst_weight=weight)
+        return fv.BlendTransform(src_image=self._reference(image), src_weight=1 - weight, dst_weight=weight)
 
 
 class RandomContrast(_RandomBlend):
@@ -332,10 +316,10 @@ class RandomLighting(Augmentation):
         )
         self.eigen_vals = np.array([0.2175, 0.0188, 0.0045])
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
         _require_rgb(image, "RandomLighting")
         shift = self.eigen_vecs @ (np.random.normal(scale=self.scale, size=3) * self.eigen_vals)
-        return BlendTransform(src_image=shift, src_weight=1.0, dst_weight=1.0)
+        return fv.BlendTransform(src_image=shift, src_weight=1.0, dst_weight=1.0)
 
 
 def _require_rgb(image: np.ndarray, name: str) -> None:
@@ -355,9 +339,9 @@ class MinIoURandomCrop(Augmentation):
     ):
         self._init(locals())
 
-    def get_transform(self, image: np.ndarray, boxes: np.ndarray | None) -> Transform:
+    def get_transform(self, image: np.ndarray, boxes: np.ndarray | None) -> fv.Transform:
         if boxes is None:
-            return NoOpTransform()
+            return fv.NoOpTransform()
         boxes = np.reshape(boxes, (-1, 4))
         for _ in range(self.mode_trials):
             min_iou = np.random.choice((1, *self.min_ious, 0))
@@ -367,8 +351,8 @@ class MinIoURandomCrop(Augmentation):
                 window = self._draw_window(*image.shape[:2])
                 if window is not None and _window_fits(np.array(window[0]), boxes, min_iou):
                     (x0, y0, _, _), (width, height) = window
-                    return CropTransform(x0, y0, width, height)
-        return NoOpTransform()
+                    return fv.CropTransform(x0, y0, width, height)
+        return fv.NoOpTransform()
 
     def _draw_window(self, height: int, width: int):
         """((x0, y0, x1, y1), (w, h)) in whole pixels, or None for a bad aspect ratio or an empty window."""

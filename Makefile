@@ -1,0 +1,44 @@
+# Each target does all its own set-up: it needs Python >= 3.10 and nothing else.
+#   make quickstart     trains Mask R-CNN on synthetic scenes, evaluates it and draws its predictions
+#   make test           linters and tests
+#   make venv           the environment alone; VENV=path puts or finds it elsewhere
+#   make test-detectron2 DETECTRON2=clone   the tests on real Detectron2, and both engines against each other
+
+PYTHON ?= python3
+VENV ?= .venv
+PY = $(VENV)/bin/python
+RUN = configs/quickstart/mask_rcnn_R_18_FPN.yaml
+
+.PHONY: quickstart test lint venv shapes test-detectron2 clean
+
+venv: $(VENV)/.made
+
+$(VENV)/.made: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet --progress-bar on -r requirements.txt -r requirements-dev.txt
+	touch $@
+
+shapes: venv
+	$(PY) datasets/make_shapes.py
+
+quickstart: venv shapes
+	$(PY) train_net.py --config-file $(RUN)
+	$(PY) tools/visualize.py --config-file $(RUN)
+
+lint: venv
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+test: lint
+	$(PY) -m pytest tests
+
+test-detectron2: venv
+	@test -f "$(DETECTRON2)/detectron2/__init__.py" || { echo "error: DETECTRON2 must be a clone of Detectron2"; exit 2; }
+	$(PY) -m pip install --quiet hydra-core omegaconf cloudpickle "setuptools<81"
+	PYTHONPATH="$(DETECTRON2)" $(PY) -m pytest tests
+	PNM_DETECTRON2="$(DETECTRON2)" $(PY) -m pytest tests/parity
+
+clean:
+	rm -rf output

@@ -1,0 +1,445 @@
+"""Training loops, hooks, processes and the standard trainer's bookkeeping, on a model of two weights."""
+# ruff: noqa: NPY002 (the engine seeds and draws from the global generator)
+
+import copy
+import json
+import math
+import multiprocessing
+import socket
+import sys
+from pathlib import Path
+
+import detectron2
+import numpy as np
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import get_cfg
+from detectron2.engine import (
+    BestCheckpointer,
+    CallbackHook,
+    DefaultTrainer,
+    EvalHook,
+    HookBase,
+    IterationTimer,
+    LRScheduler,
+    PeriodicCheckpointer,
+    PeriodicWriter,
+    PreciseBN,
+    SimpleTrainer,
+    default_argument_parser,
+    default_setup,
+    default_writers,
+    launch,
+)
+from detectron2.utils.events import EventWriter, get_event_storage, has_event_storage
+from fvcore.common.param_scheduler import LinearParamScheduler
+from torch import nn
+from torch.multiprocessing import ProcessRaisedException
+
+sys.path.append(str(Path(__file__).parent))  # spawned processes inherit it
+from toy_runs import Toy, batches, fail, on_machine, sgd, train_half, wrap  # noqa: E402
+
+import pnm  # noqa: F401
+
+embedded_only = pytest.mark.skipif("embedded" not in detectron2.__version__, reason="wording of the embedded engine")
+
+
+def trainer(model=None, **kwargs):
+    model = model or Toy()
+    return SimpleTrainer(model, batches(), sgd(model), **kwargs)
+
+
+@pytest.mark.parametrize("zero_first", [False, True])
+def test_steps_are_plain_sgd_steps_and_losses_are_recorded(zero_first):
+    loop = trainer(zero_grad_before_forward=zero_first)
+    recorded = []
+    loop.register_hooks([CallbackHook(after_step=lambda t: recorded.append(copy.copy(t.storage.latest())))])
+    loop.train(0, 5)
+
+    model, data = Toy(), batches()
+    optimizer = sgd(model)
+    for i in range(5):
+        losses = model(next(data))
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+        for name, loss in losses.items():
+            assert recorded[i][name] == (pytest.approx(loss.item()), i)
+        assert recorded[i]["total_loss"][0] == pytest.approx(sum(losses.values()).item())
+        assert {"data_time", "rank_data_time"} <= recorded[i].keys()
+    torch.testing.assert_close(loop.model.state_dict(), model.state_dict(), rtol=0, atol=0)
+    assert loop.iter == 5
+
+
+def test_a_single_loss_is_the_total_loss_and_periods_thin_the_records():
+    class Single(Toy):
+        def forward(self, batch):
+            return super().forward(batch)["loss_fit"]
+
+    loop = trainer(Single(), gather_metric_period=2, async_write_metrics=True)
+    loop.train(0, 5)
+    storage = loop.storage
+    assert [at for _, at in storage.history("total_loss").values()] == [1, 3]
+    assert "loss_fit" not in storage.histories()
+
+
+def test_a_loss_that_is_not_finite_stops_training():
+    loop = trainer()
+    ended = []
+
+    def break_at_2(looping):
+        if looping.iter == 2:
+            looping.model.fc.weight.data.fill_(math.inf)
+
+    loop.register_hooks([CallbackHook(before_step=break_at_2, after_train=lambda looping: ended.append(looping.iter))])
+    with pytest.raises(FloatingPointError, match="iteration"):
+        loop.train(0, 5)
+    assert ended == [2] and not has_event_storage()
+
+
+class Recorder(HookBase):
+    def __init__(self, name, log):
+        self.name, self.log = name, log
+
+    def note(self, moment):
+        self.log.append((self.name, moment, self.trainer.iter))
+
+    def before_train(self):
+        self.note("before_train")
+
+    def after_train(self):
+        self.note("after_train")
+
+    def before_step(self):
+        assert self.trainer.storage.iter == self.trainer.iter
+        self.note("before_step")
+
+    def after_backward(self):
+        assert self.trainer.model.fc.weight.grad is not None
+        self.note("after_backward")
+
+    def after_step(self):
+        self.note("after_step")
+
+
+def test_hooks_run_in_order_around_everything():
+    log = []
+    loop = trainer()
+    loop.register_hooks([Recorder("a", log), None, Recorder("b", log)])
+    loop.train(3, 5)
+    moments = [("before_train", 3)]
+    moments += [(moment, i) for i in (3, 4) for moment in ("before_step", "after_backward", "after_step")]
+    moments += [("after_train", 5)]
+    assert log == [(name, *moment) for moment in moments for name in "ab"]
+
+
+class Counting(HookBase):
+    def __init__(self):
+        self.count = 0
+
+    def after_step(self):
+        self.count += 1
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
+    def make():
+        loop = trainer()
+        loop.scheduler = torch.optim.lr_scheduler.ExponentialLR(loop.optimizer, 0.9)
+        counter = Counting()
+        loop.register_hooks([counter, LRScheduler(), PeriodicCheckpointer(checkpointer(loop), 3)])
+        return loop, counter
+
+    def checkpointer(loop):
+        return DetectionCheckpointer(loop.model, str(tmp_path), trainer=loop)
+
+    whole, _ = make()
+    whole.train(0, 8)
+    interrupted, _ = make()
+    interrupted.train(0, 3)
+    resumed, counter = make()
+    checkpointer(resumed).resume_or_load("", resume=True)
+    assert resumed.iter == 2 and counter.count == 3
+    for _ in range(3):
+        next(resumed._data_loader_iter)  # the toy loader starts from its beginning
+    resumed.train(resumed.iter + 1, 8)
+    torch.testing.assert_close(resumed.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
+    assert resumed.optimizer.param_groups[0]["lr"] == whole.optimizer.param_groups[0]["lr"]
+    assert counter.count == 8
+
+
+def test_loaders_can_be_replaced():
+    loop = trainer()
+    loop.train(0, 1)
+    loop.reset_data_loader(lambda: iter([(torch.zeros(1, 2), torch.zeros(1))]))
+    loop.train(1, 2)
+    assert loop.storage.latest()["loss_fit"][0] == pytest.approx(loop.storage.latest()["total_loss"][0], abs=0.2)
+
+
+@pytest.mark.parametrize(("period", "expected"), [(0, [6]), (2, [1, 3, 6]), (4, [3, 6])])
+def test_evaluations_come_periodically_and_at_the_end(period, expected):
+    loop, at = trainer(), []
+
+    def evaluate():
+        at.append(loop.iter)
+        return {"box": {"AP": 10.0 + loop.iter}, "other": 1}
+
+    loop.register_hooks([EvalHook(period, evaluate)])
+    loop.train(0, 6)
+    assert at == expected
+    assert loop.storage.latest()["box/AP"][0] == 16.0 and loop.storage.latest()["other"][0] == 1.0
+
+
+def test_evaluations_must_be_numbers():
+    loop = trainer()
+    loop.register_hooks([EvalHook(0, lambda: {"AP": "high"})])
+    with pytest.raises(ValueError, match="AP"):
+        loop.train(0, 1)
+
+
+@pytest.mark.parametrize(("mode", "saved_at"), [("max", [1, 5]), ("min", [1, 3])])
+def test_the_best_checkpoint_is_kept(tmp_path, mode, saved_at):
+    scores = {1: 5.0, 3: 2.0, 5: 7.0, 8: math.nan}
+    loop, saved = trainer(), []
+
+    class Saver(DetectionCheckpointer):
+        def save(self, name, **kwargs):
+            saved.append(kwargs["iteration"])
+            super().save(name, **kwargs)
+
+    saver = Saver(loop.model, str(tmp_path))
+    evaluation = EvalHook(2, lambda: {"AP": scores.get(loop.iter, math.nan)})
+    loop.register_hooks([evaluation, BestCheckpointer(2, saver, "AP", mode)])
+    loop.train(0, 8)
+    assert saved == saved_at
+    assert (tmp_path / "model_best.pth").is_file()
+    with pytest.raises((ValueError, AssertionError)):
+        BestCheckpointer(2, saver, "AP", "best")
+
+
+def test_writers_write_periodically_and_are_closed():
+    log = []
+
+    class Writer(EventWriter):
+        def write(self):
+            log.append(get_event_storage().iter)
+
+        def close(self):
+            log.append("closed")
+
+    loop = trainer()
+    loop.register_hooks([PeriodicWriter([Writer()], period=3)])
+    loop.train(0, 8)
+    assert log == [2, 5, 7, 8, "closed"]
+
+
+def test_the_timer_leaves_out_the_first_iterations(caplog):
+    loop = trainer()
+    loop.register_hooks([IterationTimer(warmup_iter=3)])
+    with caplog.at_level("INFO"):
+        loop.train(0, 6)
+    assert [at for _, at in loop.storage.history("time").values()] == [2, 3, 4, 5]
+    assert all(0 <= seconds < 5 for seconds, _ in loop.storage.history("time").values())
+
+
+def test_rates_follow_a_multiplier_and_are_recorded():
+    loop = trainer()
+    loop.register_hooks([LRScheduler(scheduler=LinearParamScheduler(1.0, 0.0))])
+    loop.train(0, 4)
+    assert [value for value, _ in loop.storage.history("lr").values()] == pytest.approx([0.1, 0.075, 0.05, 0.025])
+
+
+def test_the_recorded_rate_is_that_of_the_largest_group():
+    def group_of(*groups):
+        parameters = [{"params": [nn.Parameter(torch.zeros(1)) for _ in range(n)], "lr": lr} for n, lr in groups]
+        return LRScheduler.get_best_param_group_id(torch.optim.SGD(parameters, lr=1.0))
+
+    assert group_of((1, 0.1), (3, 0.2), (2, 0.3)) == 1
+    assert group_of((1, 0.1), (1, 0.2), (1, 0.2)) == 1
+
+
+def test_precise_batch_norm_averages_over_batches():
+    torch.manual_seed(0)
+    data = [torch.randn(8, 3) * 2 + 5 for _ in range(6)]
+
+    class Norm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = nn.BatchNorm1d(3)
+
+        def forward(self, x):
+            return self.bn(x).sum()
+
+    model = Norm()
+    PreciseBN(0, model, data, 6).update_stats()
+    everything = torch.cat(data)
+    torch.testing.assert_close(model.bn.running_mean, everything.mean(0))
+    torch.testing.assert_close(model.bn.running_var, everything.var(0, unbiased=False), rtol=1e-3, atol=1e-3)
+
+
+def test_the_command_line():
+    line = "--config-file a.yaml --num-gpus 2 --num-machines 3 --machine-rank 1 --resume A.B 1 C d"
+    args = default_argument_parser().parse_args(line.split())
+    assert (args.config_file, args.num_gpus, args.num_machines, args.machine_rank) == ("a.yaml", 2, 3, 1)
+    assert args.resume and not args.eval_only and args.opts == ["A.B", "1", "C", "d"]
+    assert args.dist_url.startswith("tcp://127.0.0.1:")
+
+
+def test_settings_scale_with_the_number_of_processes():
+    cfg = get_cfg()
+    cfg.merge_from_list([
+        "SOLVER.IMS_PER_BATCH", 16, "SOLVER.BASE_LR", 0.1, "SOLVER.REFERENCE_WORLD_SIZE", 8, "SOLVER.MAX_ITER", 5000,
+        "SOLVER.STEPS", (4000,), "SOLVER.CHECKPOINT_PERIOD", 1000, "SOLVER.WARMUP_ITERS", 100, "TEST.EVAL_PERIOD", 500,
+    ])  # fmt: skip
+    cfg.freeze()
+    assert DefaultTrainer.auto_scale_workers(cfg, 8) is cfg
+    scaled = DefaultTrainer.auto_scale_workers(cfg, 16)
+    solver = scaled.SOLVER
+    assert (solver.IMS_PER_BATCH, solver.BASE_LR, solver.MAX_ITER, solver.STEPS) == (32, 0.2, 2500, (2000,))
+    assert (solver.CHECKPOINT_PERIOD, solver.WARMUP_ITERS, scaled.TEST.EVAL_PERIOD) == (500, 50, 250)
+    assert solver.REFERENCE_WORLD_SIZE == 16 and scaled.is_frozen() and cfg.SOLVER.MAX_ITER == 5000
+
+
+def test_set_up_saves_the_config_and_seeds(tmp_path):
+    cfg = get_cfg()
+    cfg.OUTPUT_DIR, cfg.SEED = str(tmp_path / "out"), 5
+    default_setup(cfg, default_argument_parser().parse_args([]))
+    drawn = torch.rand(1), np.random.rand()
+    again = get_cfg()
+    again.merge_from_file(str(tmp_path / "out" / "config.yaml"))
+    assert again.SEED == 5 and (tmp_path / "out" / "log.txt").is_file()
+    default_setup(cfg, default_argument_parser().parse_args([]))
+    assert (torch.rand(1), np.random.rand()) == drawn
+
+
+@embedded_only
+def test_an_output_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    cfg = get_cfg()
+    cfg.OUTPUT_DIR = str(tmp_path / "file" / "out")
+    with pytest.raises(ValueError, match="OUTPUT_DIR"):
+        default_setup(cfg, None)
+
+
+class ToyTrainer(DefaultTrainer):
+    """The standard trainer around the toy model."""
+
+    @classmethod
+    def build_model(cls, cfg):
+        return Toy()
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        return batches()
+
+    @classmethod
+    def test(cls, cfg, model, evaluators=None):
+        return {"toy": {"size": float(model.fc.weight.detach().norm())}}
+
+
+def toy_config(folder, max_iter):
+    cfg = get_cfg()
+    cfg.OUTPUT_DIR = str(folder)
+    cfg.merge_from_list([
+        "SOLVER.MAX_ITER", max_iter, "SOLVER.BASE_LR", 0.05, "SOLVER.STEPS", (4,), "SOLVER.WARMUP_ITERS", 2,
+        "SOLVER.CHECKPOINT_PERIOD", 3, "TEST.EVAL_PERIOD", 2, "MODEL.DEVICE", "cpu",
+    ])  # fmt: skip
+    return cfg
+
+
+def test_the_standard_trainer_writes_resumes_and_evaluates(tmp_path):
+    first = ToyTrainer(toy_config(tmp_path, 6))
+    first.resume_or_load(resume=True)
+    first.train()
+    saved = {path.stem for path in tmp_path.glob("*.pth")}
+    assert saved == {"model_0000002", "model_0000005", "model_final"}
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    expected = {"lr", "total_loss", "loss_fit", "loss_size", "data_time", "iteration"}
+    assert any(expected <= line.keys() and line["iteration"] == 5 for line in lines)
+    assert any("toy/size" in line for line in lines)
+    assert list(tmp_path.glob("events.out.tfevents*"))
+
+    longer = ToyTrainer(toy_config(tmp_path, 9))
+    longer.resume_or_load(resume=True)
+    assert longer.start_iter == 6
+    assert longer.optimizer.param_groups[0]["lr"] == pytest.approx(0.005)
+    torch.testing.assert_close(longer.model.state_dict(), first.model.state_dict(), rtol=0, atol=0)
+    longer.train()
+    assert longer.iter == 9 and longer.scheduler.last_epoch == 9
+
+    fresh = ToyTrainer(toy_config(tmp_path, 9))
+    fresh.resume_or_load(resume=False)
+    assert fresh.start_iter == 0 and fresh.model.fc.weight.eq(0.5).all()
+
+
+def test_the_standard_trainer_checks_expected_results(tmp_path):
+    cfg = toy_config(tmp_path, 1)
+    cfg.TEST.EXPECTED_RESULTS = [["toy", "size", 0.7, 0.5]]
+    assert ToyTrainer(cfg).train()["toy"]["size"] == pytest.approx(0.7, abs=0.5)
+
+
+def test_default_writers_make_their_folder(tmp_path):
+    writers = default_writers(str(tmp_path / "new"), 10)
+    assert len(writers) == 3 and (tmp_path / "new").is_dir()
+    for writer in writers:
+        writer.close()
+
+
+@pytest.mark.parametrize("machines", [1, 2])
+def test_two_processes_train_as_one(tmp_path, machines):
+    if machines == 1:
+        launch(train_half, 2, dist_url="auto", args=(str(tmp_path),))
+    else:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+        spawn = multiprocessing.get_context("spawn")
+        users = [spawn.Process(target=on_machine, args=(rank, address, str(tmp_path))) for rank in (0, 1)]
+        for user in users:
+            user.start()
+        for user in users:
+            user.join(120)
+        assert [user.exitcode for user in users] == [0, 0]
+    loop = trainer()
+    loop.train(0, 4)
+    saved = torch.load(tmp_path / "ddp.pth")
+    torch.testing.assert_close(saved["model"], dict(loop.model.state_dict()), rtol=1e-5, atol=1e-6)
+    alone = [value for value, _ in loop.storage.history("total_loss").values()]
+    assert saved["losses"] == pytest.approx(alone, rel=1e-5)
+
+
+@embedded_only
+def test_models_on_the_cpu_are_wrapped_without_a_device():
+    launch(wrap, 2, dist_url="auto")
+
+
+def test_the_failure_of_a_process_is_reported():
+    with pytest.raises(ProcessRaisedException, match="process 1 has a problem"):
+        launch(fail, 2, dist_url="auto", args=(1,))
+
+
+def test_one_process_runs_in_place():
+    seen = []
+    launch(seen.append, 1, args=(3,))
+    assert seen == [3]
+
+
+@embedded_only
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0,), "at least one process"),
+        ((1, 2, 2, "tcp://127.0.0.1:1"), "machine rank"),
+        ((1, 2, 0, "auto"), "one machine only"),
+        ((2,), "dist_url"),
+    ],
+)
+def test_impossible_launches_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        launch(print, *arguments)

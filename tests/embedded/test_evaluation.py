@@ -1,0 +1,568 @@
+"""Evaluators against pycocotools, brute force, published numbers and perfect predictions; one process against two."""
+
+import contextlib
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+import detectron2
+import numpy as np
+import pycocotools.mask as coco_mask
+import pytest
+import torch
+import torch.multiprocessing as mp
+from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
+from detectron2.evaluation import (
+    CityscapesInstanceEvaluator,
+    CityscapesSemSegEvaluator,
+    COCOEvaluator,
+    COCOPanopticEvaluator,
+    DatasetEvaluator,
+    DatasetEvaluators,
+    SemSegEvaluator,
+    inference_context,
+    inference_on_dataset,
+    print_csv_format,
+    verify_results,
+)
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.structures import Boxes, BoxMode, Instances
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+BAD_INPUT = (ValueError, AssertionError, FileNotFoundError)
+EMBEDDED = Path(detectron2.__file__).parents[1].name == "embedded"
+embedded_only = pytest.mark.skipif(not EMBEDDED, reason="Detectron2 itself cannot run this with public packages")
+COUNT, HEIGHT, WIDTH = 7, 96, 128
+CLASSES = ["cat", "dog", "cow"]
+
+
+def boxes_of(seed: int) -> list[tuple[int, int, int, int, int]]:
+    """(x0, y0, x1, y1, class) of an image's objects; image 3 has none."""
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, 60, (4 if seed != 3 else 0, 2)).tolist()
+    return [(x, y % 50, x + 8 + 14 * i, y % 50 + 10 + 9 * i, (seed + i) % 3) for i, (x, y) in enumerate(corners)]
+
+
+def mask_of(x0, y0, x1, y1) -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def labels_of(seed: int) -> np.ndarray:
+    labels = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    for x0, y0, x1, y1, category in boxes_of(seed):
+        labels[y0:y1, x0:x1] = category
+    labels[:5] = 255
+    return labels
+
+
+def register(folder: Path, name: str) -> None:
+    """Seven images with instances (one a crowd) and labels; category ids 10, 20, 30."""
+    images, annotations = [], []
+    for i in range(COUNT):
+        images.append({"id": i, "file_name": f"{i}.png", "height": HEIGHT, "width": WIDTH})
+        for k, (x0, y0, x1, y1, category) in enumerate(boxes_of(i)):
+            rle = coco_mask.encode(np.asfortranarray(mask_of(x0, y0, x1, y1), dtype=np.uint8))
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": i,
+                    "category_id": 10 * (category + 1),
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "area": (x1 - x0) * (y1 - y0),
+                    "iscrowd": int(k == 3 and i == 0),
+                    "segmentation": {"size": [HEIGHT, WIDTH], "counts": rle["counts"].decode()},
+                }
+            )
+        Image.fromarray(labels_of(i)).save(folder / f"{i}_labels.png")
+    categories = [{"id": 10 * (i + 1), "name": c} for i, c in enumerate(CLASSES)]
+    content = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+    (folder / "truth.json").write_text(json.dumps(content))
+    entries = [
+        {"image_id": i, "file_name": f"{i}.png", "sem_seg_file_name": str(folder / f"{i}_labels.png")}
+        for i in range(COUNT)
+    ]
+    DatasetCatalog.register(name, lambda: entries)
+    MetadataCatalog.get(name).set(
+        json_file=str(folder / "truth.json"),
+        thing_classes=CLASSES,
+        thing_dataset_id_to_contiguous_id={10: 0, 20: 1, 30: 2},
+        stuff_classes=CLASSES,
+        ignore_label=255,
+    )
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    name = "evaluation_test"
+    register(tmp_path, name)
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def noisy_model(inputs: list[dict]) -> list[dict]:
+    """Shifted boxes and masks, some wrong classes, some false positives; labels shifted by two columns."""
+    outputs = []
+    for entry in inputs:
+        rng = np.random.default_rng(100 + entry["image_id"])
+        found = [(*np.add(b[:4], np.repeat(rng.integers(-2, 3), 4)).clip(0).tolist(), b[4]) for b in boxes_of(entry["image_id"])]
+        found += [(3, 3, 40, 30, int(rng.integers(3)))]
+        classes = [(b[4] + (rng.random() < 0.2)) % 3 for b in found]
+        result = Instances((HEIGHT, WIDTH))
+        result.pred_boxes = Boxes(torch.tensor([b[:4] for b in found], dtype=torch.float32))
+        result.pred_classes = torch.tensor(classes, dtype=torch.int64)
+        result.scores = torch.tensor(rng.random(len(found)), dtype=torch.float32)
+        result.pred_masks = torch.tensor(np.stack([mask_of(*b[:4]) for b in found]))
+        labels = np.roll(labels_of(entry["image_id"]), 2, axis=1)
+        labels[labels == 255] = 1
+        outputs.append({"instances": result, "sem_seg": one_hot(labels, 3)})
+    return outputs
+
+
+def one_hot(labels: np.ndarray, classes: int) -> torch.Tensor:
+    return torch.nn.functional.one_hot(torch.from_numpy(labels.astype(np.int64)), classes).permute(2, 0, 1).float()
+
+
+def perfect_model(inputs: list[dict]) -> list[dict]:
+    outputs = []
+    for entry in inputs:
+        truth = boxes_of(entry["image_id"])
+        result = Instances((HEIGHT, WIDTH))
+        result.pred_boxes = Boxes(torch.tensor([b[:4] for b in truth], dtype=torch.float32).reshape(-1, 4))
+        result.pred_classes = torch.tensor([b[4] for b in truth], dtype=torch.int64)
+        result.scores = torch.ones(len(truth))
+        result.pred_masks = torch.tensor(np.array([mask_of(*b[:4]) for b in truth]).reshape(-1, HEIGHT, WIDTH))
+        labels = labels_of(entry["image_id"])
+        outputs.append({"instances": result, "sem_seg": one_hot(np.where(labels == 255, 2, labels), 3)})
+    return outputs
+
+
+def run(evaluator: DatasetEvaluator, model, name: str) -> dict:
+    evaluator.reset()
+    for entry in DatasetCatalog.get(name):
+        evaluator.process([entry], model([entry]))
+    return evaluator.evaluate()
+
+
+def coco_scores(json_file: str, results: list[dict], task: str) -> list[float]:
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(json_file)
+        kept = [{k: v for k, v in r.items() if task == "bbox" or k != "bbox"} for r in results]
+        evaluation = COCOeval(truth, truth.loadRes(kept), task)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return [100 * s if s >= 0 else float("nan") for s in evaluation.stats[:6]]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_coco_scores_are_pycocotools(dataset, tmp_path, fast):
+    output = tmp_path / "out"
+    results = run(COCOEvaluator(dataset, output_dir=str(output), use_fast_impl=fast), noisy_model, dataset)
+    written = json.loads((output / "coco_instances_results.json").read_text())
+    assert {r["category_id"] for r in written} <= {10, 20, 30} and len(written) == 4 * 6 + 7
+    for task in ("bbox", "segm"):
+        expected = coco_scores(str(tmp_path / "truth.json"), written, task)
+        names = ["AP", "AP50", "AP75", "APs", "APm", "APl"]
+        assert [results[task][n] for n in names] == pytest.approx(expected, nan_ok=True)
+        assert list(results[task]) == [*names, "AP-cat", "AP-dog", "AP-cow"]
+        assert 5 < results[task]["AP"] < 95
+        assert results[task]["AP"] == pytest.approx(np.mean([results[task][f"AP-{c}"] for c in CLASSES]))
+    saved = torch.load(output / "instances_predictions.pth", weights_only=False)
+    assert [p["image_id"] for p in saved] == list(range(COUNT))
+
+
+def test_perfect_empty_and_missing_predictions(dataset):
+    perfect = run(COCOEvaluator(dataset), perfect_model, dataset)
+    assert perfect["bbox"]["AP"] == pytest.approx(100) and perfect["segm"]["AP-dog"] == pytest.approx(100)
+
+    def blind(inputs):
+        return [{"instances": o["instances"][torch.zeros(len(o["instances"]), dtype=torch.bool)]} for o in perfect_model(inputs)]
+
+    empty = run(COCOEvaluator(dataset), blind, dataset)
+    assert list(empty) == ["bbox"] and all(np.isnan(v) for v in empty["bbox"].values())
+    never = COCOEvaluator(dataset)
+    never.reset()
+    assert never.evaluate() == {}
+    boxes_only = run(COCOEvaluator(dataset, tasks=("bbox",)), perfect_model, dataset)
+    assert list(boxes_only) == ["bbox"]
+
+
+@embedded_only
+def test_only_the_best_detections_count(dataset):
+    few = run(COCOEvaluator(dataset, max_dets_per_image=1), perfect_model, dataset)
+    assert few["bbox"]["AP"] < 99
+
+
+def test_selected_images(dataset):
+    evaluator = COCOEvaluator(dataset)
+    run(evaluator, lambda inputs: perfect_model(inputs) if inputs[0]["image_id"] < 2 else noisy_model(inputs), dataset)
+    assert evaluator.evaluate(img_ids=[0, 1])["segm"]["AP"] == pytest.approx(100)
+
+
+def test_alien_classes_are_refused(dataset):
+    def alien(inputs):
+        outputs = perfect_model(inputs)
+        outputs[0]["instances"].pred_classes += 5
+        return outputs
+
+    with pytest.raises(BAD_INPUT, match="3 classes"):
+        run(COCOEvaluator(dataset), alien, dataset)
+
+
+@embedded_only
+def test_result_files_name_what_is_wrong(dataset, tmp_path):
+    MetadataCatalog.get("no_coco_file").set(thing_classes=["a"])
+    with pytest.raises(ValueError, match="output_dir"):
+        COCOEvaluator("no_coco_file")
+    evaluator = COCOEvaluator(dataset)
+    evaluator.process([{"image_id": 77}], perfect_model([{"image_id": 1}]))
+    with pytest.raises(ValueError, match="image 77 is not in"):
+        evaluator.evaluate()
+    (tmp_path / "truth.json").write_text("{")
+    with pytest.raises(ValueError, match="truncated"):
+        COCOEvaluator(dataset)
+
+
+def test_instances_become_coco_results():
+    (first, *others) = instances_to_coco_json(noisy_model([{"image_id": 1}])[0]["instances"], 42)
+    assert len(others) == 4 and first["image_id"] == 42
+    truth = noisy_model([{"image_id": 1}])[0]["instances"]
+    xywh = BoxMode.convert(truth.pred_boxes.tensor[0].tolist(), BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
+    assert first["bbox"] == pytest.approx(xywh) and json.dumps(first)
+    np.testing.assert_array_equal(coco_mask.decode(first["segmentation"]), truth.pred_masks[0])
+
+
+def test_published_scores_of_coco_are_met(real_data):
+    folder = real_data / "predictions" / "coco_val2014_100"
+    results = json.loads((folder / "instances_val2014_fakesegm100_results.json").read_text())
+    name = "published_scores_test"
+    MetadataCatalog.get(name).set(json_file=str(folder / "instances_val2014_100.json"))
+    evaluator = COCOEvaluator(name, tasks=("segm",))
+    evaluator.reset()
+    evaluator._predictions = [{"image_id": r["image_id"], "instances": [r]} for r in results]
+    found = evaluator.evaluate()["segm"]
+    MetadataCatalog.remove(name)
+    table = (folder / "val2014_fake_eval_res.txt").read_text()
+    segm = table[table.index("segm") :] if "segm" in table else table
+    published = [float(v) for v in re.findall(r"= (-?\d\.\d+)", segm)][:6]
+    assert [found[n] / 100 for n in ("AP", "AP50", "AP75", "APs", "APm", "APl")] == pytest.approx(published, abs=6e-4)
+
+
+def brute_force_iou(name: str, model) -> dict[str, float]:
+    counts = {c: [0, 0, 0] for c in range(3)}
+    for entry in DatasetCatalog.get(name):
+        predicted = model([entry])[0]["sem_seg"].argmax(0).numpy()
+        truth = labels_of(entry["image_id"])
+        for c in counts:
+            p, t = (predicted == c) & (truth != 255), truth == c
+            counts[c] = np.add(counts[c], [(p & t).sum(), (p | t).sum(), t.sum()])
+    return {f"IoU-{CLASSES[c]}": 100 * i / u for c, (i, u, _) in counts.items()} | {
+        "pACC": 100 * sum(v[0] for v in counts.values()) / sum(v[2] for v in counts.values())
+    }
+
+
+def test_semantic_scores_are_brute_forces(dataset, tmp_path):
+    output = tmp_path / "out"
+    scores = run(SemSegEvaluator(dataset, output_dir=str(output)), noisy_model, dataset)["sem_seg"]
+    expected = brute_force_iou(dataset, noisy_model)
+    assert {k: scores[k] for k in expected} == pytest.approx(expected)
+    assert scores["mIoU"] == pytest.approx(np.mean([scores[f"IoU-{c}"] for c in CLASSES]))
+    assert scores["mACC"] == pytest.approx(np.mean([scores[f"ACC-{c}"] for c in CLASSES]))
+    assert 30 < scores["mIoU"] < 99
+    records = json.loads((output / "sem_seg_predictions.json").read_text())
+    whole = sum(coco_mask.decode(r["segmentation"]).astype(int) for r in records if r["file_name"] == "2.png")
+    assert (whole == 1).all(), "the masks of an image are a partition"
+    rle = next(r for r in records if r["file_name"] == "2.png" and r["category_id"] == 1)["segmentation"]
+    predicted = noisy_model([{"image_id": 2}])[0]["sem_seg"].argmax(0).numpy()
+    np.testing.assert_array_equal(coco_mask.decode(rle), predicted == 1)
+
+
+def test_perfect_labels_score_100_whatever_is_ignored(dataset):
+    scores = run(SemSegEvaluator(dataset), perfect_model, dataset)["sem_seg"]
+    assert [scores[k] for k in ("mIoU", "fwIoU", "mACC", "pACC")] == pytest.approx([100] * 4)
+
+
+def test_absent_classes_are_left_out_of_the_mean(dataset):
+    MetadataCatalog.get(dataset).__dict__["stuff_classes"] = [*CLASSES, "unicorn"]
+
+    def model(inputs):
+        return [{"sem_seg": torch.cat([o["sem_seg"], torch.zeros(1, HEIGHT, WIDTH)])} for o in perfect_model(inputs)]
+
+    scores = run(SemSegEvaluator(dataset), model, dataset)["sem_seg"]
+    assert scores["mIoU"] == pytest.approx(100) and np.isnan(scores["IoU-unicorn"])
+
+
+@embedded_only
+def test_semantic_evaluator_names_bad_labels(dataset, tmp_path):
+    Image.fromarray(np.full((HEIGHT, WIDTH), 9, dtype=np.uint8)).save(tmp_path / "0_labels.png")
+    with pytest.raises(ValueError, match="0_labels.png holds labels 9 to 9"):
+        run(SemSegEvaluator(dataset), perfect_model, dataset)
+    Image.fromarray(np.zeros((5, WIDTH), dtype=np.uint8)).save(tmp_path / "0_labels.png")
+    with pytest.raises(ValueError, match="equally large"):
+        run(SemSegEvaluator(dataset), perfect_model, dataset)
+    assert not any("Boundary" in key for key in run_names(dataset, tmp_path))
+
+
+def run_names(dataset: str, folder: Path) -> list[str]:
+    Image.fromarray(labels_of(0)).save(folder / "0_labels.png")
+    return list(run(SemSegEvaluator(dataset), perfect_model, dataset)["sem_seg"])
+
+
+class Panoptic:
+    """Two images: sky (stuff 7) over grass (stuff 9), with two balls (thing 3)."""
+
+    @staticmethod
+    def ids(image: int) -> np.ndarray:
+        ids = np.full((40, 60), 500, dtype=np.int64)
+        ids[20:] = 70000
+        ids[5:15, 5 + image : 15 + image] = 3
+        ids[22:32, 30:45] = 4
+        ids[:, 58:] = 0
+        return ids
+
+    CATEGORY = {500: 7, 70000: 9, 3: 3, 4: 3}
+
+    @classmethod
+    def register(cls, folder: Path, name: str) -> None:
+        (folder / "png").mkdir()
+        annotations, images = [], []
+        for image in range(2):
+            ids = cls.ids(image)
+            rgb = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=2).astype(np.uint8)
+            Image.fromarray(rgb).save(folder / "png" / f"{image}.png")
+            segments = [
+                {"id": i, "category_id": c, "iscrowd": 0, "area": int((ids == i).sum()), "bbox": [0, 0, 1, 1]}
+                for i, c in cls.CATEGORY.items()
+            ]
+            annotations.append({"image_id": image, "file_name": f"{image}.png", "segments_info": segments})
+            images.append({"id": image, "file_name": f"{image}.jpg", "height": 40, "width": 60})
+        categories = [{"id": i, "name": n, "isthing": t} for i, n, t in ((3, "ball", 1), (7, "sky", 0), (9, "grass", 0))]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (folder / "panoptic.json").write_text(json.dumps(content))
+        DatasetCatalog.register(name, list)
+        MetadataCatalog.get(name).set(
+            panoptic_json=str(folder / "panoptic.json"),
+            panoptic_root=str(folder / "png"),
+            thing_dataset_id_to_contiguous_id={3: 0},
+            stuff_dataset_id_to_contiguous_id={7: 1, 9: 2},
+            label_divisor=1000,
+        )
+
+
+@pytest.fixture
+def panoptic(tmp_path):
+    if not EMBEDDED:
+        pytest.importorskip("panopticapi")
+    name = "panoptic_evaluation_test"
+    Panoptic.register(tmp_path, name)
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def panoptic_output(image: int, missing: int | None = None) -> dict:
+    ids, segments, out = Panoptic.ids(image), [], np.zeros((40, 60), dtype=np.int32)
+    contiguous = {3: (0, True), 7: (1, False), 9: (2, False)}
+    for new, (old, category) in enumerate(Panoptic.CATEGORY.items(), 1):
+        if old != missing:
+            out[ids == old] = new
+            label, isthing = contiguous[category]
+            segments.append({"id": new, "category_id": label, "isthing": isthing})
+    return {"panoptic_seg": (torch.from_numpy(out), segments)}
+
+
+def test_panoptic_quality(panoptic, tmp_path):
+    evaluator = COCOPanopticEvaluator(panoptic, str(tmp_path / "out"))
+    evaluator.reset()
+    for image in range(2):
+        evaluator.process([{"image_id": image, "file_name": f"x/{image}.jpg"}], [panoptic_output(image)])
+    scores = evaluator.evaluate()["panoptic_seg"]
+    assert list(scores) == [m + s for s in ("", "_th", "_st") for m in ("PQ", "SQ", "RQ")]
+    assert list(scores.values()) == pytest.approx([100] * 9)
+    written = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [a["file_name"] for a in written["annotations"]] == ["0.png", "1.png"]
+    assert {s["category_id"] for s in written["annotations"][0]["segments_info"]} == {3, 7, 9}
+
+
+def test_a_missed_ball_costs_recognition(panoptic):
+    evaluator = COCOPanopticEvaluator(panoptic)
+    evaluator.reset()
+    for image in range(2):
+        output = panoptic_output(image, missing=4 if image else None)
+        evaluator.process([{"image_id": image, "file_name": f"{image}.jpg"}], [output])
+    scores = evaluator.evaluate()["panoptic_seg"]
+    assert scores["PQ_th"] == pytest.approx(100 * 3 / 3.5) and scores["SQ_th"] == pytest.approx(100)
+    assert scores["PQ_st"] == pytest.approx(100) and scores["PQ"] == pytest.approx((100 * 3 / 3.5 + 200) / 3)
+
+
+def test_segments_from_label_divisors(panoptic):
+    evaluator = COCOPanopticEvaluator(panoptic)
+    evaluator.reset()
+    for image in range(2):
+        ids = Panoptic.ids(image)
+        labels = np.full(ids.shape, -1)
+        for old, label in {500: 1000, 70000: 2000, 3: 1, 4: 2}.items():
+            labels[ids == old] = label
+        evaluator.process([{"image_id": image, "file_name": f"{image}.jpg"}], [{"panoptic_seg": (torch.tensor(labels), None)}])
+    assert evaluator.evaluate()["panoptic_seg"]["PQ"] == pytest.approx(100)
+
+
+@pytest.fixture
+def cityscapes(tmp_path):
+    pytest.importorskip("cityscapesscripts")
+    ids = np.full((128, 256), 7, dtype=np.int32)
+    ids[10:60, 20:100] = 26001
+    ids[70:120, 120:220] = 24003
+    ids[120:] = 3
+    folder = tmp_path / "gtFine" / "val" / "town"
+    folder.mkdir(parents=True)
+    stem = folder / "town_000001_000019_gtFine_"
+    Image.fromarray(ids.astype(np.uint16)).save(f"{stem}instanceIds.png")
+    Image.fromarray(np.where(ids > 999, ids // 1000, ids).astype(np.uint8)).save(f"{stem}labelIds.png")
+    things = "person rider car truck bus train motorcycle bicycle".split()
+    MetadataCatalog.get("cityscapes_test").set(gt_dir=str(folder.parent), thing_classes=things)
+    yield ids, {"file_name": "town_000001_000019_leftImg8bit.png"}
+    MetadataCatalog.remove("cityscapes_test")
+
+
+@embedded_only
+def test_cityscapes_instances(cityscapes, capsys, monkeypatch, tmp_path):
+    ids, entry = cityscapes
+    monkeypatch.chdir(tmp_path)
+    result = Instances(ids.shape)
+    result.pred_masks = torch.tensor(np.stack([ids == 26001, ids == 24003]))
+    result.pred_classes, result.scores = torch.tensor([2, 0]), torch.tensor([0.9, 0.8])
+    evaluator = CityscapesInstanceEvaluator("cityscapes_test")
+    for found, ap in ((result, 100), (result[:1], 50)):
+        evaluator.reset()
+        evaluator.process([entry], [{"instances": found}])
+        scores = evaluator.evaluate()["segm"]
+        assert scores["AP50"] == pytest.approx(ap) and scores["AP"] == pytest.approx(ap)
+    assert not hasattr(np, "in1d") or np.lib.NumpyVersion(np.__version__) < "2.4.0"
+    assert not (tmp_path / "matches.json").exists(), "nothing is left in the working directory"
+
+
+@embedded_only
+def test_cityscapes_labels(cityscapes):
+    ids, entry = cityscapes
+    train_ids = np.select([ids == 7, ids == 26001, ids == 24003], [0, 13, 11], 5)
+    evaluator = CityscapesSemSegEvaluator("cityscapes_test")
+    evaluator.reset()
+    evaluator.process([entry], [{"sem_seg": one_hot(train_ids, 19)}])
+    assert evaluator.evaluate()["sem_seg"]["IoU"] == pytest.approx(100)
+    evaluator.reset()
+    with pytest.raises(ValueError, match="cityscapesscripts"):
+        evaluator.evaluate()
+
+
+class Counting(DatasetEvaluator):
+    def reset(self):
+        self.seen = []
+
+    def process(self, inputs, outputs):
+        self.seen += list(zip(inputs, outputs, strict=True))
+
+    def evaluate(self):
+        return {"count": len(self.seen)}
+
+
+def test_inference_runs_in_eval_mode_and_calls_back():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(1, 1)
+
+        def forward(self, batch):
+            assert not self.training and not torch.is_grad_enabled()
+            return [2 * x for x in batch]
+
+    model, calls, counter = Model().train(), [], Counting()
+    names = ("on_start", "before_inference", "after_inference", "on_end")
+    callbacks = {name: (lambda name=name: calls.append(name)) for name in names}
+    assert inference_on_dataset(model, [[1, 2], [3]], counter, callbacks) == {"count": 3}
+    assert model.training and counter.seen == [(1, 2), (2, 4), (3, 6)]
+    assert calls == ["on_start", *["before_inference", "after_inference"] * 2, "on_end"]
+    assert inference_on_dataset(lambda batch: batch, [[1]], None) == {}
+    assert inference_on_dataset(lambda batch: batch, [[1]] * 12, [Counting()]) == {"count": 12}
+    with pytest.raises(BAD_INPUT):
+        inference_on_dataset(lambda batch: batch, [[1]], [Counting(), Counting()])
+
+
+@embedded_only
+def test_modes_come_back_after_an_error():
+    model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)).train()
+    model[1].eval()
+    with pytest.raises(RuntimeError), inference_context(model):
+        assert not model[0].training
+        raise RuntimeError
+    assert model.training and model[0].training and not model[1].training
+
+
+def test_printing_verifying_and_flattening(caplog):
+    results = {"bbox": {"AP": 12.345678, "AP-cat": 1.0}, "speed": 3}
+    assert flatten_results_dict({"a": {"b": {"c": 1}, "d": 2}, "e": 3}) == {"a/b/c": 1, "a/d": 2, "e": 3}
+    import logging
+
+    logger = logging.getLogger("detectron2.evaluation.testing")
+    with caplog.at_level(logging.INFO, logger.name):
+        logger.addHandler(caplog.handler)
+        print_csv_format(results)
+        logger.removeHandler(caplog.handler)
+    assert "12.3457" in caplog.text and "AP-cat" not in caplog.text
+    from detectron2.config import get_cfg
+
+    cfg = get_cfg()
+    assert verify_results(cfg, results)
+    cfg.TEST.EXPECTED_RESULTS = [["bbox", "AP", 12.3, 0.1]]
+    assert verify_results(cfg, results)
+    for wrong in (["bbox", "AP", 11.0, 0.1], ["bbox", "AR", 11.0, 0.1]):
+        cfg.TEST.EXPECTED_RESULTS = [wrong]
+        with pytest.raises(SystemExit):
+            verify_results(cfg, results)
+
+
+def _one_of_two(rank: int, folder: str) -> None:
+    """Runs in its own process: half of the images, both evaluators, results of the main process saved."""
+    import pnm  # noqa: F401
+    from detectron2.utils import comm
+
+    torch.distributed.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    if rank == 0:
+        register(Path(folder), "evaluation_two")
+    comm.synchronize()
+    if rank == 1:
+        register(Path(folder), "evaluation_two")
+    comm.synchronize()
+    loader = build_detection_test_loader(DatasetCatalog.get("evaluation_two"), mapper=lambda x: x)
+    output = os.path.join(folder, "two")
+    evaluators = DatasetEvaluators(
+        [COCOEvaluator("evaluation_two", output_dir=output), SemSegEvaluator("evaluation_two", output_dir=output)]
+    )
+    results = inference_on_dataset(noisy_model, loader, evaluators)
+    assert bool(results) == (rank == 0)
+    if rank == 0:
+        torch.save(results, f"{folder}/two.pth")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_give_the_results_of_one(dataset, tmp_path):
+    """Image 7 of 7 falls to the first process: an odd number, and no image is counted twice."""
+    output = str(tmp_path / "one")
+    evaluators = DatasetEvaluators([COCOEvaluator(dataset, output_dir=output), SemSegEvaluator(dataset, output_dir=output)])
+    loader = build_detection_test_loader(DatasetCatalog.get(dataset), mapper=lambda x: x)
+    one = inference_on_dataset(noisy_model, loader, evaluators)
+    (tmp_path / "both").mkdir()
+    mp.spawn(_one_of_two, (str(tmp_path / "both"),), nprocs=2)
+    two = torch.load(tmp_path / "both" / "two.pth", weights_only=False)
+    for task, scores in one.items():
+        assert two[task] == pytest.approx(scores, nan_ok=True, abs=1e-12)
+    for file in ("coco_instances_results.json", "sem_seg_predictions.json"):
+        assert (tmp_path / "both" / "two" / file).read_text() == (tmp_path / "one" / file).read_text()

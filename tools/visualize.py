@@ -1,0 +1,171 @@
+#!/usr/bin/env python
+"""Draws a page of images, ground truth and predictions from the result files that an evaluation left.
+
+python tools/visualize.py --config-file configs/quickstart/mask_rcnn_R_18_FPN.yaml
+python tools/visualize.py --config-file ... --dataset my_val --num 8 --min-score 0.7 --output page.png
+"""
+
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*")  # of fvcore, at import
+import pnm  # noqa: F401  (makes detectron2 importable)
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.detection_utils import read_image
+from detectron2.structures import Instances
+from detectron2.utils.visualizer import ColorMode, Visualizer
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco_mask
+
+from pnm.metrics.panoptic_quality import rgb_to_ids
+from pnm.user_error import UserError
+from projects.launcher.config import load_config
+from projects.launcher.run_setup import one_line_errors, register_builtin_data
+from projects.launcher.user_data import register_user_data
+
+GAP, TITLE = 6, 18  # px
+
+
+def read_instances(path: Path, metadata, min_score: float):
+    """Draws detections of a COCO results JSON: a function from (visualizer, record) to a picture."""
+    of_image: dict = {}
+    for row in json.loads(path.read_text()):
+        of_image.setdefault(row["image_id"], []).append(row)
+    contiguous = metadata.thing_dataset_id_to_contiguous_id
+
+    def draw(visualizer: Visualizer, record: dict):
+        rows = [row for row in of_image.get(record["image_id"], []) if row["score"] >= min_score]
+        instances = Instances((record["height"], record["width"]))
+        instances.scores = torch.tensor([row["score"] for row in rows])
+        instances.pred_classes = torch.tensor([contiguous[row["category_id"]] for row in rows], dtype=torch.int64)
+        masks = [coco_mask.decode(row["segmentation"]) for row in rows]
+        instances.pred_masks = torch.from_numpy(
+            np.array(masks, dtype=bool).reshape(len(rows), record["height"], record["width"])
+        )
+        return visualizer.draw_instance_predictions(instances)
+
+    return draw
+
+
+def read_semantic(path: Path, metadata):
+    """As :func:`read_instances`, for Detectron2's ``sem_seg_predictions.json``."""
+    of_file: dict = {}
+    for row in json.loads(path.read_text()):
+        of_file.setdefault(row["file_name"], []).append(row)
+    contiguous = metadata.get("stuff_dataset_id_to_contiguous_id", None) or {}
+
+    def draw(visualizer: Visualizer, record: dict):
+        labels = np.full(visualizer.img.shape[:2], 255)
+        for row in of_file.get(record["file_name"], []):
+            labels[coco_mask.decode(row["segmentation"]).astype(bool)] = contiguous.get(
+                row["category_id"], row["category_id"]
+            )
+        return visualizer.draw_sem_seg(labels)
+
+    return draw
+
+
+def draw_segments(visualizer: Visualizer, png: Path, segments: list[dict]):
+    """Draws a COCO panoptic PNG; ``segments`` carry contiguous categories and ``isthing``."""
+    with Image.open(png) as image:
+        ids = torch.from_numpy(rgb_to_ids(np.asarray(image)))
+    rows = [{key: s[key] for key in ("id", "category_id", "isthing")} for s in segments]
+    return visualizer.draw_panoptic_seg(ids, rows)
+
+
+def read_panoptic(path: Path, metadata):
+    """As :func:`read_instances`, for a COCO panoptic JSON with its PNGs in ``panoptic/`` beside it."""
+    of_image = {row["image_id"]: row for row in json.loads(path.read_text())["annotations"]}
+    things, stuff = metadata.thing_dataset_id_to_contiguous_id, metadata.stuff_dataset_id_to_contiguous_id
+
+    def draw(visualizer: Visualizer, record: dict):
+        row = of_image[record["image_id"]]
+        segments = [
+            {"id": s["id"], "isthing": s["category_id"] in things}
+            | {"category_id": (things if s["category_id"] in things else stuff)[s["category_id"]]}
+            for s in row["segments_info"]
+        ]
+        return draw_segments(visualizer, path.parent / "panoptic" / row["file_name"], segments)
+
+    return draw
+
+
+def draw_truth(visualizer: Visualizer, record: dict):
+    """Ground truth of a dataset dict: panoptic if it has that, else what Detectron2 draws."""
+    if "segments_info" in record:
+        return draw_segments(visualizer, Path(record["pan_seg_file_name"]), record["segments_info"])
+    return visualizer.draw_dataset_dict(record)
+
+
+def prediction_drawer(folder: Path, metadata, min_score: float):
+    """The richest result file in an evaluation's folder decides what is drawn."""
+    readers = {
+        "predictions.json": lambda path: read_panoptic(path, metadata),
+        "coco_instances_results.json": lambda path: read_instances(path, metadata, min_score),
+        "sem_seg_predictions.json": lambda path: read_semantic(path, metadata),
+    }
+    for name, reader in readers.items():
+        if (folder / name).is_file():
+            return reader(folder / name)
+    raise UserError(f"{folder} has none of {', '.join(readers)}; evaluate first: python train_net.py --eval-only ...")
+
+
+def draw_page(records: list[dict], metadata, draw, scale: float) -> Image.Image:
+    """A page with a row for each record: image, ground truth, prediction."""
+    rows = []
+    for record in records:
+        image = read_image(record["file_name"], format="RGB")
+        truth, predicted = (Visualizer(image, metadata, scale, ColorMode.IMAGE) for _ in range(2))
+        pictures = [draw_truth(truth, record).get_image(), draw(predicted, record).get_image()]
+        size = pictures[0].shape[1], pictures[0].shape[0]
+        rows.append([Image.fromarray(image).resize(size, Image.Resampling.BICUBIC), *map(Image.fromarray, pictures)])
+    width = max(sum(p.width + GAP for p in row) for row in rows) - GAP
+    page = Image.new("RGB", (width, TITLE + sum(row[0].height + GAP for row in rows) - GAP), "white")
+    pen = ImageDraw.Draw(page)
+    y = TITLE
+    for row in rows:
+        x = 0
+        for title, picture in zip(("image", "ground truth", "prediction"), row, strict=True):
+            if y == TITLE:
+                pen.text((x + 2, 3), title, fill="black")
+            page.paste(picture, (x, y))
+            x += picture.width + GAP
+        y += row[0].height + GAP
+    return page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="config of the evaluation")
+    parser.add_argument("--dataset", help="registered data set (default: the first of DATASETS.TEST)")
+    parser.add_argument("--predictions", type=Path, help="folder of result files (default: the evaluation's)")
+    parser.add_argument("--output", type=Path, help="picture to write (default: predictions.png in OUTPUT_DIR)")
+    parser.add_argument("--num", type=int, default=6, help="how many images, spread over the data set (default: 6)")
+    parser.add_argument("--min-score", type=float, default=0.5, help="draw detections from this score (default: 0.5)")
+    parser.add_argument("--scale", type=float, default=1.5, help="enlargement of the images (default: 1.5)")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
+    args = parser.parse_args()
+    with one_line_errors():
+        register_builtin_data()
+        cfg = load_config(args.config_file, args.opts)
+        register_user_data(cfg)
+        name = args.dataset or cfg.DATASETS.TEST[0]
+        metadata = MetadataCatalog.get(name)
+        folder = args.predictions or Path(cfg.OUTPUT_DIR) / "inference" / name
+        draw = prediction_drawer(folder, metadata, args.min_score)
+        records = DatasetCatalog.get(name)
+        chosen = np.linspace(0, len(records) - 1, max(1, min(args.num, len(records)))).astype(int)
+        output = args.output or Path(cfg.OUTPUT_DIR) / "predictions.png"
+        draw_page([records[k] for k in chosen], metadata, draw, args.scale).save(output)
+        print(f"{output}: {len(chosen)} images of {name}")
+
+
+if __name__ == "__main__":
+    main()
