@@ -12,7 +12,6 @@ there are skipped. Image files that are there already are kept, so an interrupte
 """
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -21,27 +20,52 @@ import numpy as np
 
 SPLITS = ("train", "val", "test")
 _IGNORE = 255
-# Cityscapes' grouping of the 19 evaluated classes, in the order of their train ids.
-_GROUPS = (
-    ["flat"] * 2 + ["construction"] * 3 + ["object"] * 3 + ["nature"] * 2 + ["sky"] + ["human"] * 2 + ["vehicle"] * 6
-)
+# The 19 evaluated classes in the order of their train ids: id, colour, supercategory, name; things come last.
+_TABLE = """
+7 804080 flat road
+8 f423e8 flat sidewalk
+11 464646 construction building
+12 66669c construction wall
+13 be9999 construction fence
+17 999999 object pole
+19 faaa1e object traffic light
+20 dcdc00 object traffic sign
+21 6b8e23 nature vegetation
+22 98fb98 nature terrain
+23 4682b4 sky sky
+24 dc143c human person
+25 ff0000 human rider
+26 00008e vehicle car
+27 000046 vehicle truck
+28 003c64 vehicle bus
+31 005064 vehicle train
+32 0000e6 vehicle motorcycle
+33 770b20 vehicle bicycle
+"""
+_FIRST_THING = 24
 
 
 def read_categories() -> list[dict]:
-    """The 19 evaluated classes with id, name, color, isthing, trainId and supercategory."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    import pnm  # noqa: F401, I001  (makes detectron2 importable)
-    from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
-
-    return [dict(c, supercategory=group) for c, group in zip(CITYSCAPES_CATEGORIES, _GROUPS, strict=True)]
+    """The evaluated classes as the panoptic JSON lists them: id, name, color, supercategory, isthing."""
+    rows = [row.split(" ", 3) for row in _TABLE.strip().split("\n")]
+    return [
+        {
+            "id": int(number),
+            "name": name,
+            "color": list(bytes.fromhex(color)),
+            "supercategory": group,
+            "isthing": int(int(number) >= _FIRST_THING),
+        }
+        for number, color, group, name in rows
+    ]
 
 
 def write_train_ids(names: tuple[Path, Path], categories: list[dict]) -> None:
     """Reads a labelIds image, writes the labelTrainIds image."""
     source, target = names
     table = np.full(256, _IGNORE, dtype=np.uint8)
-    for category in categories:
-        table[category["id"]] = category["trainId"]
+    for train_id, category in enumerate(categories):
+        table[category["id"]] = train_id
     labels = label_files.read_labels(source)
     if labels.dtype != np.uint8 or labels.ndim != 2:
         raise ValueError(f"{source} has {labels.dtype} pixels of shape {labels.shape}, expected one 8-bit channel")
@@ -100,12 +124,7 @@ def prepare_split(ground_truth: Path, output: Path, split: str, categories: list
             convert, zip(instances, targets, strict=True), args.workers, f"{split} panoptic"
         )
         images, annotations = map(list, zip(*entries, strict=True)) if entries else ([], [])
-        kept = ("id", "name", "color", "supercategory", "isthing")
-        content = {
-            "images": images,
-            "annotations": annotations,
-            "categories": [{key: category[key] for key in kept} for category in categories],
-        }
+        content = {"images": images, "annotations": annotations, "categories": categories}
         label_files.save_json(content, output / f"{name}.json", sort_keys=True, indent=4)
     print(f"{split}: {len(labels)} label and {len(instances)} panoptic images are complete in {output}")
     return True

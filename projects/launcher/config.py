@@ -48,19 +48,26 @@ def _unknown_key(cfg: CfgNode, key: str, where: str) -> UserError:
     return UserError(f"{where}: unknown config key {key}; {advice}")
 
 
+def _explain(cfg: CfgNode, error: Exception, where: str) -> UserError:
+    """The config system's error as one line that names the remedy."""
+    text = str(error.args[0] if error.args else error)
+    key = re.search(r"(?:Non-existent (?:config )?key:|unknown config key) ([\w.]+)", text)
+    if key:
+        return _unknown_key(cfg, key[1], where)
+    mismatch = re.search(r"Type mismatch \(<class '([\w.]+)'> vs. <class '([\w.]+)'>\).*key: ([\w.]+)", text, re.DOTALL)
+    if mismatch:
+        wanted, came = (name.rsplit(".", 1)[-1] for name in mismatch.group(1, 2))
+        return UserError(f"{where}: {mismatch[3]} takes {wanted}, got {came}")
+    return UserError(f"{where}: {' '.join(text.split())[:300] or 'not understood; overrides are KEY VALUE pairs'}")
+
+
 def _merge(cfg: CfgNode, merge, argument, where: str) -> None:
     try:
         merge(argument)
-    except KeyError as error:
-        text = str(error.args[0] if error.args else error)
-        key = re.search(r"Non-existent (?:config )?key: ([\w.]+)", text)
-        raise (_unknown_key(cfg, key[1], where) if key else UserError(f"{where}: {text}")) from None
     except yaml.YAMLError as error:
         raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
-    except ImportError as error:
-        raise UserError(f"{where}: {error}") from None
-    except (ValueError, AssertionError, SyntaxError, TypeError) as error:
-        raise UserError(f"{where}: {error or 'not understood; overrides are KEY VALUE pairs'}") from None
+    except (KeyError, ImportError, ValueError, AssertionError, SyntaxError, TypeError) as error:
+        raise _explain(cfg, error, where) from None
 
 
 def load_config(config_file: str, overrides: list[str]) -> CfgNode:

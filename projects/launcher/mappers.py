@@ -3,7 +3,6 @@
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.utils.registry import Registry
 
 from pnm.user_error import UserError
@@ -22,12 +21,12 @@ class CheckedDatasetMapper(DatasetMapper):
     def __call__(self, dataset_dict: dict) -> dict | None:
         try:
             return super().__call__(dataset_dict)
-        except (OSError, SyntaxError, SizeMismatchError) as error:  # SyntaxError: Pillow on a broken PNG
-            files = ", ".join(
-                str(dataset_dict[key]) for key in ("file_name", "sem_seg_file_name") if key in dataset_dict
-            )
+        except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow on a broken PNG
+            files = [str(dataset_dict[key]) for key in ("file_name", "sem_seg_file_name") if key in dataset_dict]
             cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"cannot read {files}: {cause}; restore the file or remove it from the data set") from None
+            if not any(file in cause for file in files):
+                cause = f"cannot read {' with '.join(files)}: {cause}; restore the file or remove it from the data set"
+            raise UserError(cause) from error
 
 
 @DATASET_MAPPER_REGISTRY.register()

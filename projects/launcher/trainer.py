@@ -1,6 +1,8 @@
 """The trainer: Detectron2's, with safe checkpoints, mappers by name, and DDP on CPUs, too."""
 
 import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from detectron2.config import CfgNode
@@ -8,6 +10,8 @@ from detectron2.data import build_detection_test_loader, build_detection_train_l
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
 from detectron2.utils import comm
 from torch.nn.parallel import DistributedDataParallel
+
+from pnm.user_error import UserError
 
 from .checkpoint import SafeCheckpointer
 from .evaluators import build_evaluator
@@ -23,6 +27,18 @@ def distribute(model: torch.nn.Module) -> torch.nn.Module:
     return DistributedDataParallel(
         model, device_ids=[comm.get_local_rank()] if on_gpu else None, broadcast_buffers=False
     )
+
+
+@contextmanager
+def told_as_user_error(datasets: Sequence[str]) -> Iterator[None]:
+    """Whatever goes wrong while annotations are read lies in the data: it is told in one line, with their names."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, KeyError, ValueError, AssertionError) as error:
+        cause = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+        raise UserError(f"data sets {', '.join(datasets)}: {' '.join(cause.split()) or repr(error)}") from error
 
 
 class Trainer(DefaultTrainer):
@@ -53,11 +69,13 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg):
-        return build_detection_train_loader(cfg, mapper=build_mapper(cfg, is_train=True))
+        with told_as_user_error(cfg.DATASETS.TRAIN):
+            return build_detection_train_loader(cfg, mapper=build_mapper(cfg, is_train=True))
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name):
-        return build_detection_test_loader(cfg, dataset_name, mapper=build_mapper(cfg, is_train=False))
+        with told_as_user_error((dataset_name,)):
+            return build_detection_test_loader(cfg, dataset_name, mapper=build_mapper(cfg, is_train=False))
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name, output_folder=None):

@@ -107,6 +107,17 @@ def cityscapes(tmp_path):
     return tmp_path / "cityscapes", ids, stem
 
 
+def test_cityscapes_classes_are_those_of_the_engine(monkeypatch):
+    from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
+
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import prepare_cityscapes
+
+    expected = [(c["trainId"], c["id"], c["name"], list(c["color"]), c["isthing"]) for c in CITYSCAPES_CATEGORIES]
+    listed = enumerate(prepare_cityscapes.read_categories())
+    assert [(i, c["id"], c["name"], c["color"], c["isthing"]) for i, c in listed] == expected
+
+
 def test_cityscapes_train_ids(cityscapes):
     root, ids, stem = cityscapes
     assert "val: 1 label and 1 panoptic" in check(run("cityscapes", "--root", root))
@@ -137,7 +148,8 @@ def test_cityscapes_train_ids_are_those_of_cityscapesscripts(tmp_path):
     drawing = pytest.importorskip("cityscapesscripts.preparation.json2labelImg")
     names = ["road", "sky", "cargroup", "license plate", "caravan", "pole", "polegroup", "rider", "bicyclegroup"]
     objects = [
-        {"label": name, "polygon": [[4 * i, 2], [4 * i + 9, 2], [4 * i + 9, 30], [4 * i, 28]]} for i, name in enumerate(names)
+        {"label": name, "polygon": [[4 * i, 2], [4 * i + 9, 2], [4 * i + 9, 30], [4 * i, 28]]}
+        for i, name in enumerate(names)
     ]
     polygons = tmp_path / "polygons.json"
     polygons.write_text(json.dumps({"imgHeight": 32, "imgWidth": 64, "objects": objects}))
@@ -169,7 +181,9 @@ def panoptic(tmp_path):
     ids[:10], ids[10:, :20], ids[12:16, 5:9], ids[12:16, 15:19] = 70000, 300, 5, 6
     rgb = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=2).astype(np.uint8)
     save(tmp_path / "coco" / "panoptic_val2017" / "1.png", rgb)
-    segments = [dict(id=i, category_id=c, iscrowd=k) for i, c, k in ((70000, 92, 0), (300, 40, 0), (5, 1, 0), (6, 2, 1))]
+    segments = [
+        dict(id=i, category_id=c, iscrowd=k) for i, c, k in ((70000, 92, 0), (300, 40, 0), (5, 1, 0), (6, 2, 1))
+    ]
     content = {
         "images": [{"id": 1, "file_name": "1.jpg", "height": 20, "width": 30}],
         "annotations": [{"image_id": 1, "file_name": "1.png", "segments_info": segments}],

@@ -129,7 +129,9 @@ def test_builtin_metadata_states_the_published_facts():
 
     city = MetadataCatalog.get("cityscapes_fine_panoptic_val")
     assert city.stuff_classes[:3] == ["road", "sidewalk", "building"] and len(city.stuff_colors) == 19
-    assert city.thing_dataset_id_to_contiguous_id == dict(zip([24, 25, 26, 27, 28, 31, 32, 33], range(11, 19), strict=True))
+    assert city.thing_dataset_id_to_contiguous_id == dict(
+        zip([24, 25, 26, 27, 28, 31, 32, 33], range(11, 19), strict=True)
+    )
     assert MetadataCatalog.get("cityscapes_fine_instance_seg_val").thing_classes[2] == "car"
     ade = MetadataCatalog.get("ade20k_sem_seg_val")
     assert len(ade.stuff_classes) == 150 and ade.stuff_classes[:2] == ["wall", "building"] and ade.ignore_label == 255
@@ -247,9 +249,7 @@ def test_label_images_pair_with_images_by_name(tmp_path):
         save_image(tmp_path / "labels" / f"{stem}.png", np.zeros((4, 4), dtype=np.uint8))
     labels, images = str(tmp_path / "labels"), str(tmp_path / "images")
     entries = load_sem_seg(labels, images)
-    assert entries == [
-        {"file_name": f"{images}/{s}.jpg", "sem_seg_file_name": f"{labels}/{s}.png"} for s in ("a", "b")
-    ]
+    assert entries == [{"file_name": f"{images}/{s}.jpg", "sem_seg_file_name": f"{labels}/{s}.png"} for s in ("a", "b")]
     save_image(tmp_path / "images" / "c.jpg", np.zeros((4, 4, 3), dtype=np.uint8))
     assert load_sem_seg(labels, images) == entries, "an image without labels is left out"
 
@@ -352,7 +352,10 @@ def test_cityscapes_polygons_keep_what_nothing_covers(cityscapes):
     Path(f"{stem}polygons.json").write_text(json.dumps(content))
     (entry,) = load_cityscapes_instances(str(images), str(labels))
     person, car = entry["annotations"]
-    assert (person["category_id"], person["iscrowd"]) == (0, True) and (car["category_id"], car["iscrowd"]) == (2, False)
+    assert (person["category_id"], person["iscrowd"]) == (0, True) and (car["category_id"], car["iscrowd"]) == (
+        2,
+        False,
+    )
     # Corners are pixel centres, outlines reach half a pixel beyond, round at corners: the group covers x from 15 on.
     assert person["bbox"] == pytest.approx((15, 10, 30, 20)) and car["bbox"] == pytest.approx((10, 10, 15.5, 20))
     rle = coco_mask.merge(coco_mask.frPyObjects(car["segmentation"], 40, 60))

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import detectron2
@@ -12,7 +14,6 @@ import numpy as np
 import pycocotools.mask as coco_mask
 import pytest
 import torch
-import torch.multiprocessing as mp
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
 from detectron2.evaluation import (
     CityscapesInstanceEvaluator,
@@ -112,7 +113,10 @@ def noisy_model(inputs: list[dict]) -> list[dict]:
     outputs = []
     for entry in inputs:
         rng = np.random.default_rng(100 + entry["image_id"])
-        found = [(*np.add(b[:4], np.repeat(rng.integers(-2, 3), 4)).clip(0).tolist(), b[4]) for b in boxes_of(entry["image_id"])]
+        found = [
+            (*np.add(b[:4], np.repeat(rng.integers(-2, 3), 4)).clip(0).tolist(), b[4])
+            for b in boxes_of(entry["image_id"])
+        ]
         found += [(3, 3, 40, 30, int(rng.integers(3)))]
         classes = [(b[4] + (rng.random() < 0.2)) % 3 for b in found]
         result = Instances((HEIGHT, WIDTH))
@@ -184,7 +188,10 @@ def test_perfect_empty_and_missing_predictions(dataset):
     assert perfect["bbox"]["AP"] == pytest.approx(100) and perfect["segm"]["AP-dog"] == pytest.approx(100)
 
     def blind(inputs):
-        return [{"instances": o["instances"][torch.zeros(len(o["instances"]), dtype=torch.bool)]} for o in perfect_model(inputs)]
+        return [
+            {"instances": o["instances"][torch.zeros(len(o["instances"]), dtype=torch.bool)]}
+            for o in perfect_model(inputs)
+        ]
 
     empty = run(COCOEvaluator(dataset), blind, dataset)
     assert list(empty) == ["bbox"] and all(np.isnan(v) for v in empty["bbox"].values())
@@ -203,7 +210,9 @@ def test_only_the_best_detections_count(dataset):
 
 def test_selected_images(dataset):
     evaluator = COCOEvaluator(dataset)
-    run(evaluator, lambda inputs: perfect_model(inputs) if inputs[0]["image_id"] < 2 else noisy_model(inputs), dataset)
+    evaluator.reset()
+    for entry in DatasetCatalog.get(dataset):
+        evaluator.process([entry], (perfect_model if entry["image_id"] < 2 else noisy_model)([entry]))
     assert evaluator.evaluate(img_ids=[0, 1])["segm"]["AP"] == pytest.approx(100)
 
 
@@ -344,7 +353,9 @@ class Panoptic:
             ]
             annotations.append({"image_id": image, "file_name": f"{image}.png", "segments_info": segments})
             images.append({"id": image, "file_name": f"{image}.jpg", "height": 40, "width": 60})
-        categories = [{"id": i, "name": n, "isthing": t} for i, n, t in ((3, "ball", 1), (7, "sky", 0), (9, "grass", 0))]
+        categories = [
+            {"id": i, "name": n, "isthing": t} for i, n, t in ((3, "ball", 1), (7, "sky", 0), (9, "grass", 0))
+        ]
         content = {"images": images, "annotations": annotations, "categories": categories}
         (folder / "panoptic.json").write_text(json.dumps(content))
         DatasetCatalog.register(name, list)
@@ -411,7 +422,9 @@ def test_segments_from_label_divisors(panoptic):
         labels = np.full(ids.shape, -1)
         for old, label in {500: 1000, 70000: 2000, 3: 1, 4: 2}.items():
             labels[ids == old] = label
-        evaluator.process([{"image_id": image, "file_name": f"{image}.jpg"}], [{"panoptic_seg": (torch.tensor(labels), None)}])
+        evaluator.process(
+            [{"image_id": image, "file_name": f"{image}.jpg"}], [{"panoptic_seg": (torch.tensor(labels), None)}]
+        )
     assert evaluator.evaluate()["panoptic_seg"]["PQ"] == pytest.approx(100)
 
 
@@ -427,7 +440,7 @@ def cityscapes(tmp_path):
     stem = folder / "town_000001_000019_gtFine_"
     Image.fromarray(ids.astype(np.uint16)).save(f"{stem}instanceIds.png")
     Image.fromarray(np.where(ids > 999, ids // 1000, ids).astype(np.uint8)).save(f"{stem}labelIds.png")
-    things = "person rider car truck bus train motorcycle bicycle".split()
+    things = ["person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"]
     MetadataCatalog.get("cityscapes_test").set(gt_dir=str(folder.parent), thing_classes=things)
     yield ids, {"file_name": "town_000001_000019_leftImg8bit.png"}
     MetadataCatalog.remove("cityscapes_test")
@@ -529,18 +542,15 @@ def test_printing_verifying_and_flattening(caplog):
             verify_results(cfg, results)
 
 
-def _one_of_two(rank: int, folder: str) -> None:
-    """Runs in its own process: half of the images, both evaluators, results of the main process saved."""
-    import pnm  # noqa: F401
+def evaluate_half(rank: int, folder: str) -> None:
+    """Half of the images, in a process of its own; the main process saves the results."""
     from detectron2.utils import comm
 
     torch.distributed.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    if rank == 0:
-        register(Path(folder), "evaluation_two")
-    comm.synchronize()
-    if rank == 1:
-        register(Path(folder), "evaluation_two")
-    comm.synchronize()
+    for turn in range(2):
+        if turn == rank:
+            register(Path(folder), "evaluation_two")
+        comm.synchronize()
     loader = build_detection_test_loader(DatasetCatalog.get("evaluation_two"), mapper=lambda x: x)
     output = os.path.join(folder, "two")
     evaluators = DatasetEvaluators(
@@ -550,19 +560,29 @@ def _one_of_two(rank: int, folder: str) -> None:
     assert bool(results) == (rank == 0)
     if rank == 0:
         torch.save(results, f"{folder}/two.pth")
+    comm.synchronize()  # the rendezvous file goes with the first process that leaves
     torch.distributed.destroy_process_group()
 
 
 def test_two_processes_give_the_results_of_one(dataset, tmp_path):
     """Image 7 of 7 falls to the first process: an odd number, and no image is counted twice."""
     output = str(tmp_path / "one")
-    evaluators = DatasetEvaluators([COCOEvaluator(dataset, output_dir=output), SemSegEvaluator(dataset, output_dir=output)])
+    evaluators = DatasetEvaluators(
+        [COCOEvaluator(dataset, output_dir=output), SemSegEvaluator(dataset, output_dir=output)]
+    )
     loader = build_detection_test_loader(DatasetCatalog.get(dataset), mapper=lambda x: x)
     one = inference_on_dataset(noisy_model, loader, evaluators)
     (tmp_path / "both").mkdir()
-    mp.spawn(_one_of_two, (str(tmp_path / "both"),), nprocs=2)
+    path = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, __file__]
+    started = [subprocess.Popen([*command, str(rank), str(tmp_path / "both")], env=path) for rank in range(2)]
+    assert [process.wait(120) for process in started] == [0, 0]
     two = torch.load(tmp_path / "both" / "two.pth", weights_only=False)
     for task, scores in one.items():
         assert two[task] == pytest.approx(scores, nan_ok=True, abs=1e-12)
     for file in ("coco_instances_results.json", "sem_seg_predictions.json"):
         assert (tmp_path / "both" / "two" / file).read_text() == (tmp_path / "one" / file).read_text()
+
+
+if __name__ == "__main__":
+    evaluate_half(int(sys.argv[1]), sys.argv[2])

@@ -1,5 +1,7 @@
 """Reading, annotation handling, the mapper, samplers and loaders, against PIL, pycocotools and closed forms."""
 
+# ruff: noqa: NPY002 - the engines draw from NumPy's global generator.
+
 import itertools
 from pathlib import Path
 
@@ -125,7 +127,9 @@ def test_boxes_polygons_and_rles_move_together(entry):
     np.testing.assert_allclose(moved["segmentation"][0], [140, 10, 80, 10, 140, 90])
     assert moved["bbox_mode"] == BoxMode.XYXY_ABS
     mask = utils.transform_instance_annotations({**given, "segmentation": rle}, transforms, (120, 160))["segmentation"]
-    polygon = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([p.tolist() for p in moved["segmentation"]], 120, 160)))
+    polygon = coco_mask.decode(
+        coco_mask.merge(coco_mask.frPyObjects([p.tolist() for p in moved["segmentation"]], 120, 160))
+    )
     assert (mask & polygon).sum() / (mask | polygon).sum() > 0.93
     outside = utils.transform_instance_annotations(obj([60, 50, 30, 30], 0, [TRIANGLE]), [T.NoOpTransform()], (60, 80))
     np.testing.assert_allclose(outside["bbox"], [60, 50, 80, 60])
@@ -295,7 +299,9 @@ def test_mapping_skips_none():
 
 
 def test_aspect_ratios_are_not_mixed():
-    shapes = [{"width": w, "height": h, "i": i} for i, (w, h) in enumerate([(2, 1), (1, 2), (3, 1), (1, 1), (9, 2), (4, 1)])]
+    shapes = [
+        {"width": w, "height": h, "i": i} for i, (w, h) in enumerate([(2, 1), (1, 2), (3, 1), (1, 1), (9, 2), (4, 1)])
+    ]
     batches = [[x["i"] for x in batch] for batch in AspectRatioGroupedDataset(shapes, 2)]
     assert batches == [[0, 2], [1, 3], [4, 5]]
 
@@ -345,4 +351,6 @@ def test_images_with_only_crowds_are_filtered():
 def test_alien_category_ids_are_refused():
     with pytest.raises(BAD_INPUT, match="7"):
         print_instances_class_histogram([{"annotations": [{"category_id": 7}]}], ["a", "b"])
-    print_instances_class_histogram([{"annotations": [{"category_id": 1}, {"category_id": 5, "iscrowd": 1}]}], ["a", "b"])
+    print_instances_class_histogram(
+        [{"annotations": [{"category_id": 1}, {"category_id": 5, "iscrowd": 1}]}], ["a", "b"]
+    )

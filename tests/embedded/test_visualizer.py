@@ -1,5 +1,7 @@
 """Drawings: where pixels change and where they must not. What they look like is for eyes, not for tests."""
 
+# ruff: noqa: NPY002 - the engines draw from NumPy's global generator.
+
 from pathlib import Path
 
 import detectron2
@@ -146,7 +148,7 @@ def test_semantic_and_panoptic_maps(image, metadata):
     ids[:50], ids[60:100, 60:130] = 1, 2
     segments = [{"id": 1, "category_id": 1, "isthing": False}, {"id": 2, "category_id": 0, "isthing": True}]
     where = changed(Visualizer(image, metadata).draw_panoptic_seg(ids, segments), image)
-    assert where[5:45, 5:40].mean() > 0.9 and where[65:95, 65:125].mean() > 0.9 and not where[105:, :].any()
+    assert where[5:45, 5:40].mean() > 0.9 and where[65:95, 65:125].mean() > 0.9 and not where[60:, :40].any()
 
 
 def test_dataset_entries(image, metadata, tmp_path):
@@ -191,10 +193,11 @@ def test_saved_pictures_are_the_drawing(image, metadata, tmp_path):
 
 def test_colours():
     colors = colormap(rgb=True, maximum=1)
-    assert colors.ndim == 2 and colors.shape[1] == 3 and 0 <= colors.min() and colors.max() <= 1 and len(colors) > 50
+    assert colors.ndim == 2 and colors.shape[1] == 3 and colors.min() >= 0 and colors.max() <= 1 and len(colors) > 50
     np.testing.assert_allclose(colormap()[:, ::-1], colors * 255, rtol=1e-6)
     assert len({tuple(c) for c in colors.tolist()}) > len(colors) * 0.9
-    assert any(np.allclose(random_color(rgb=True, maximum=1), c) for c in colors)
+    drawn = random_color(rgb=True, maximum=1)
+    assert any(np.allclose(drawn, c) for c in colors)
     assert len(random_colors(5)) == 5
     with pytest.raises((ValueError, AssertionError)):
         colormap(maximum=2)
