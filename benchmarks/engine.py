@@ -87,13 +87,17 @@ def compare(args: argparse.Namespace, config: str) -> None:
         real, ours = (statistics.median(row[name] for row in rounds[engine]) for engine in rounds)
         ratios = [o[name] / r[name] for r, o in zip(rounds["Detectron2"], rounds["embedded"], strict=True)]
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        print(f"  {name:24s} Detectron2 {real:7.2f}   embedded {ours:7.2f}   ratio {ours / real:.3f} ({spread} by round)")
+        print(
+            f"  {name:24s} Detectron2 {real:7.2f}   embedded {ours:7.2f}   ratio {ours / real:.3f} ({spread} by round)"
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--detectron2", metavar="CLONE", help="a clone of Detectron2")
-    parser.add_argument("--config-file", action="append", help="may be repeated (default: the three quickstart configs)")
+    parser.add_argument(
+        "--config-file", action="append", help="may be repeated (default: the three quickstart configs)"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--images", type=int, default=50)

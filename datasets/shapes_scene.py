@@ -111,20 +111,20 @@ def _rectangle(width: float, top: float, bottom: float) -> np.ndarray:
 def _outline(rng: np.random.Generator, name: str, unit: float) -> list[np.ndarray]:
     """Polygons (n, 2) in pixels about the origin, filled by the even-odd rule; ``unit`` is 1/192 of the height."""
     if name == "blob":
-        return [_closed_curve(rng, unit * rng.uniform(9, 30), 0.35)]
+        return [_closed_curve(rng, unit * rng.uniform(11, 32), 0.35)]
     if name == "ring":
-        outer = _closed_curve(rng, unit * rng.uniform(14, 34), 0.12)
-        return [outer, outer * (1 - unit * rng.uniform(3, 9) / np.abs(outer).max())]
+        outer = _closed_curve(rng, unit * rng.uniform(16, 34), 0.12)
+        return [outer, outer * (1 - unit * rng.uniform(5, 13) / np.abs(outer).max())]
     if name == "pole":
-        width, length = unit * rng.uniform(2, 5.5), unit * rng.uniform(50, 130)
+        width, length = unit * rng.uniform(3.5, 9), unit * rng.uniform(50, 120)
         parts = [_rectangle(width, -length / 2, length / 2)]
         if rng.random() < 0.5:  # a sign on top; it ends where the shaft begins, so even-odd fills both
-            side = unit * rng.uniform(9, 20)
+            side = unit * rng.uniform(14, 26)
             parts.append(_rectangle(side, -length / 2 - side * rng.uniform(0.6, 1.2), -length / 2))
         return parts
-    spikes = int(rng.integers(6, 13))
-    core, reach = unit * rng.uniform(6, 12), unit * rng.uniform(16, 32)
-    half_width = unit * rng.uniform(1.2, 2.6) / core
+    spikes = int(rng.integers(5, 11))
+    core, reach = unit * rng.uniform(8, 15), unit * rng.uniform(18, 34)
+    half_width = unit * rng.uniform(2.2, 4.0) / core
     points = []
     for angle in 2 * np.pi * (np.arange(spikes) + rng.uniform(-0.25, 0.25, spikes)) / spikes:
         r = reach * rng.uniform(0.7, 1.0)
@@ -173,13 +173,13 @@ def _paint_thing(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) 
 
 
 def draw_scene(rng: np.random.Generator, height: int = 192, width: int = 256) -> Scene:
-    """Draws a scene with 3 to 9 things; equal generators give equal scenes."""
+    """Draws a scene with 2 to 8 things; equal generators give equal scenes."""
     big = (height * SUBPIXELS, width * SUBPIXELS)
     stuff = _stuff_layout(rng, *big)
     image = _paint_stuff(rng, stuff)
     instances = np.zeros(big, np.int32)
     classes: list[int] = []
-    for _ in range(rng.integers(3, 10)):
+    for _ in range(rng.integers(2, 9)):
         kind = int(rng.integers(len(THING_CLASSES)))
         mask = _thing_mask(rng, THING_CLASSES[kind], *big)
         if mask.any():

@@ -89,8 +89,9 @@ class SafeCheckpointer(DetectionCheckpointer):
 
     def _log_incompatible_keys(self, incompatible) -> None:
         """One table of what did not fit, instead of scattered log lines."""
-        misshapen, missing = incompatible.incorrect_shapes, incompatible.missing_keys
-        unexpected = incompatible.unexpected_keys
+        misshapen, unexpected = incompatible.incorrect_shapes, incompatible.unexpected_keys
+        # fvcore lists a misshapen parameter among the missing ones, too.
+        missing = [key for key in incompatible.missing_keys if key not in {row[0] for row in misshapen}]
         if not (misshapen or missing or unexpected):
             logger.info("all weights of %s fit the model", self._source)
             return

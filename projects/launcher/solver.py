@@ -4,9 +4,19 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.solver import LRMultiplier, WarmupParamScheduler, build_lr_scheduler, build_optimizer
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
-from fvcore.common.param_scheduler import CompositeParamScheduler, ConstantParamScheduler, PolynomialDecayParamScheduler
+from fvcore.common.param_scheduler import ParamScheduler
 
 from pnm.user_error import UserError
+
+
+class PolynomialDecay(ParamScheduler):
+    """``max((1 - where) ** power, ending)`` for ``where`` from 0 to 1, DeepLab's schedule."""
+
+    def __init__(self, power: float, ending: float):
+        self.power, self.ending = power, ending
+
+    def __call__(self, where: float) -> float:
+        return max((1 - where) ** self.power, self.ending)
 
 
 def optimizer_from_config(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
@@ -32,14 +42,8 @@ def lr_scheduler_from_config(cfg: CfgNode, optimizer: torch.optim.Optimizer):
     """``SOLVER.LR_SCHEDULER_NAME``: Detectron2's, or ``WarmupPolyLR`` (DeepLab's polynomial decay)."""
     if cfg.SOLVER.LR_SCHEDULER_NAME != "WarmupPolyLR":
         return build_lr_scheduler(cfg, optimizer)
-    decay = PolynomialDecayParamScheduler(1.0, cfg.SOLVER.POLY_LR_POWER)
-    ending = cfg.SOLVER.POLY_LR_CONSTANT_ENDING
-    if ending > 0:
-        crossing = 1 - ending ** (1 / cfg.SOLVER.POLY_LR_POWER)
-        parts = [decay, ConstantParamScheduler(ending)]
-        decay = CompositeParamScheduler(parts, [crossing, 1 - crossing], ["fixed", "fixed"])
     schedule = WarmupParamScheduler(
-        decay,
+        PolynomialDecay(cfg.SOLVER.POLY_LR_POWER, cfg.SOLVER.POLY_LR_CONSTANT_ENDING),
         cfg.SOLVER.WARMUP_FACTOR,
         min(cfg.SOLVER.WARMUP_ITERS / cfg.SOLVER.MAX_ITER, 1.0),
         cfg.SOLVER.WARMUP_METHOD,

@@ -70,7 +70,7 @@ def test_boxes_geometry_against_loops():
     assert boxes.get_centers().tolist() == [
         [pytest.approx((a + c) / 2), pytest.approx((b + d) / 2)] for a, b, c, d in rows
     ]
-    inside = [-3 <= a and -3 <= b and c < width + 3 and d < height + 3 for a, b, c, d in rows]
+    inside = [a >= -3 and b >= -3 and c < width + 3 and d < height + 3 for a, b, c, d in rows]
     assert boxes.inside_box((height, width), 3).tolist() == inside
     assert boxes.nonempty(20).tolist() == [c - a > 20 and d - b > 20 for a, b, c, d in rows]
     clipped = boxes.clone()

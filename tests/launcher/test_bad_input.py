@@ -24,7 +24,11 @@ SMALL = "SOLVER.IMS_PER_BATCH 2 SOLVER.MAX_ITER 2 INPUT.MIN_SIZE_TRAIN (96,) DAT
 @pytest.mark.parametrize(
     ("file", "overrides", "message"),
     [
-        ("configs/quickstart/mask_rcnn_R_18.yaml", [], "does not exist; did you mean configs/quickstart/mask_rcnn_R_18"),
+        (
+            "configs/quickstart/mask_rcnn_R_18.yaml",
+            [],
+            "does not exist; did you mean configs/quickstart/mask_rcnn_R_18",
+        ),
         (QUICKSTART, ["SOLVER.BASE_RL", "1"], "unknown config key SOLVER.BASE_RL; did you mean SOLVER.BASE_LR?"),
         (QUICKSTART, ["MODEL.BASE_LR", "1"], "unknown config key MODEL.BASE_LR; did you mean"),
         (QUICKSTART, ["SOLVER.BASE_LR"], "overrides are KEY VALUE pairs, got an odd number: SOLVER.BASE_LR"),
@@ -90,8 +94,14 @@ def test_checkpoints(tmp_path, monkeypatch):
         ("my_train", "is not a mapping with a name and a type"),
         ({"name": "x", "type": "voc"}, "is not a mapping with a name and a type"),
         ({"name": "x", "type": "coco", "image": "a"}, r"missing \['annotations', 'images'\], unknown \['image'\]"),
-        ({"name": "x", "type": "coco", "annotations": "no.json", "images": "."}, "annotation file no.json does not exist"),
-        ({"name": "x", "type": "coco", "annotations": "bad.json", "images": "."}, "bad.json is not a COCO annotation file"),
+        (
+            {"name": "x", "type": "coco", "annotations": "no.json", "images": "."},
+            "annotation file no.json does not exist",
+        ),
+        (
+            {"name": "x", "type": "coco", "annotations": "bad.json", "images": "."},
+            "bad.json is not a COCO annotation file",
+        ),
         ({"name": "x", "type": "semantic", "images": ".", "labels": ".", "classes": 3}, "classes must be a list"),
         (
             {"name": "x", "type": "panoptic", "images": ".", "annotations": "bad.json", "panoptic": "."},
@@ -150,11 +160,15 @@ def test_damaged_data(train_net, shapes_root, tmp_path, damage):
 
 
 def test_checkpoint_of_another_architecture(train_net, tmp_path):
-    torch.save({"model": {"backbone.fpn_lateral2.weight": torch.ones(3), "head.weight": torch.ones(1)}}, tmp_path / "w.pth")
+    torch.save(
+        {"model": {"backbone.fpn_lateral2.weight": torch.ones(3), "head.weight": torch.ones(1)}}, tmp_path / "w.pth"
+    )
     done = train_net("--eval-only", f"MODEL.WEIGHTS {tmp_path / 'w.pth'}")
     assert "does not fit the model" in error_of(done)
     table = done.stdout
-    assert re.search(r"other shape +backbone.fpn_lateral2.weight +\(3,\) in checkpoint, \(64, 64, 1, 1\) in model", table)
+    assert re.search(
+        r"other shape +backbone.fpn_lateral2.weight +\(3,\) in checkpoint, \(64, 64, 1, 1\) in model", table
+    )
     assert "missing in checkpoint" in table and "and 0 more" not in table
 
 

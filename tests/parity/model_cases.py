@@ -23,7 +23,16 @@ CONFIGS = {
 
 def small_config(name: str) -> CfgNode:
     """A published config on the CPU with small images, so that a case takes seconds; low scores are kept."""
-    overrides = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "INPUT.MIN_SIZE_TRAIN", "(256,)", "INPUT.MIN_SIZE_TEST", "256"]
+    overrides = [
+        "MODEL.DEVICE",
+        "cpu",
+        "MODEL.WEIGHTS",
+        "",
+        "INPUT.MIN_SIZE_TRAIN",
+        "(256,)",
+        "INPUT.MIN_SIZE_TEST",
+        "256",
+    ]
     overrides += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.02", "INPUT.MAX_SIZE_TEST", "401"]
     overrides += ["MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH", "0.02"]
     overrides += ["MODEL.PANOPTIC_FPN.COMBINE.STUFF_AREA_LIMIT", "64"]
@@ -107,7 +116,7 @@ def training_batch(cfg: CfgNode, name: str, data: str) -> list[dict]:
 
 
 def training(folder: Path, name: str, data: str) -> dict:
-    """Losses of a fixed batch, and the weights after one step of SGD; samplers take the first instead of random ones."""
+    """Losses of a fixed batch and the weights after a step of SGD; samplers take the first, not random ones."""
     torch.randperm = lambda n, **kwargs: torch.arange(n, device=kwargs.get("device"))
     cfg = small_config(name)
     model = common_model(folder, cfg).train()

@@ -175,8 +175,11 @@ def annotations_to_instances(annos: list[dict], image_size, mask_format: str = "
         if mask_format == "polygon":
             target.gt_masks = _polygon_masks(segmentations)
         elif mask_format == "bitmask":
-            masks = [_to_bitmask(segmentation, image_size) for segmentation in segmentations]
-            target.gt_masks = BitMasks(torch.from_numpy(np.stack(masks)))
+            # Decoded masks are in column order: each is turned into rows and booleans in one go.
+            masks = np.empty((len(annos), *image_size), dtype=bool)
+            for mask, segmentation in zip(masks, segmentations, strict=True):
+                mask[:] = _to_bitmask(segmentation, image_size)
+            target.gt_masks = BitMasks(torch.from_numpy(masks))
         else:
             raise ValueError(f'mask_format must be "polygon" or "bitmask", got {mask_format!r}')
     return target

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 import torch
+from detectron2.utils import comm
 from fvcore.nn.distributed import differentiable_all_reduce
 from torch import nn
 from torch.nn import functional as F
-
-from detectron2.utils import comm
 
 
 class FrozenBatchNorm2d(nn.Module):

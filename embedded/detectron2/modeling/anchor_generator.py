@@ -4,12 +4,11 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import nn
-
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes
 from detectron2.utils.registry import Registry
+from torch import nn
 
 from .unsupported_settings import find_registered
 

@@ -3,9 +3,8 @@
 import math
 
 import torch
-from fvcore.nn import giou_loss, smooth_l1_loss
-
 from detectron2.layers import ciou_loss, diou_loss
+from fvcore.nn import giou_loss, smooth_l1_loss
 
 __all__ = ["Box2BoxTransform", "box_regression_loss"]
 

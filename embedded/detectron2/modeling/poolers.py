@@ -4,11 +4,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import nn
-from torchvision.ops import RoIPool
-
 from detectron2.layers import ROIAlign, cat
 from detectron2.structures import Boxes
+from torch import nn
+from torchvision.ops import RoIPool
 
 from .unsupported_settings import reject_setting
 

@@ -1,9 +1,8 @@
 """From the network's resolution back to the image's."""
 
 import torch
-from torch.nn import functional as F
-
 from detectron2.structures import Boxes, Instances, ROIMasks
+from torch.nn import functional as F
 
 
 def detector_postprocess(

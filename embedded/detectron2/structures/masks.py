@@ -6,7 +6,6 @@ from itertools import chain
 import numpy as np
 import pycocotools.mask as coco_mask
 import torch
-
 from detectron2.layers.mask_ops import paste_masks_in_image
 from detectron2.layers.roi_align import roi_align
 from detectron2.utils.memory import retry_if_cuda_oom

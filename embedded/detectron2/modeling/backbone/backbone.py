@@ -3,9 +3,8 @@
 from abc import ABC, abstractmethod
 
 import torch
-from torch import nn
-
 from detectron2.layers import ShapeSpec
+from torch import nn
 
 __all__ = ["Backbone"]
 

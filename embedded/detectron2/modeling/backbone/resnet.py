@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from detectron2.layers import CNNBlockBase, Conv2d, ShapeSpec, get_norm
 from fvcore.nn.weight_init import c2_msra_fill
 from torch import nn
 from torch.nn import functional as F
-
-from detectron2.layers import CNNBlockBase, Conv2d, ShapeSpec, get_norm
 
 from ..unsupported_settings import reject_setting
 from .backbone import Backbone

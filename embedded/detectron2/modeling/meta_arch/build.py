@@ -1,9 +1,8 @@
 """Models by name."""
 
 import torch
-from torch import nn
-
 from detectron2.utils.registry import Registry
+from torch import nn
 
 from ..unsupported_settings import find_registered
 

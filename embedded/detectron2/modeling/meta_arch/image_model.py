@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
-
 from detectron2.structures import ImageList
+from torch import nn
 
 from ..backbone import Backbone
 

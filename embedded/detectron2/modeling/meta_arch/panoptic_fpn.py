@@ -3,10 +3,9 @@
 import logging
 
 import torch
-from torch import nn
-
 from detectron2.config import configurable
 from detectron2.structures import Instances
+from torch import nn
 
 from ..postprocessing import sem_seg_postprocess
 from .build import META_ARCH_REGISTRY

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import nn
-
 from detectron2.config import configurable
 from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
+from torch import nn
 
 from ..backbone import Backbone, build_backbone
 from ..postprocessing import detector_postprocess

@@ -4,13 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from fvcore.nn.weight_init import c2_msra_fill
-from torch import nn
-from torch.nn import functional as F
-
 from detectron2.config import configurable
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.utils.registry import Registry
+from fvcore.nn.weight_init import c2_msra_fill
+from torch import nn
+from torch.nn import functional as F
 
 from ..backbone import Backbone, build_backbone
 from ..postprocessing import sem_seg_postprocess

@@ -1,9 +1,8 @@
 """Proposal generators by name."""
 
-from torch import nn
-
 from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
+from torch import nn
 
 from ..unsupported_settings import find_registered
 

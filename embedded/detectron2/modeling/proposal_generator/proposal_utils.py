@@ -3,7 +3,6 @@
 import math
 
 import torch
-
 from detectron2.layers import batched_nms
 from detectron2.structures import Boxes, Instances
 

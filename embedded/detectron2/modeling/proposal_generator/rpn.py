@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
-from torch.nn import functional as F
-
 from detectron2.config import configurable
 from detectron2.layers import Conv2d, ShapeSpec, cat
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage
 from detectron2.utils.memory import retry_if_cuda_oom
 from detectron2.utils.registry import Registry
+from torch import nn
+from torch.nn import functional as F
 
 from ..anchor_generator import build_anchor_generator
 from ..box_regression import Box2BoxTransform, box_regression_loss

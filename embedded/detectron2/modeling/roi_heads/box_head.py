@@ -3,12 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 
-from fvcore.nn.weight_init import c2_msra_fill, c2_xavier_fill
-from torch import nn
-
 from detectron2.config import configurable
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.utils.registry import Registry
+from fvcore.nn.weight_init import c2_msra_fill, c2_xavier_fill
+from torch import nn
 
 from ..unsupported_settings import find_registered
 

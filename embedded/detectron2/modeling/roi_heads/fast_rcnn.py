@@ -1,13 +1,12 @@
 """Classification and box regression of regions (Girshick, Fast R-CNN, 2015)."""
 
 import torch
-from torch import nn
-from torch.nn import functional as F
-
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec, batched_nms, cat, cross_entropy
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
+from torch import nn
+from torch.nn import functional as F
 
 from ..box_regression import Box2BoxTransform, box_regression_loss
 from ..unsupported_settings import reject_setting

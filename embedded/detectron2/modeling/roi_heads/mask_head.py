@@ -3,15 +3,14 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from fvcore.nn.weight_init import c2_msra_fill
-from torch import nn
-from torch.nn import functional as F
-
 from detectron2.config import configurable
 from detectron2.layers import Conv2d, ConvTranspose2d, ShapeSpec, cat, get_norm
 from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 from detectron2.utils.registry import Registry
+from fvcore.nn.weight_init import c2_msra_fill
+from torch import nn
+from torch.nn import functional as F
 
 from ..unsupported_settings import find_registered
 

@@ -4,13 +4,12 @@ import inspect
 from collections.abc import Sequence
 
 import torch
-from torch import nn
-
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage
 from detectron2.utils.registry import Registry
+from torch import nn
 
 from ..matcher import Matcher
 from ..poolers import ROIPooler

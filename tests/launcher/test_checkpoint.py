@@ -1,0 +1,88 @@
+"""Checkpoints are whole or absent, and their fit is told."""
+
+import pytest
+import torch
+from torch import nn
+
+from pnm.safe_checkpoint import CheckpointError
+from projects.launcher.checkpoint import SafeCheckpointer
+
+
+def network() -> nn.Module:
+    return nn.ModuleDict({"backbone": nn.Linear(3, 4), "head": nn.Linear(4, 2)})
+
+
+def test_round_trip_and_tag(tmp_path):
+    torch.manual_seed(0)
+    model, other = network(), network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    SafeCheckpointer(model, str(tmp_path), optimizer=optimizer).save("model_0000004", iteration=4)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last_checkpoint", "model_0000004.pth"]
+    fresh = SafeCheckpointer(other, str(tmp_path), optimizer=torch.optim.SGD(other.parameters(), lr=0.5))
+    assert fresh.has_checkpoint()
+    extra = fresh.resume_or_load("", resume=True)
+    assert extra["iteration"] == 4
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    assert fresh.checkpointables["optimizer"].param_groups[0]["lr"] == 0.1
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    checkpointer = SafeCheckpointer(network(), str(tmp_path))
+    checkpointer.save("model_final")
+    before = (tmp_path / "model_final.pth").read_bytes()
+
+    def full_disk(content, file):
+        file.write(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        checkpointer.save("model_final")
+    assert (tmp_path / "model_final.pth").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:300] + b"\xff" + b[301:]])
+def test_damaged_checkpoints_are_passed_over(tmp_path, damage, caplog):
+    checkpointer = SafeCheckpointer(network(), str(tmp_path))
+    for k in (1, 2, 10):
+        checkpointer.save(f"model_{k:07d}")
+    newest = tmp_path / "model_0000010.pth"
+    newest.write_bytes(damage(newest.read_bytes()))
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000002.pth")
+    assert "model_0000010.pth is missing or damaged" in caplog.text
+    newest.unlink()
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000002.pth")
+    for path in tmp_path.glob("*.pth"):
+        path.unlink()
+    assert not checkpointer.has_checkpoint()
+
+
+def test_table_of_differences(tmp_path, caplog):
+    state = network().state_dict()
+    state["head.weight"] = torch.ones(5, 5)
+    del state["backbone.weight"], state["backbone.bias"]
+    state["neck.weight"] = torch.ones(1)
+    torch.save(state, tmp_path / "other.pth")
+    SafeCheckpointer(network()).load(str(tmp_path / "other.pth"))
+    table = caplog.text
+    assert "(1 of another shape, 2 missing, 1 unexpected)" in table
+    assert "(5, 5) in checkpoint, (2, 4) in model" in table
+    assert "backbone.{weight, bias}" in table and "neck.weight" in table
+    with pytest.raises(CheckpointError, match="does not fit the model .* set TEST.ALLOW_PARTIAL_WEIGHTS True"):
+        SafeCheckpointer(network(), strict=True).load(str(tmp_path / "other.pth"))
+
+
+def test_unexpected_keys_alone_are_no_error(tmp_path):
+    torch.save(network().state_dict() | {"neck.weight": torch.ones(1)}, tmp_path / "more.pth")
+    SafeCheckpointer(network(), strict=True).load(str(tmp_path / "more.pth"))
+
+
+def test_query_options(tmp_path):
+    torch.save(network().state_dict(), tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match=r"unknown option \['matching'\]"):
+        SafeCheckpointer(network()).load(f"{tmp_path / 'model.pth'}?matching=True")
+    model = nn.ModuleDict({"model": network()})
+    weights = network().state_dict()
+    torch.save(weights, tmp_path / "bare.pth")
+    SafeCheckpointer(model, strict=True).load(f"{tmp_path / 'bare.pth'}?matching_heuristics=True")
+    assert torch.equal(model["model"]["head"].weight, weights["head.weight"])

@@ -1,0 +1,66 @@
+"""Schedules against closed forms, optimizers against their rules."""
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+
+from pnm.user_error import UserError
+from projects.launcher.config import add_launcher_config
+from projects.launcher.solver import lr_scheduler_from_config, optimizer_from_config
+
+
+def config(**solver):
+    cfg = get_cfg()
+    add_launcher_config(cfg)
+    for key, value in solver.items():
+        setattr(cfg.SOLVER, key, value)
+    return cfg
+
+
+@pytest.mark.parametrize("ending", [0.0, 0.1])
+def test_polynomial_decay(ending):
+    cfg = config(LR_SCHEDULER_NAME="WarmupPolyLR", BASE_LR=0.4, MAX_ITER=50, WARMUP_ITERS=10, WARMUP_FACTOR=0.01)
+    cfg.SOLVER.POLY_LR_CONSTANT_ENDING = ending
+    model = torch.nn.Linear(1, 1)
+    optimizer = optimizer_from_config(cfg, model)
+    scheduler = lr_scheduler_from_config(cfg, optimizer)
+    rates = []
+    for _ in range(50):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    decay = [0.4 * max((1 - k / 50) ** 0.9, ending) for k in range(50)]
+    assert rates[10:] == pytest.approx(decay[10:], rel=1e-9)
+    # The warm-up rises linearly from WARMUP_FACTOR of the start to the decay's value at its end.
+    assert rates[:10] == pytest.approx([0.004 + (decay[10] - 0.004) * k / 10 for k in range(10)], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("SGD", torch.optim.SGD), ("Adam", torch.optim.Adam), ("ADAMW", torch.optim.AdamW)]
+)
+def test_optimizers_follow_the_parameter_rules(name, kind):
+    cfg = config(OPTIMIZER=name, BASE_LR=0.1, WEIGHT_DECAY=0.05, WEIGHT_DECAY_NORM=0.0, WEIGHT_DECAY_BIAS=0.02)
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.BatchNorm2d(1))
+    optimizer = optimizer_from_config(cfg, model)
+    assert isinstance(optimizer, kind)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    expected = {id(model[0].weight): 0.05, id(model[0].bias): 0.02, id(model[1].weight): 0.0, id(model[1].bias): 0.02}
+    assert decay == expected
+
+
+def test_gradients_are_clipped_under_adam():
+    cfg = config(OPTIMIZER="ADAM", BASE_LR=1.0)
+    cfg.SOLVER.CLIP_GRADIENTS.ENABLED = True
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "value"
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = 0.5
+    model = torch.nn.Linear(1, 1)
+    optimizer = optimizer_from_config(cfg, model)
+    model.weight.grad = torch.tensor([[100.0]])
+    model.bias.grad = torch.tensor([0.1])
+    optimizer.step()
+    assert model.weight.grad.item() == 0.5 and model.bias.grad.item() == pytest.approx(0.1)
+
+
+def test_unknown_optimizer():
+    with pytest.raises(UserError, match="SOLVER.OPTIMIZER is 'LION', expected one of SGD, ADAM, ADAMW"):
+        optimizer_from_config(config(OPTIMIZER="LION"), torch.nn.Linear(1, 1))
