@@ -11,7 +11,7 @@ import numpy as np
 THING_CLASSES = ("blob", "ring", "pole", "urchin")
 STUFF_CLASSES = ("sky", "rock", "field", "water")
 SUBPIXELS = 3
-MIN_VISIBLE_PX = 20  # a thing with fewer visible pixels cannot be learnt; its pixels become void
+MIN_VISIBLE_PX = 40  # a thing with fewer visible pixels cannot be learnt; its pixels become void
 
 
 @dataclass
@@ -109,7 +109,7 @@ def _rectangle(width: float, top: float, bottom: float) -> np.ndarray:
 
 
 def _outline(rng: np.random.Generator, name: str, unit: float) -> list[np.ndarray]:
-    """Polygons (n, 2) in pixels about the origin, filled by the even-odd rule; ``unit`` is 1/192 of the height."""
+    """Polygons (n, 2) in pixels about the origin, filled by the even-odd rule; ``unit`` is 1/180 of the height."""
     if name == "blob":
         return [_closed_curve(rng, unit * rng.uniform(11, 32), 0.35)]
     if name == "ring":
@@ -135,7 +135,7 @@ def _outline(rng: np.random.Generator, name: str, unit: float) -> list[np.ndarra
 
 def _thing_mask(rng: np.random.Generator, name: str, height: int, width: int) -> np.ndarray:
     """(H, W) bool mask of a random thing at a random place; part of it may lie outside the image."""
-    unit = height / 192
+    unit = height / 180
     turn = rng.normal(0, 0.15) if name == "pole" else rng.uniform(0, 2 * np.pi)
     rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     stretch = np.array([rng.uniform(0.75, 1.3), 1.0])
@@ -173,13 +173,13 @@ def _paint_thing(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) 
 
 
 def draw_scene(rng: np.random.Generator, height: int = 192, width: int = 256) -> Scene:
-    """Draws a scene with 2 to 8 things; equal generators give equal scenes."""
+    """Draws a scene with 2 to 6 things; equal generators give equal scenes."""
     big = (height * SUBPIXELS, width * SUBPIXELS)
     stuff = _stuff_layout(rng, *big)
     image = _paint_stuff(rng, stuff)
     instances = np.zeros(big, np.int32)
     classes: list[int] = []
-    for _ in range(rng.integers(2, 9)):
+    for _ in range(rng.integers(2, 7)):
         kind = int(rng.integers(len(THING_CLASSES)))
         mask = _thing_mask(rng, THING_CLASSES[kind], *big)
         if mask.any():

@@ -38,13 +38,19 @@ def train_net(shapes_root, tmp_path):
     """``train_net("--eval-only", "KEY VALUE ...")`` runs a quickstart config on ``shapes_root`` in a new process.
 
     The last argument may be a string of overrides. It writes to ``tmp_path / "run"`` unless OUTPUT_DIR says
-    otherwise; ``wait=False`` returns the running process.
+    otherwise; ``wait=False`` returns the running process, ``program`` stands for ``train_net.py``.
     """
 
-    def run(*arguments: str, config: str = "mask_rcnn_R_18_FPN", wait: bool = True, **environment: str):
+    def run(
+        *arguments: str,
+        config: str = "mask_rcnn_R_18_FPN",
+        wait: bool = True,
+        program: tuple[str, ...] = ("train_net.py",),
+        **environment: str,
+    ):
         path = config if config.endswith(".yaml") else f"configs/quickstart/{config}.yaml"
         *flags, overrides = arguments if arguments and arguments[-1][:2] != "--" else (*arguments, "")
-        command = [sys.executable, "train_net.py", "--config-file", path, *flags]
+        command = [sys.executable, *program, "--config-file", path, *flags]
         command += f"OUTPUT_DIR {tmp_path / 'run'} DATALOADER.NUM_WORKERS 0".split() + shlex.split(overrides)
         settings = os.environ | {"DETECTRON2_DATASETS": str(shapes_root), "OMP_NUM_THREADS": "1", **environment}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}

@@ -39,15 +39,9 @@ def semantic_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     """Resize, area-constrained crop, SSD colours, flip: the usual recipe of semantic segmentation."""
     short, longest, style = cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
     found: list[T.Augmentation] = [T.ResizeShortestEdge(short, longest, style)]
-    if cfg.INPUT.CROP.ENABLED:
-        found.append(
-            T.RandomCrop_CategoryAreaConstraint(
-                cfg.INPUT.CROP.TYPE,
-                cfg.INPUT.CROP.SIZE,
-                cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA,
-                cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
-            )
-        )
+    crop, ignored = cfg.INPUT.CROP, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+    if crop.ENABLED:
+        found.append(T.RandomCrop_CategoryAreaConstraint(crop.TYPE, crop.SIZE, crop.SINGLE_CATEGORY_MAX_AREA, ignored))
     if cfg.INPUT.COLOR_AUG_SSD:
         found.append(ColorAugSSDTransform(img_format=cfg.INPUT.FORMAT))
     if cfg.INPUT.RANDOM_FLIP != "none":

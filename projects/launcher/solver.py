@@ -27,13 +27,9 @@ def optimizer_from_config(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.O
     types = {"ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}
     if name not in types:
         raise UserError(f"SOLVER.OPTIMIZER is {cfg.SOLVER.OPTIMIZER!r}, expected one of SGD, ADAM, ADAMW")
-    params = get_default_optimizer_params(
-        model,
-        base_lr=cfg.SOLVER.BASE_LR,
-        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
-        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-    )
+    rules = {"base_lr": "BASE_LR", "bias_lr_factor": "BIAS_LR_FACTOR"}
+    rules |= {"weight_decay_norm": "WEIGHT_DECAY_NORM", "weight_decay_bias": "WEIGHT_DECAY_BIAS"}
+    params = get_default_optimizer_params(model, **{name: cfg.SOLVER[key] for name, key in rules.items()})
     optimizer_type = maybe_add_gradient_clipping(cfg, types[name])
     return optimizer_type(params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
 

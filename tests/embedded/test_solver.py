@@ -223,13 +223,6 @@ def test_clipping_by_the_norm_of_each_parameter():
     torch.testing.assert_close(stepped("norm", GRADIENTS, 1.0), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.skipif(not EMBEDDED, reason="Detectron2 has no such CLIP_TYPE")
-def test_clipping_by_the_norm_of_all_gradients():
-    total = float(torch.cat(GRADIENTS).norm())
-    expected = [gradient / total for gradient in GRADIENTS]
-    torch.testing.assert_close(stepped("full_model", GRADIENTS, 1.0), expected, rtol=1e-5, atol=1e-6)
-
-
 def test_unknown_clipping_is_refused():
     with pytest.raises(ValueError, match="nothing"):
         stepped("nothing", GRADIENTS, 1.0)

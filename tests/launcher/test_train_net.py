@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -105,6 +106,32 @@ def test_two_processes_train_as_one(train_net, tmp_path, config, settings, toler
         rows.append(metrics(folder)[-1])
     for name, limit in tolerance.items():
         assert rows[1][name] == pytest.approx(rows[0][name], rel=limit), name
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_two_machines_and_torchrun(train_net, tmp_path):
+    """Two launchers that meet over TCP, and torchrun, train alike."""
+    config = "semantic_fpn_R_18"
+    settings = f"{SMALL} INPUT.COLOR_AUG_SSD False SOLVER.MAX_ITER 2 DATASETS.TEST () OUTPUT_DIR {tmp_path}"
+    meeting = ["--num-machines", "2", "--dist-url", f"tcp://127.0.0.1:{free_port()}"]
+    machines = [
+        train_net(*meeting, "--machine-rank", str(rank), f"{settings}/machines", config=config, wait=False)
+        for rank in (0, 1)
+    ]
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train_net.py")
+    outputs = [process.communicate(timeout=300)[0] for process in machines]
+    assert [process.returncode for process in machines] == [0, 0], outputs
+    done = train_net(f"{settings}/torchrun", config=config, program=torchrun)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "2 process(es)" in outputs[0] and "2 process(es)" in done.stdout
+    rows = [metrics(tmp_path / name)[-1] for name in ("machines", "torchrun")]
+    assert rows[0]["iteration"] == rows[1]["iteration"] == 1
+    assert rows[0]["loss_sem_seg"] == pytest.approx(rows[1]["loss_sem_seg"], rel=1e-6)
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")

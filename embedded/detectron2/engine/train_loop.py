@@ -83,7 +83,7 @@ class TrainerBase:
             try:
                 self._iterate()
             except Exception:
-                logger.exception("training stopped at iteration %d", self.iter)
+                logger.error("training stopped at iteration %d", self.iter)
                 raise
             finally:
                 self.after_train()

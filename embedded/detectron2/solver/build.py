@@ -43,7 +43,6 @@ def _gradient_clipper(settings: CfgNode) -> Callable[[list[nn.Parameter]], Any]:
     clippers = {
         "value": partial(clip_grad_value_, clip_value=limit),
         "norm": partial(_clip_each, max_norm=limit, norm_type=norm_type),
-        "full_model": partial(clip_grad_norm_, max_norm=limit, norm_type=norm_type),
     }
     if settings.CLIP_TYPE not in clippers:
         raise ValueError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {settings.CLIP_TYPE!r}, expected one of {list(clippers)}")
@@ -53,8 +52,7 @@ def _gradient_clipper(settings: CfgNode) -> Callable[[list[nn.Parameter]], Any]:
 def maybe_add_gradient_clipping(cfg: CfgNode, optimizer: Any) -> Any:
     """Makes an optimizer (an instance, or a class) clip gradients before each step if the config asks for it.
 
-    CLIP_TYPE "value" limits every element to CLIP_VALUE, "norm" the NORM_TYPE norm of each parameter's gradient,
-    "full_model" the norm of all gradients together.
+    CLIP_TYPE "value" limits every element to CLIP_VALUE, "norm" the NORM_TYPE norm of each parameter's gradient.
 
     Returns:
         The instance itself, or a subclass of the class.
