@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 THING_CLASSES = ("blob", "ring", "pole", "urchin")
+TYPICAL_HUES = (0.95, 0.75, 0.12, 0.42)  # in turns; things of a class vary about it
 STUFF_CLASSES = ("sky", "rock", "field", "water")
 SUBPIXELS = 3
 MIN_VISIBLE_PX = 40  # a thing with fewer visible pixels cannot be learnt; its pixels become void
@@ -111,20 +112,20 @@ def _rectangle(width: float, top: float, bottom: float) -> np.ndarray:
 def _outline(rng: np.random.Generator, name: str, unit: float) -> list[np.ndarray]:
     """Polygons (n, 2) in pixels about the origin, filled by the even-odd rule; ``unit`` is 1/180 of the height."""
     if name == "blob":
-        return [_closed_curve(rng, unit * rng.uniform(11, 32), 0.35)]
+        return [_closed_curve(rng, unit * rng.uniform(12, 32), 0.25)]
     if name == "ring":
-        outer = _closed_curve(rng, unit * rng.uniform(16, 34), 0.12)
-        return [outer, outer * (1 - unit * rng.uniform(5, 13) / np.abs(outer).max())]
+        outer = _closed_curve(rng, unit * rng.uniform(18, 36), 0.12)
+        return [outer, outer * (1 - unit * rng.uniform(7, 15) / np.abs(outer).max())]
     if name == "pole":
-        width, length = unit * rng.uniform(3.5, 9), unit * rng.uniform(50, 120)
+        width, length = unit * rng.uniform(4, 10), unit * rng.uniform(50, 120)
         parts = [_rectangle(width, -length / 2, length / 2)]
-        if rng.random() < 0.5:  # a sign on top; it ends where the shaft begins, so even-odd fills both
+        if rng.random() < 0.3:  # a sign on top; it ends where the shaft begins, so even-odd fills both
             side = unit * rng.uniform(14, 26)
             parts.append(_rectangle(side, -length / 2 - side * rng.uniform(0.6, 1.2), -length / 2))
         return parts
     spikes = int(rng.integers(5, 11))
-    core, reach = unit * rng.uniform(8, 15), unit * rng.uniform(18, 34)
-    half_width = unit * rng.uniform(2.2, 4.0) / core
+    core, reach = unit * rng.uniform(9, 16), unit * rng.uniform(20, 36)
+    half_width = unit * rng.uniform(3.0, 5.0) / core
     points = []
     for angle in 2 * np.pi * (np.arange(spikes) + rng.uniform(-0.25, 0.25, spikes)) / spikes:
         r = reach * rng.uniform(0.7, 1.0)
@@ -146,7 +147,7 @@ def _thing_mask(rng: np.random.Generator, name: str, height: int, width: int) ->
     return mask.astype(bool)
 
 
-def _paint_thing(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> None:
+def _paint_thing(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, hue: float) -> None:
     """Lays a shaded, textured thing with a soft shadow over the image, in place, within the box that it touches."""
     full_height = len(mask)
     margin = int(0.1 * full_height)
@@ -164,11 +165,11 @@ def _paint_thing(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) 
     shade = 1 + np.clip(0.9 * (slope_x * np.cos(light) + slope_y * np.sin(light)), -0.45, 0.45)
     cell = full_height * rng.uniform(0.02, 0.15)
     texture = rng.uniform(0.03, 0.16) * _noise(rng, height, width, (cell, cell), octaves=3)
-    if rng.random() < 0.3:
+    if rng.random() < 0.25:
         y, x = np.mgrid[:height, :width] * (2 * np.pi / (full_height * rng.uniform(0.03, 0.08)))
         angle = rng.uniform(0, np.pi)
         texture += 0.15 * np.sign(np.sin(x * np.cos(angle) + y * np.sin(angle)))
-    colour = _hsv(rng.random(), rng.uniform(0.1, 0.75), rng.uniform(0.3, 0.85))
+    colour = _hsv(rng.normal(hue, 0.1), rng.uniform(0.25, 0.85), rng.uniform(0.3, 0.9))
     view[mask] = colour * (shade * (1 + texture))[mask][:, None]
 
 
@@ -184,7 +185,7 @@ def draw_scene(rng: np.random.Generator, height: int = 192, width: int = 256) ->
         mask = _thing_mask(rng, THING_CLASSES[kind], *big)
         if mask.any():
             classes.append(kind)
-            _paint_thing(rng, image, mask)
+            _paint_thing(rng, image, mask, TYPICAL_HUES[kind])
             instances[mask] = len(classes)
     haze = np.float32(rng.uniform(0, 0.15)) * np.linspace(1, 0, big[0], dtype=np.float32)[:, None, None]
     image = image * (1 - haze) + 0.8 * haze

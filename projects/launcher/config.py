@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -83,7 +84,8 @@ def load_config(config_file: str, overrides: list[str]) -> CfgNode:
             near = difflib.get_close_matches(config_file, map(str, Path("configs").rglob("*.yaml")), n=1, cutoff=0.3)
             advice = f"; did you mean {near[0]}?" if near else ""
             raise UserError(f"config file {config_file} does not exist{advice}")
-        _merge(cfg, cfg.merge_from_file, config_file, config_file)
+        # YAML can name Python functions to call; a config is data.
+        _merge(cfg, partial(cfg.merge_from_file, allow_unsafe=False), config_file, config_file)
     if len(overrides) % 2:
         raise UserError(f"overrides are KEY VALUE pairs, got an odd number: {' '.join(overrides)}")
     _merge(cfg, cfg.merge_from_list, overrides, "command line")

@@ -47,6 +47,7 @@ def test_configs(file, overrides, message):
         ("MODEL:\n  MASK_OM: True\n", "x.yaml: unknown config key MODEL.MASK_OM; did you mean MODEL.MASK_ON?"),
         ("MODEL: [\n", "x.yaml is not valid YAML"),
         ("_BASE_: nowhere.yaml\n", "nowhere.yaml"),
+        ("OUTPUT_DIR: !!python/object/apply:os.mkdir [made]\n", "x.yaml.*could not determine a constructor"),
         ("SOLVER: 3\n", "x.yaml: SOLVER takes CfgNode, got int"),
     ],
 )
