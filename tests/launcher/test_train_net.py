@@ -131,7 +131,7 @@ def test_two_machines_and_torchrun(train_net, tmp_path):
     assert "2 process(es)" in outputs[0] and "2 process(es)" in done.stdout
     rows = [metrics(tmp_path / name)[-1] for name in ("machines", "torchrun")]
     assert rows[0]["iteration"] == rows[1]["iteration"] == 1
-    assert rows[0]["loss_sem_seg"] == pytest.approx(rows[1]["loss_sem_seg"], rel=1e-6)
+    assert rows[0]["total_loss"] == pytest.approx(rows[1]["total_loss"], rel=1e-6)
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")

@@ -1,0 +1,45 @@
+"""Pixel weights from the null model (Zhang et al., "PNM: Pixel Null Model for General Image Segmentation", Eq. 3-5)."""
+
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from pnm.user_error import UserError
+
+TRANSFORMS = ("log", "linear", "inverse")
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
+
+
+def check_transform(transform: str) -> None:
+    """A UserError unless the transform is known."""
+    if transform not in TRANSFORMS:
+        raise UserError(f"transform is {transform!r}, expected one of {', '.join(TRANSFORMS)} (Eq. 3, 4, 5)")
+
+
+def pixel_weights(pnm: Array, transform: str = "log") -> Array:
+    """The weight rho of each pixel: the less likely a random segmenter is right, the larger.
+
+    Args:
+        pnm: null model in (0, 1], any shape, floating; NumPy or torch.
+        transform: "log" 1 - ln PNM (Eq. 3), "linear" 2 - PNM (Eq. 4) or "inverse" 1 / PNM (Eq. 5).
+
+    Returns:
+        New array of the same kind, shape, type and device: at least 1, and exactly 1 where PNM is 1. "linear" is at
+        most 2, "inverse" at most d**2, "log" at most 1 + 2 ln d.
+
+    Raises:
+        UserError: an unknown transform, or a null model that is not floating.
+    """
+    check_transform(transform)
+    is_floating = pnm.is_floating_point() if isinstance(pnm, torch.Tensor) else np.asarray(pnm).dtype.kind == "f"
+    if not is_floating or not isinstance(pnm, (np.ndarray, torch.Tensor)):
+        kind = getattr(pnm, "dtype", type(pnm).__name__)
+        raise UserError(f"the null model is {kind}, expected a floating array: what pixel_null_model returns")
+    if transform == "linear":
+        return 2 - pnm
+    if transform == "inverse":
+        return 1 / pnm
+    if isinstance(pnm, torch.Tensor):
+        return 1 - torch.log(pnm)
+    return 1 - np.log(pnm)
