@@ -115,13 +115,12 @@ def _problem(labels, locality, ignore_label, border, threads, out) -> _Problem:
 def _unsigned(labels: np.ndarray, ignore_label: int | None) -> tuple[np.ndarray, np.ndarray]:
     """The labels as (H * W,) unsigned integers of the same width; the label to ignore so too, (1,) or (0,) uint64."""
     native = np.ascontiguousarray(labels, dtype=labels.dtype.newbyteorder("="))
-    unsigned = native.reshape(-1).view(f"u{labels.dtype.itemsize}")
-    nothing = np.empty(0, np.uint64)
-    if ignore_label is None or labels.dtype == bool:
-        return unsigned, nothing
-    limits = np.iinfo(labels.dtype)
-    if not limits.min <= ignore_label <= limits.max:
-        return unsigned, nothing
+    if native.dtype == bool:
+        native = native.view(np.uint8)
+    unsigned = native.reshape(-1).view(f"u{native.dtype.itemsize}")
+    limits = np.iinfo(native.dtype)
+    if ignore_label is None or not limits.min <= ignore_label <= limits.max:
+        return unsigned, np.empty(0, np.uint64)
     return unsigned, np.array([ignore_label], native.dtype).view(unsigned.dtype).astype(np.uint64)
 
 

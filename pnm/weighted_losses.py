@@ -1,7 +1,7 @@
 """Pixel-weighted losses (Zhang et al., "PNM: Pixel Null Model for General Image Segmentation", Eq. 6).
 
-A loss is the sum of weight x pixel loss over the valid pixels of the batch, divided by their *number*: unit weights give
-torch's own mean and gradient. Ignored pixels enter neither, whatever their logits' loss or weight. Without a valid pixel
+A loss is the sum of weight x pixel loss over the valid pixels of the batch, divided by their *number*: unit weights
+give torch's own mean and gradient. Ignored pixels enter neither, whatever their loss or weight. Without a valid pixel
 the loss is a zero that can be differentiated. Sums and numbers are those of this process; nothing is reduced over
 processes.
 """
@@ -92,8 +92,8 @@ def weighted_bce_with_logits(
 def _check_weights(weights: torch.Tensor, shape: torch.Size) -> None:
     if weights.shape != shape or not weights.is_floating_point():
         raise UserError(
-            f"weights are {tuple(weights.shape)} {weights.dtype}, expected {tuple(shape)} floating: one weight a pixel, "
-            "as pixel_weights gives"
+            f"weights are {tuple(weights.shape)} {weights.dtype}, expected {tuple(shape)} floating: "
+            "one weight a pixel, as pixel_weights gives"
         )
 
 
@@ -102,11 +102,12 @@ def _weighted_mean(
 ) -> torch.Tensor:
     if not 0 < hard_pixel_share <= 1:
         raise UserError(f"hard_pixel_share is {hard_pixel_share}, expected a share in (0, 1]; 1 takes every pixel")
-    weighted = torch.where(valid, losses * weights.to(losses.dtype), 0)
+    dtype = torch.promote_types(losses.dtype, torch.float32)  # a sum in half precision would overflow
+    weighted = losses.to(dtype).where(valid, 0) * weights.to(dtype).where(valid, 0)
     if hard_pixel_share == 1:
-        return weighted.sum() / valid.sum().clamp(min=1)
+        return (weighted.sum() / valid.sum().clamp(min=1)).to(losses.dtype)
     number = int(valid.sum())
     kept = min(max(int(hard_pixel_share * number), 1), weighted.numel())
-    # Ignored pixels are never among the kept: they come last, unless there is nothing else and all of it is zero.
+    # Ignored pixels come last: they are kept only where there is nothing else, and then the sum is zero.
     hardness = weighted.detach().masked_fill(~valid, -torch.inf).flatten()
-    return weighted.flatten()[hardness.topk(kept).indices].sum() / max(kept, 1)
+    return (weighted.flatten()[hardness.topk(kept).indices].sum() / max(kept, 1)).to(losses.dtype)
