@@ -8,7 +8,7 @@ import numpy as np
 
 from pnm.simd_lanes import LANES, bit_count, changes, lowest_bit
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
+_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 @_kernel

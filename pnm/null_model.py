@@ -15,7 +15,7 @@ from pnm.user_error import UserError
 BORDERS = ("valid", "zero")
 ROWS_PER_BAND = 64  # at least, where several threads share a map
 RUN_COST = 18.0  # measured: what a run costs in null_model_of_runs, where a pixel's histogram of 32 labels costs 1
-SLOTS = (64, 1024)  # labels that may meet in d rows, tried in turn
+MAX_SLOTS = 1024  # labels that may meet in d rows; memory is touched only for those that do
 
 
 class _Problem(NamedTuple):
@@ -139,17 +139,15 @@ def _in_bands(problem: _Problem, kernel: Callable[[int, int], Any]) -> list:
 
 
 def _by_runs(problem: _Problem, run_counts: np.ndarray) -> bool:
+    """False, with parts of the map written, where too many labels meet."""
     keys, ignored, height, width, radius, whole, columns, zeros, out, _ = problem
-    for slots in SLOTS:
 
-        def kernel(first: int, last: int, slots: int = slots) -> bool:
-            return null_model_of_runs(
-                first, last, keys, height, width, ignored, radius, whole, columns, run_counts, slots, zeros, out
-            )
+    def kernel(first: int, last: int) -> bool:
+        return null_model_of_runs(
+            first, last, keys, height, width, ignored, radius, whole, columns, run_counts, MAX_SLOTS, zeros, out
+        )
 
-        if all(_in_bands(problem, kernel)):
-            return True
-    return False
+    return all(_in_bands(problem, kernel))
 
 
 def _by_columns(problem: _Problem, runs: int) -> bool:

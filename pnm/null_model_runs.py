@@ -61,8 +61,8 @@ def _make_ramp(width, radius, zeros):
 
 
 @_kernel
-def _number_runs(labels, base, starts, slots, at, number, keys, uses, table, free):
-    """Gives each run of a row the slot of its label; how many labels are new in the window, -1 if slots ran out."""
+def _number_runs(labels, base, starts, slots, at, number, keys, uses, table, free, planes, stride):
+    """Gives each run of a row the slot of its label; how many labels are new in the window, or -1 if slots ran out."""
     new_labels = 0
     for run in range(at, at + number):
         key = np.uint64(labels[base + starts[run]])
@@ -71,6 +71,7 @@ def _number_runs(labels, base, starts, slots, at, number, keys, uses, table, fre
             slot = take_slot(key, keys, uses, table, free)
             if slot < 0:
                 return -1
+            planes[slot * stride : (slot + 1) * stride] = 0
         new_labels += uses[slot] == 0
         uses[slot] += 1
         slots[run] = slot
@@ -142,7 +143,7 @@ def null_model_of_runs(
     keys, uses = np.zeros(max_slots, np.uint64), np.zeros(max_slots, np.int64)
     table, free = np.zeros(4 * max_slots, np.int32), np.arange(max_slots + 1)[::-1].copy()
     free[0] = max_slots
-    planes = np.zeros(max_slots * stride, zeros.dtype)
+    planes = np.empty(max_slots * stride, zeros.dtype)
     counts = np.empty(width + LANES, zeros.dtype)
     live = head = 0
     for entering in range(top, last + radius):
@@ -153,7 +154,9 @@ def null_model_of_runs(
             head = new_at + new_number + 1
             run_at[entering % held], run_number[entering % held] = new_at, new_number
             base = entering * width
-            new_labels = _number_runs(labels, base, starts, slots, new_at, new_number, keys, uses, table, free)
+            new_labels = _number_runs(
+                labels, base, starts, slots, new_at, new_number, keys, uses, table, free, planes, stride
+            )
             if new_labels < 0:
                 return False
             live += new_labels

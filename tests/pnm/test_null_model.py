@@ -137,7 +137,7 @@ def test_more_labels_than_planes(monkeypatch):
     for locality in (3, 35, 401):
         np.testing.assert_array_equal(pixel_null_model(labels, locality), brute_force(labels, locality))
         with monkeypatch.context() as patch:
-            patch.setattr(null_model, "SLOTS", (8, 16))
+            patch.setattr(null_model, "MAX_SLOTS", 16)
             np.testing.assert_array_equal(pixel_null_model(labels, locality), brute_force(labels, locality))
 
 
@@ -147,7 +147,7 @@ def test_real_maps(real_data):
     files = sorted((real_data / "cityscapes/gtFine").glob("*/*/*Ids.png"))
     assert files
     for file in files[:3]:
-        labels = np.array(Image.open(file)).astype(np.int32)
+        labels = np.array(Image.open(file)).astype(np.int32)[200:700, :1200]
         np.testing.assert_array_equal(pixel_null_model(labels, 35), by_integral_images(labels, 35))
 
 
