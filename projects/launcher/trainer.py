@@ -38,6 +38,8 @@ def told_as_user_error(datasets: Sequence[str]) -> Iterator[None]:
         raise
     except (OSError, KeyError, ValueError, AssertionError) as error:
         cause = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+        if isinstance(error, FileNotFoundError) and error.filename:
+            cause = f"{error.filename} does not exist; check the path, and DETECTRON2_DATASETS"
         raise UserError(f"data sets {', '.join(datasets)}: {' '.join(cause.split()) or repr(error)}") from error
 
 
