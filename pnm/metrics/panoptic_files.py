@@ -2,18 +2,34 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 from tabulate import tabulate
 from tqdm import tqdm
 
-from pnm.metrics.panoptic_quality import PanopticQuality, rgb_to_ids
+from pnm.label_png import read_panoptic_png
+from pnm.metrics.panoptic_quality import PanopticQuality
+from pnm.user_error import UserError
 
 _SPLITS = {"All": "", "Things": "_th", "Stuff": "_st"}
+
+
+class PanopticScores(NamedTuple):
+    """What the files of a data set score.
+
+    Attributes:
+        quality: of the whole data set.
+        image_ids: N, in the order of the ground truth's JSON.
+        statistics: (N, R, C) int64, those of each image, for :meth:`PanopticQuality.compute_many`.
+    """
+
+    quality: PanopticQuality
+    image_ids: list
+    statistics: np.ndarray
 
 
 def write_predictions(folder: str | Path, records: Iterable[Mapping[str, Any]], gt_json: str | Path) -> Path:
@@ -38,53 +54,105 @@ def write_predictions(folder: str | Path, records: Iterable[Mapping[str, Any]], 
     return path
 
 
-def _read_ids(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return rgb_to_ids(np.asarray(image.convert("RGB") if image.mode == "RGBA" else image))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing: panoptic JSON and PNG folder don't belong together") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable panoptic PNG: {error}") from None
-
-
 def _read_annotations(path: Path) -> tuple[dict, dict]:
+    """The content and ``{image id: annotation}``, with the keys that scoring needs."""
     try:
         content = json.loads(path.read_text())
-        return content, {annotation["image_id"]: annotation for annotation in content["annotations"]}
+        annotations = content["annotations"]
+        by_image = {annotation["image_id"]: annotation for annotation in annotations}
+        for annotation in annotations:
+            annotation["file_name"], [(s["id"], s["category_id"]) for s in annotation["segments_info"]]
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: expected a COCO panoptic JSON") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a COCO panoptic JSON: {error!r}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a COCO panoptic JSON: {error!r}") from None
+    if len(by_image) < len(annotations):
+        raise UserError(f"{path} has {len(annotations) - len(by_image)} image(s) twice: keep one annotation of each")
+    return content, by_image
 
 
-def evaluate_panoptic_files(
-    gt_json: str | Path, gt_folder: str | Path, pred_json: str | Path, pred_folder: str | Path, progress: bool = False
-) -> dict[str, dict]:
-    """PQ of COCO panoptic result files (JSON + PNG folder); returns :meth:`PanopticQuality.compute`.
+def score_panoptic_files(
+    gt_json: str | Path,
+    gt_folder: str | Path,
+    pred_json: str | Path,
+    pred_folder: str | Path,
+    *,
+    boundary_ratio: float | None = None,
+    boundary_px: int | None = None,
+    workers: int = 1,
+    progress: bool = False,
+) -> PanopticScores:
+    """PQ, and Boundary PQ if asked for, of COCO panoptic result files (JSON + PNG folder).
+
+    Args:
+        boundary_ratio, boundary_px: as :class:`PanopticQuality` takes them.
+        workers: images worked on at a time, in threads: decoding and counting release Python's lock. The results
+            don't depend on their number.
+        progress: shows a bar.
 
     Raises:
         FileNotFoundError: a JSON or PNG is missing.
-        ValueError: an image has no prediction, or a file is damaged or inconsistent; the message names it.
+        UserError: an image has no prediction, or a file is damaged or inconsistent; the message names it.
     """
     content, gt_by_image = _read_annotations(Path(gt_json))
     _, pred_by_image = _read_annotations(Path(pred_json))
     missing = [image for image in gt_by_image if image not in pred_by_image]
     if missing:
-        raise ValueError(f"{pred_json} has no prediction for {len(missing)} image(s), first {missing[:5]}")
-    quality = PanopticQuality({c["id"]: bool(c["isthing"]) for c in content["categories"]})
-    for image_id, gt in tqdm(gt_by_image.items(), desc="PQ", unit="image", disable=not progress):
-        pred = pred_by_image[image_id]
+        raise UserError(f"{pred_json} has no prediction for {len(missing)} image(s), first {missing[:5]}")
+    if workers < 1:
+        raise UserError(f"workers is {workers}, expected at least 1")
+    quality = _quality(content, gt_json, boundary_ratio, boundary_px)
+
+    def score(image_id: Any) -> np.ndarray:
+        gt, pred = gt_by_image[image_id], pred_by_image[image_id]
+        maps = (_read_ids(Path(gt_folder) / gt["file_name"]), _read_ids(Path(pred_folder) / pred["file_name"]))
         try:
-            quality.update(
-                _read_ids(Path(gt_folder) / gt["file_name"]),
-                gt["segments_info"],
-                _read_ids(Path(pred_folder) / pred["file_name"]),
-                pred["segments_info"],
-            )
-        except ValueError as error:
-            raise ValueError(f"image {image_id}: {error}") from None
-    return quality.compute()
+            return quality.image_statistics(maps[0], gt["segments_info"], maps[1], pred["segments_info"])
+        except UserError as error:
+            raise UserError(f"image {image_id}: {error}") from None
+
+    rows = _in_threads(score, list(gt_by_image), workers, progress)
+    statistics = np.stack(rows) if rows else np.zeros((0, *quality.statistics.shape), np.int64)
+    quality.statistics = statistics.sum(axis=0)
+    return PanopticScores(quality, list(gt_by_image), statistics)
+
+
+def _quality(content: Mapping, path: str | Path, ratio: float | None, pixels: int | None) -> PanopticQuality:
+    try:
+        isthing = {c["id"]: bool(c["isthing"]) for c in content["categories"]}
+        names = {c["id"]: c["name"] for c in content["categories"] if "name" in c}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a COCO panoptic JSON: {error!r} in its categories") from None
+    return PanopticQuality(isthing, class_names=names, boundary_ratio=ratio, boundary_px=pixels)
+
+
+def _read_ids(path: Path) -> np.ndarray:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: panoptic JSON and PNG folder don't belong together")
+    return read_panoptic_png(path)
+
+
+def _in_threads(work: Callable[[Any], Any], items: list, workers: int, progress: bool) -> list:
+    """Results in the order of the items; the first error ends it without starting what is still waiting."""
+    bar = {"total": len(items), "desc": "PQ", "unit": "image", "disable": not progress}
+    if workers == 1:
+        return [work(item) for item in tqdm(items, **bar)]
+    pool = ThreadPoolExecutor(workers)
+    try:
+        return list(tqdm(pool.map(work, items), **bar))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def evaluate_panoptic_files(
+    gt_json: str | Path, gt_folder: str | Path, pred_json: str | Path, pred_folder: str | Path, progress: bool = False
+) -> dict[str, dict[str, float]]:
+    """PQ of COCO panoptic result files as panopticapi returns it, see :meth:`PanopticQuality.by_split`.
+
+    Raises:
+        FileNotFoundError, UserError: as :func:`score_panoptic_files` does.
+    """
+    return score_panoptic_files(gt_json, gt_folder, pred_json, pred_folder, progress=progress).quality.by_split()
 
 
 def pq_percentages(result: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

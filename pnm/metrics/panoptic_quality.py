@@ -1,4 +1,4 @@
-"""Panoptic quality (Kirillov et al., "Panoptic Segmentation", CVPR 2019) from id maps.
+"""Panoptic quality (Kirillov et al., "Panoptic Segmentation", CVPR 2019) and Boundary PQ (Cheng et al., CVPR 2021).
 
 A prediction and a ground-truth segment match if their categories agree, the ground truth is no crowd and
 IoU > 0.5 with void left out of the union. Areas are counted from the maps, never read from the JSON, and
@@ -8,55 +8,77 @@ every crowd region of a category excuses a false positive, not only the last one
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numba
 import numpy as np
 
-VOID = 0
-_PAIR = numba.types.UniTuple(numba.int64, 2)
+from pnm.metrics.boundary_pixels import check_distance
+from pnm.metrics.exact_sums import QUOTIENT_SCALE, distinct_names, mean_over_classes, quotient
+from pnm.metrics.segment_matching import COUNTS, VOID, Segments, match_counts
+from pnm.metrics.segment_pairs import MAX_ID, count_pairs
+from pnm.user_error import UserError
+
+_QUALITIES = ("PQ", "SQ", "RQ")
+_SUFFIXES = {"All": "", "Things": "_th", "Stuff": "_st"}
 
 
 def rgb_to_ids(rgb: np.ndarray) -> np.ndarray:
     """Segment ids (H, W) int64 of a COCO panoptic PNG (H, W, 3) uint8: R + 256 G + 65536 B."""
     if rgb.ndim != 3 or rgb.shape[2] < 3 or rgb.dtype != np.uint8:
-        raise ValueError(f"a panoptic PNG is (H, W, 3) uint8, got {rgb.shape} {rgb.dtype}")
+        raise UserError(f"a panoptic PNG is (H, W, 3) uint8, got {rgb.shape} {rgb.dtype}")
     return rgb[..., 0] + (rgb[..., 1].astype(np.int64) << 8) + (rgb[..., 2].astype(np.int64) << 16)
 
 
 def ids_to_rgb(ids: np.ndarray) -> np.ndarray:
     """COCO panoptic PNG pixels (H, W, 3) uint8 of segment ids (H, W), 0 <= id < 2**24."""
     if ids.size and (ids.min() < 0 or ids.max() >= 1 << 24):
-        raise ValueError(f"segment ids must lie in [0, 2**24), got {ids.min()} to {ids.max()}")
+        raise UserError(f"segment ids must lie in [0, 2**24), got {ids.min()} to {ids.max()}")
     return np.stack([(ids >> shift) & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
-
-
-@numba.njit(cache=True)
-def _count_pairs(gt_ids, pred_ids):
-    """Joint histogram {(gt id, pred id): pixels}. Equal neighbours are counted as one run before the look-up."""
-    counts = numba.typed.Dict.empty(_PAIR, numba.int64)
-    run = 0
-    for i in range(gt_ids.size):
-        run += 1
-        if i + 1 == gt_ids.size or gt_ids[i + 1] != gt_ids[i] or pred_ids[i + 1] != pred_ids[i]:
-            key = (np.int64(gt_ids[i]), np.int64(pred_ids[i]))
-            counts[key] = counts.get(key, 0) + run
-            run = 0
-    return counts
 
 
 class PanopticQuality:
     """Accumulates matches over images; exact under :meth:`merge` in any split.
 
+    With a boundary, Boundary PQ is counted beside PQ: a pair matches if mask IoU and Boundary IoU exceed 0.5, and adds
+    the lesser of them. Void is left out of both unions; what lies on void is told from the mask in both.
+
     Args:
         isthing: ``{category_id: is it a thing}`` for every category that is evaluated.
+        class_names: ``{category_id: name}`` for the report; ids by default, and behind names that occur twice.
+        boundary_ratio: width of the boundary as a fraction of the image's diagonal: 0.02 for COCO, 0.005 for
+            Cityscapes. None, with ``boundary_px`` None, measures no Boundary PQ.
+        boundary_px: the width in pixels instead.
+
+    Attributes:
+        statistics: (4 or 8, C) int64, sums over images, all that is known: true positives, false positives, false
+            negatives and the matches' IoU in 2**-40, of PQ and then of Boundary PQ; row names are in ``rows``, columns
+            are the categories in the order of ``isthing``.
+
+    Raises:
+        UserError: no category, or a boundary that makes no sense.
     """
 
-    def __init__(self, isthing: Mapping[int, bool]):
-        self.isthing = dict(isthing)
+    def __init__(
+        self,
+        isthing: Mapping[int, bool],
+        *,
+        class_names: Mapping[int, str] | None = None,
+        boundary_ratio: float | None = None,
+        boundary_px: int | None = None,
+    ):
+        self.isthing = {int(category): bool(thing) for category, thing in isthing.items()}
+        if not self.isthing:
+            raise UserError("isthing is empty, expected {category id: is it a thing}")
+        names = {} if class_names is None else class_names
+        self.class_names = distinct_names([str(names.get(k, k)) for k in self.isthing], self.isthing)
+        check_distance(boundary_ratio, boundary_px)
+        self.boundary_ratio, self.boundary_px = boundary_ratio, boundary_px
+        self.has_boundary = boundary_ratio is not None or boundary_px is not None
+        self.rows = list(COUNTS) + [f"Boundary {name}" for name in COUNTS if self.has_boundary]
         self._column = {category: k for k, category in enumerate(self.isthing)}
-        self.counts = np.zeros(
-            (3, len(self.isthing)), dtype=np.int64
-        )  # true positives, false positives, false negatives
-        self.iou = np.zeros(len(self.isthing))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all images."""
+        self.statistics = np.zeros((len(self.rows), len(self.isthing)), np.int64)
 
     def update(
         self,
@@ -65,100 +87,120 @@ class PanopticQuality:
         pred_ids: np.ndarray,
         pred_segments: Iterable[Mapping[str, Any]],
     ) -> None:
-        """Adds one image.
+        """Adds one image, see :meth:`image_statistics`. Nothing is added if that fails."""
+        self.statistics = self.statistics + self.image_statistics(gt_ids, gt_segments, pred_ids, pred_segments)
+
+    def image_statistics(
+        self,
+        gt_ids: np.ndarray,
+        gt_segments: Iterable[Mapping[str, Any]],
+        pred_ids: np.ndarray,
+        pred_segments: Iterable[Mapping[str, Any]],
+    ) -> np.ndarray:
+        """What one image adds to :attr:`statistics`, without adding it.
 
         Args:
             gt_ids, pred_ids: (H, W) integer maps of segment ids, 0 = void.
-            gt_segments, pred_segments: ``{"id", "category_id"[, "iscrowd"]}`` of each segment. Ground-truth ids
-                that only the map has are void-like and ignored, as in the COCO evaluation.
+            gt_segments, pred_segments: ``{"id", "category_id"[, "iscrowd"]}`` of each segment. A ground-truth id that
+                only the list has is a segment that was not found; pixels whose id only the map has are no segment's
+                and, unlike void, excuse nothing. Both are as in the COCO evaluation.
+
+        Returns:
+            (4 or 8, C) int64.
 
         Raises:
-            ValueError: sizes differ, a category is unknown, an id occurs twice, or a predicted id is in only
-                one of map and list.
+            UserError: sizes differ, a category is unknown, an id is void's or occurs twice, or a predicted id is in
+                only one of map and list.
         """
-        if gt_ids.shape != pred_ids.shape:
-            raise ValueError(f"prediction is {pred_ids.shape}, ground truth {gt_ids.shape}: sizes must agree")
-        gt = self._by_id(gt_segments, "ground truth")
-        pred = self._by_id(pred_segments, "prediction")
-        pairs = _count_pairs(np.ascontiguousarray(gt_ids).ravel(), np.ascontiguousarray(pred_ids).ravel())
-        gt_area: dict[int, int] = {}
-        pred_area: dict[int, int] = {}
-        excused: dict[int, int] = {}  # pixels of a predicted segment on void or on crowd of its category
-        for (g, p), n in pairs.items():
-            gt_area[g] = gt_area.get(g, 0) + n
-            pred_area[p] = pred_area.get(p, 0) + n
-            crowd_of_category = g in gt and p in pred and gt[g][1] and gt[g][0] == pred[p][0]
-            if g == VOID or crowd_of_category:
-                excused[p] = excused.get(p, 0) + n
-        self._check_predicted_ids(pred, pred_area)
-        matched = self._match(gt, pred, pairs, gt_area, pred_area)
-        for g, (category, crowd) in gt.items():
-            if not crowd and g not in matched:
-                self.counts[2, self._column[category]] += 1
-        for p, (category, _) in pred.items():
-            if p not in matched.values() and excused.get(p, 0) / pred_area[p] <= 0.5:
-                self.counts[1, self._column[category]] += 1
+        gt, pred = self._segments(gt_segments, "ground truth"), self._segments(pred_segments, "prediction")
+        pairs = count_pairs(gt_ids, pred_ids, self.boundary_px, self.boundary_ratio)
+        return match_counts(gt, pred, pairs, len(self.isthing), self.has_boundary)
 
-    def _match(self, gt, pred, pairs, gt_area, pred_area) -> dict[int, int]:
-        """Adds the true positives and returns {gt id: pred id}; above 0.5 a match is unique on both sides."""
-        matched = {}
-        for (g, p), intersection in pairs.items():
-            if g not in gt or p not in pred or gt[g][1] or gt[g][0] != pred[p][0]:
-                continue
-            union = gt_area[g] + pred_area[p] - intersection - pairs.get((VOID, p), 0)
-            iou = intersection / union
-            if iou > 0.5:
-                matched[g] = p
-                self.counts[0, self._column[gt[g][0]]] += 1
-                self.iou[self._column[gt[g][0]]] += iou
-        return matched
-
-    def _by_id(self, segments: Iterable[Mapping[str, Any]], side: str) -> dict[int, tuple[int, bool]]:
+    def _segments(self, segments: Iterable[Mapping[str, Any]], side: str) -> Segments:
         found: dict[int, tuple[int, bool]] = {}
         for segment in segments:
             number, category = int(segment["id"]), int(segment["category_id"])
             if number in found:
-                raise ValueError(f"{side}: segment id {number} is listed twice")
+                raise UserError(f"{side}: segment id {number} is listed twice")
+            if not VOID < number <= MAX_ID:
+                raise UserError(f"{side}: a segment has id {number}, expected 1 to {MAX_ID}; {VOID} is void")
             if category not in self._column:
-                raise ValueError(f"{side}: segment {number} has category {category}, which the data set doesn't have")
-            found[number] = category, bool(segment.get("iscrowd", 0))
-        return found
-
-    @staticmethod
-    def _check_predicted_ids(pred: dict, pred_area: dict) -> None:
-        only_map = sorted(set(pred_area) - set(pred) - {VOID})
-        only_list = sorted(set(pred) - set(pred_area))
-        if only_map or only_list:
-            raise ValueError(
-                f"prediction: segment ids {only_map[:5]} are in the map but not in segments_info, "
-                f"{only_list[:5]} in segments_info but not in the map"
-            )
+                raise UserError(f"{side}: segment {number} has category {category}, which the data set doesn't have")
+            found[number] = self._column[category], bool(segment.get("iscrowd", 0))
+        ids = sorted(found)
+        columns, crowd = [found[n][0] for n in ids], [found[n][1] for n in ids]
+        return Segments(np.array(ids, np.int64), np.array(columns, np.int64), np.array(crowd, np.bool_))
 
     def merge(self, other: "PanopticQuality") -> None:
-        """Adds the images another process has seen."""
-        if self.isthing != other.isthing:
-            raise ValueError("only results over the same categories can be merged")
-        self.counts += other.counts
-        self.iou += other.iou
+        """Adds the images another process has seen.
 
-    def compute(self) -> dict[str, dict]:
-        """``{"All" | "Things" | "Stuff": {"pq", "sq", "rq", "n"}, "per_class": {id: {"pq", "sq", "rq"}}}`` in 0..1.
-
-        Means run over the ``n`` categories that occur in ground truth or prediction; of none they are nan.
+        Raises:
+            UserError: the other one measures something else.
         """
-        tp, fp, fn = self.counts
-        denominator = tp + 0.5 * fp + 0.5 * fn
-        occurs = denominator > 0
-        with np.errstate(invalid="ignore"):
-            rows = {"pq": self.iou / denominator, "sq": np.where(tp > 0, self.iou / tp, 0.0), "rq": tp / denominator}
-        thing = np.array(list(self.isthing.values()), dtype=bool)
-        result: dict[str, dict] = {}
-        for split, chosen in (("All", occurs), ("Things", occurs & thing), ("Stuff", occurs & ~thing)):
-            n = int(chosen.sum())
-            result[split] = {name: float(row[chosen].mean()) if n else float("nan") for name, row in rows.items()}
-            result[split]["n"] = n
-        result["per_class"] = {
-            category: {name: float(row[k]) if occurs[k] else float("nan") for name, row in rows.items()}
-            for category, k in self._column.items()
+        if self._settings() != other._settings():
+            raise UserError("only results over the same categories and boundaries can be merged")
+        self.statistics = self.statistics + other.statistics
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "statistics"}
+
+    def compute(self) -> dict[str, float]:
+        """Everything in 0..1; nan where nothing occurs.
+
+        ``PQ``, ``SQ``, ``RQ`` over all categories, ``PQ_th``... over things, ``PQ_st``... over stuff, ``PQ-<class>``,
+        ``SQ-<class>``, ``RQ-<class>``; with a boundary the same as ``Boundary-PQ``... PQ = IoU sum / (TP + FP/2 +
+        FN/2), SQ = IoU sum / TP (0 without TP), RQ = TP / (TP + FP/2 + FN/2). Means run over the categories that occur
+        in ground truth or prediction.
+        """
+        return {name: float(value[0]) for name, value in self.compute_many(self.statistics[None]).items()}
+
+    def compute_many(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
+        """:meth:`compute` of B other statistics, e.g. of each image, or of sums over images drawn for a bootstrap.
+
+        Args:
+            statistics: (B, 4 or 8, C) integers, what :meth:`image_statistics` returned, or sums of it.
+
+        Returns:
+            (B,) values of each metric.
+
+        Raises:
+            UserError: another shape.
+        """
+        if statistics.ndim != 3 or statistics.shape[1:] != self.statistics.shape:
+            raise UserError(f"statistics are {statistics.shape}, expected (B, R, C) with {self.statistics.shape} last")
+        means: dict[str, np.ndarray] = {}
+        by_class: dict[str, np.ndarray] = {}
+        for first, prefix in ((0, ""), (4, "Boundary-"))[: 1 + self.has_boundary]:
+            rows = dict(zip(_QUALITIES, _qualities(*statistics[:, first : first + 4].swapaxes(0, 1))))
+            for split, suffix in _SUFFIXES.items():
+                chosen = ~np.isnan(rows["PQ"]) & self._in_split(split)
+                means |= {f"{prefix}{q}{suffix}": mean_over_classes(row, chosen) for q, row in rows.items()}
+            by_class |= {prefix + q: row for q, row in rows.items()}
+        return means | {
+            f"{q}-{name}": row[:, k] for q, row in by_class.items() for k, name in enumerate(self.class_names)
         }
+
+    def _in_split(self, split: str) -> np.ndarray:
+        thing = np.array(list(self.isthing.values()), np.bool_)
+        return {"All": np.ones_like(thing), "Things": thing, "Stuff": ~thing}[split]
+
+    def by_split(self) -> dict[str, dict[str, float]]:
+        """``{"All" | "Things" | "Stuff": {"pq", "sq", "rq", "n"}}`` in 0..1, as panopticapi returns it.
+
+        ``n`` is the number of categories that occur in ground truth or prediction; of none the means are nan.
+        """
+        values = self.compute()
+        occurs = self.statistics[:3].any(axis=0)
+        result: dict[str, dict[str, float]] = {}
+        for split, suffix in _SUFFIXES.items():
+            result[split] = {q.lower(): values[q + suffix] for q in _QUALITIES}
+            result[split]["n"] = int((occurs & self._in_split(split)).sum())
         return result
+
+
+def _qualities(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, iou: np.ndarray) -> tuple[np.ndarray, ...]:
+    """PQ, SQ and RQ of each class; nan where it doesn't occur."""
+    occurs = tp + fp + fn > 0
+    denominator = tp + 0.5 * fp + 0.5 * fn
+    sq = np.where(tp > 0, quotient(iou / QUOTIENT_SCALE, tp), np.where(occurs, 0.0, np.nan))
+    return quotient(iou / QUOTIENT_SCALE, denominator), sq, quotient(tp, denominator)

@@ -1,15 +1,23 @@
-"""PQ against a brute force over masks, and against panopticapi where a user has installed it."""
+"""PQ and Boundary PQ against a brute force over masks, and against their authors' programs where they are installed."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from scipy.ndimage import binary_erosion
 
-from pnm.metrics.panoptic_files import evaluate_panoptic_files, pq_percentages, pq_table
+from pnm.metrics.boundary_pixels import boundary_distance_px
+from pnm.metrics.panoptic_files import evaluate_panoptic_files, pq_percentages, pq_table, score_panoptic_files
 from pnm.metrics.panoptic_quality import PanopticQuality, ids_to_rgb, rgb_to_ids
+from pnm.metrics.segment_pairs import count_pairs
+from pnm.user_error import UserError
 
 ISTHING = {1: True, 2: True, 7: False, 9: False}
+RATIO = 0.05
 
 
 def random_map(rng, height, width, crowds):
@@ -23,15 +31,43 @@ def random_map(rng, height, width, crowds):
     return ids, [s for s in segments if (ids == s["id"]).any()]
 
 
-def brute_force(images):
+def random_images(seed, crowds, n=6, one_crowd_per_category=False):
+    rng = np.random.default_rng(seed)
+    images = []
+    for _ in range(n):
+        height, width = rng.integers(1, 48, size=2)
+        gt_ids, gt = random_map(rng, height, width, crowds)
+        pred_ids, pred = random_map(rng, height, width, False)
+        if rng.random() < 0.6:  # a prediction close to the truth, so that there are matches
+            pred_ids, pred = np.roll(gt_ids, 1, axis=1), [{**s, "iscrowd": 0} for s in gt]
+        if one_crowd_per_category:
+            crowds_seen = [s["category_id"] for s in gt if s["iscrowd"]]
+            gt = [{**s, "iscrowd": int(s["iscrowd"] and crowds_seen.count(s["category_id"]) == 1)} for s in gt]
+        images.append((gt_ids, gt, pred_ids, pred))
+    return images
+
+
+def boundary_of(mask, d):
+    return mask & ~binary_erosion(mask, np.ones((2 * d + 1, 2 * d + 1)))
+
+
+def iou_without_void(gt_mask, pred_mask, void):
+    union = (gt_mask | pred_mask).sum() - (pred_mask & void).sum()
+    return (gt_mask & pred_mask).sum() / union if union else 0.0
+
+
+def brute_force(images, ratio=None):
+    """{category: (PQ, SQ, RQ)} of the categories that occur."""
     tp, fp, fn, iou_sum = ({c: 0.0 for c in ISTHING} for _ in range(4))
     for gt_ids, gt, pred_ids, pred in images:
         matched_gt, matched_pred = set(), set()
+        d = boundary_distance_px(*gt_ids.shape, ratio) if ratio else 0
         for g in gt:
             for p in pred:
                 gm, pm = gt_ids == g["id"], pred_ids == p["id"]
-                union = (gm | pm).sum() - (pm & (gt_ids == 0)).sum()
-                iou = (gm & pm).sum() / union
+                iou = iou_without_void(gm, pm, gt_ids == 0)
+                if ratio:
+                    iou = min(iou, iou_without_void(boundary_of(gm, d), boundary_of(pm, d), gt_ids == 0))
                 if g["category_id"] == p["category_id"] and not g["iscrowd"] and iou > 0.5:
                     matched_gt.add(g["id"])
                     matched_pred.add(p["id"])
@@ -44,128 +80,365 @@ def brute_force(images):
             mask = pred_ids == p["id"]
             excused = (mask & np.isin(gt_ids, [0, *crowds])).sum() / mask.sum()
             fp[p["category_id"]] += p["id"] not in matched_pred and excused <= 0.5
-    return {c: iou_sum[c] / (tp[c] + 0.5 * fp[c] + 0.5 * fn[c]) for c in ISTHING if tp[c] + fp[c] + fn[c]}
+    found = {}
+    for c in ISTHING:
+        if denominator := tp[c] + 0.5 * fp[c] + 0.5 * fn[c]:
+            found[c] = iou_sum[c] / denominator, iou_sum[c] / tp[c] if tp[c] else 0.0, tp[c] / denominator
+    return found
 
 
-def random_images(seed, crowds, n=6):
-    rng = np.random.default_rng(seed)
-    images = []
-    for _ in range(n):
-        height, width = rng.integers(1, 24, size=2)
-        gt_ids, gt = random_map(rng, height, width, crowds)
-        pred_ids, pred = random_map(rng, height, width, False)
-        if rng.random() < 0.6:  # a prediction close to the truth, so that there are matches
-            pred_ids, pred = np.roll(gt_ids, 1, axis=1), [{**s, "iscrowd": 0} for s in gt]
-        images.append((gt_ids, gt, pred_ids, pred))
-    return images
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_equals_brute_force(seed):
-    images = random_images(seed, crowds=True)
-    quality = PanopticQuality(ISTHING)
+def evaluate(images, **options):
+    quality = PanopticQuality(ISTHING, **options)
     for image in images:
         quality.update(*image)
-    expected = brute_force(images)
-    result = quality.compute()
-    for category, row in result["per_class"].items():
-        assert row["pq"] == pytest.approx(expected.get(category, float("nan")), abs=1e-12, nan_ok=True)
-    assert result["All"]["pq"] == pytest.approx(np.mean(list(expected.values())), abs=1e-12)
-    assert result["All"]["n"] == len(expected)
+    return quality
 
 
-def test_merge_equals_one_process():
-    images = random_images(3, crowds=True, n=9)
-    whole, parts = PanopticQuality(ISTHING), [PanopticQuality(ISTHING) for _ in range(3)]
+def assert_equals_brute_force(result, images):
+    for prefix, ratio in (("", None), ("Boundary-", RATIO)):
+        expected = brute_force(images, ratio)
+        for suffix, chosen in (("", ISTHING), ("_th", [1, 2]), ("_st", [7, 9])):
+            rows = [row for category, row in expected.items() if category in chosen]
+            for k, name in enumerate(("PQ", "SQ", "RQ")):
+                mean = np.mean([row[k] for row in rows]) if rows else np.nan
+                assert result[prefix + name + suffix] == pytest.approx(mean, abs=1e-12, nan_ok=True)
+        for category in ISTHING:
+            for name, value in zip(("PQ", "SQ", "RQ"), expected.get(category, [np.nan] * 3)):
+                assert result[f"{prefix}{name}-{category}"] == pytest.approx(value, abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_equals_brute_force(seed):
+    images = random_images(seed, crowds=True)
+    assert_equals_brute_force(evaluate(images, boundary_ratio=RATIO).compute(), images)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64])
+def test_any_integer_type(dtype):
+    rng = np.random.default_rng(0)
+    gt, pred = (rng.integers(0, 6, (20, 30)).repeat(3, axis=1) for _ in range(2))
+    segments = [{"id": n, "category_id": 1} for n in range(1, 6)]
+    expected = evaluate([(gt, segments, pred, segments)], boundary_px=1).compute()
+    images = [(gt.astype(dtype), segments, pred[:, ::-1].astype(dtype)[:, ::-1], segments)]
+    assert evaluate(images, boundary_px=1).compute() == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
+
+
+def test_thousands_of_segments():
+    """More pairs than the first table of pairs holds."""
+    ids = np.arange(1, 60 * 70 + 1).reshape(60, 70)
+    segments = [{"id": n, "category_id": 1} for n in range(1, ids.size + 1)]
+    quality = evaluate([(ids, segments, ids, segments)], boundary_px=2)
+    assert quality.statistics[0, 0] == ids.size
+    assert quality.compute()["PQ"] == quality.compute()["Boundary-PQ"] == 1
+    assert evaluate([(ids, segments, ids % ids.size + 1, segments)]).compute()["PQ"] == 1, "ids are names"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_pairs_equal_counting_one_by_one(data):
+    shape = data.draw(st.tuples(st.integers(0, 9), st.integers(0, 40)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    most = data.draw(st.sampled_from([1, 3, 2**24]))
+    gt, pred = rng.integers(0, most, shape), rng.integers(0, most, shape)
+    pairs = count_pairs(gt, pred)
+    expected: dict = {}
+    for pair in zip(gt.ravel().tolist(), pred.ravel().tolist()):
+        expected[pair] = expected.get(pair, 0) + 1
+    assert dict(zip(zip(pairs.gt.tolist(), pairs.pred.tolist()), pairs.shared.tolist())) == expected
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=9, max_size=9), st.integers(0, 50))
+def test_any_split_equals_one_process(parts, seed):
+    images = random_images(seed, crowds=True, n=9)
+    whole = evaluate(images, boundary_ratio=RATIO)
+    split = [evaluate([im for im, k in zip(images, parts) if k == part], boundary_ratio=RATIO) for part in (2, 0, 1)]
+    for other in split[1:]:
+        split[0].merge(pickle.loads(pickle.dumps(other)))
+    assert split[0].compute() == pytest.approx(whole.compute(), rel=0, abs=0, nan_ok=True)
+    with pytest.raises(UserError, match="same categories and boundaries"):
+        whole.merge(evaluate(images, boundary_px=3))
+
+
+def test_statistics_of_images_give_each_image_and_any_sum():
+    images = random_images(1, crowds=True, n=7)
+    quality = evaluate(images, boundary_ratio=RATIO)
+    statistics = np.stack([quality.image_statistics(*image) for image in images])
+    assert np.array_equal(statistics.sum(axis=0), quality.statistics)
+    single = quality.compute_many(statistics)
     for k, image in enumerate(images):
-        whole.update(*image)
-        parts[k % 3].update(*image)
-    parts[0].merge(parts[1])
-    parts[0].merge(parts[2])
-    assert np.array_equal(parts[0].counts, whole.counts)
-    assert parts[0].iou == pytest.approx(whole.iou, abs=1e-12)
+        alone = evaluate([image], boundary_ratio=RATIO).compute()
+        assert {name: values[k] for name, values in single.items()} == pytest.approx(alone, rel=0, abs=0, nan_ok=True)
+    drawn = [3, 3, 0, 5]
+    resampled = quality.compute_many(statistics[drawn].sum(axis=0)[None])
+    again = evaluate([images[k] for k in drawn], boundary_ratio=RATIO).compute()
+    assert {k: v[0] for k, v in resampled.items()} == pytest.approx(again, rel=0, abs=0, nan_ok=True)
+    with pytest.raises(UserError, match=r"statistics are \(8, 4\), expected \(B, R, C\)"):
+        quality.compute_many(quality.statistics)
 
 
-def test_perfect_prediction_scores_one_and_empty_splits_are_nan():
+def test_perfect_is_one_and_empty_splits_are_nan():
     gt_ids, gt = np.array([[5, 5, 0], [5, 6, 6]]), [{"id": 5, "category_id": 1}, {"id": 6, "category_id": 2}]
-    quality = PanopticQuality(ISTHING)
-    quality.update(gt_ids, gt, gt_ids, gt)
+    quality = evaluate([(gt_ids, gt, gt_ids, gt)], boundary_ratio=0.02)
     result = quality.compute()
-    assert result["All"] == {"pq": 1.0, "sq": 1.0, "rq": 1.0, "n": 2}
-    assert np.isnan(result["Stuff"]["pq"]) and result["Stuff"]["n"] == 0
+    for name in ("PQ", "SQ", "RQ"):
+        assert result[name] == result[f"{name}_th"] == result[f"Boundary-{name}-1"] == 1
+        assert np.isnan([result[f"{name}_st"], result[f"Boundary-{name}_st"], result[f"{name}-7"]]).all()
+    assert quality.by_split()["All"] == {"pq": 1.0, "sq": 1.0, "rq": 1.0, "n": 2}
+    assert quality.by_split()["Stuff"]["n"] == 0
+    quality.reset()
+    assert np.isnan(list(quality.compute().values())).all()
+
+
+def test_all_wrong_is_zero():
+    ids = np.array([[5, 5, 6, 6]])
+    gt, pred = ([{"id": n, "category_id": c} for n, c in zip((5, 6), categories)] for categories in ((1, 7), (7, 1)))
+    result = evaluate([(ids, gt, ids, pred)], boundary_px=1).compute()
+    assert {result[n] for n in ("PQ", "SQ", "RQ", "PQ_th", "RQ_st", "Boundary-PQ", "Boundary-SQ_st")} == {0.0}
+
+
+def test_empty_prediction_and_empty_ground_truth():
+    ids, empty = np.full((4, 4), 3), np.zeros((4, 4), np.int64)
+    segments = [{"id": 3, "category_id": 1}]
+    assert evaluate([(ids, segments, empty, [])]).statistics[:, 0].tolist() == [0, 0, 1, 0]
+    assert not evaluate([(empty, [], ids, segments)]).statistics.any(), "a prediction on void is excused"
+    nothing = np.zeros((0, 4), np.int64)
+    assert not evaluate([(nothing, [], nothing, [])], boundary_px=1).statistics.any()
+
+
+def test_void_pixels_never_matter_below_a_match():
+    """What is predicted on void changes neither a match nor its IoU."""
+    gt_ids, gt = np.zeros((20, 20), np.int64), [{"id": 1, "category_id": 1}]
+    gt_ids[5:15, 5:15] = 1
+    pred = [{"id": 9, "category_id": 1}]
+    results = []
+    for margin in (0, 5):
+        pred_ids = np.zeros_like(gt_ids)
+        pred_ids[5 - margin : 15 + margin, 6 : 15 + margin] = 9
+        results.append(evaluate([(gt_ids, gt, pred_ids, pred)]).compute()["PQ"])
+    assert results[0] == results[1] == pytest.approx(0.9, abs=1e-12)
+
+
+def test_every_crowd_region_excuses():
+    """panopticapi remembers the last crowd region of a category only."""
+    gt_ids = np.array([[1, 1, 2, 2, 3, 3]])
+    gt = [{"id": n, "category_id": c, "iscrowd": int(c == 1)} for n, c in ((1, 1), (2, 1), (3, 2))]
+    pred_ids = np.array([[4, 4, 5, 5, 6, 6]])
+    pred = [{"id": n, "category_id": c} for n, c in ((4, 1), (5, 1), (6, 2))]
+    quality = evaluate([(gt_ids, gt, pred_ids, pred)], boundary_px=1)
+    assert quality.statistics[1].tolist() == quality.statistics[5].tolist() == [0, 0, 0, 0]
+    assert quality.compute()["PQ"] == brute_force([(gt_ids, gt, pred_ids, pred)])[2][0] == 1
+
+
+def test_boundary_ids_collide_with_nothing():
+    """boundary-iou-api writes max(category) + 1 into the id map, here a segment of its own."""
+    ids = np.full((30, 30), 10)
+    ids[5:25, 5:25] = 20
+    segments = [{"id": 10, "category_id": 9}, {"id": 20, "category_id": 1}]
+    assert max(ISTHING) + 1 == 10
+    assert evaluate([(ids, segments, ids, segments)], boundary_px=2).compute()["Boundary-PQ"] == 1
+
+
+def test_stale_areas_are_not_read():
+    ids = np.array([[5, 6]])
+    segments = [{"id": 5, "category_id": 1, "area": 100}, {"id": 6, "category_id": 1, "area": -3}]
+    assert evaluate([(ids, segments, ids, segments)]).compute()["SQ"] == 1
+
+
+def test_ground_truth_ids_in_one_place_only():
+    gt_ids, pred_ids = np.array([[5, 5, 8, 8]]), np.array([[1, 1, 2, 2]])
+    gt = [{"id": 5, "category_id": 1}, {"id": 6, "category_id": 2}]
+    pred = [{"id": 1, "category_id": 1}, {"id": 2, "category_id": 1}]
+    counts = evaluate([(gt_ids, gt, pred_ids, pred)]).statistics[:3]
+    assert counts[:, 0].tolist() == [1, 1, 0], "what is predicted on an id that isn't listed is wrong"
+    assert counts[:, 1].tolist() == [0, 0, 1], "what is listed and has no pixel was not found"
 
 
 def test_inconsistent_predictions_are_errors():
     ids = np.array([[5, 6]])
     five, six = {"id": 5, "category_id": 1}, {"id": 6, "category_id": 1}
+    quality = PanopticQuality(ISTHING)
     for pred, message in (
         ([five], "in the map but not"),
         ([five, six, {"id": 7, "category_id": 1}], "not in the map"),
         ([five, five, six], "twice"),
         ([five, {"id": 6, "category_id": 44}], "category 44"),
+        ([five, six, {"id": 0, "category_id": 1}], "0 is void"),
     ):
-        with pytest.raises(ValueError, match=message):
-            PanopticQuality(ISTHING).update(ids, [five, six], ids, pred)
-    with pytest.raises(ValueError, match="sizes must agree"):
-        PanopticQuality(ISTHING).update(ids, [five, six], ids.T, [five, six])
+        with pytest.raises(UserError, match=message):
+            quality.update(ids, [five, six], ids, pred)
+    with pytest.raises(UserError, match="sizes must agree"):
+        quality.update(ids, [five, six], ids.T, [five, six])
+    for strange in (-ids, ids + 2**32, -ids.astype(np.int32), -ids.astype(np.int8)):
+        with pytest.raises(UserError, match=r"prediction: segment ids must lie in 0..2147483647, got"):
+            quality.update(ids, [five, six], strange, [])
+    for strange in (ids[None], ids / 2, [[5, 6]]):
+        with pytest.raises(UserError, match=r"expected \(H, W\) integer ids"):
+            quality.update(strange, [five, six], ids, [five, six])
+    assert not quality.statistics.any()
 
 
-def write_files(folder, images):
+def test_wrong_settings():
+    with pytest.raises(UserError, match="isthing is empty"):
+        PanopticQuality({})
+    with pytest.raises(UserError, match="boundary ratio is 2"):
+        PanopticQuality(ISTHING, boundary_ratio=2)
+    with pytest.raises(UserError, match="boundary's width is 0"):
+        PanopticQuality(ISTHING, boundary_px=0)
+    names = PanopticQuality(ISTHING, class_names={1: "tree", 7: "tree", 9: "sky"}).class_names
+    assert names == ["tree 1", "2", "tree 7", "sky"]
+
+
+def with_areas(ids, segments):
+    return [{"iscrowd": 0, **s, "area": int((ids == s["id"]).sum())} for s in segments]
+
+
+def write_files(folder, images, isthing=ISTHING):
     contents = []
     for side, (k_ids, k_segments) in {"gt": (0, 1), "pred": (2, 3)}.items():
         (folder / side).mkdir()
         annotations = []
         for k, image in enumerate(images):
             Image.fromarray(ids_to_rgb(image[k_ids])).save(folder / side / f"{k}.png")
-            annotations.append({"image_id": k, "file_name": f"{k}.png", "segments_info": image[k_segments]})
-        categories = [{"id": c, "name": str(c), "isthing": int(t)} for c, t in ISTHING.items()]
+            segments = with_areas(image[k_ids], image[k_segments])
+            annotations.append({"image_id": k, "file_name": f"{k}.png", "segments_info": segments})
+        categories = [{"id": c, "name": str(c), "isthing": int(t)} for c, t in isthing.items()]
         rows = [{"id": k, "file_name": f"{k}.jpg"} for k in range(len(images))]
         contents.append({"images": rows, "annotations": annotations, "categories": categories})
         (folder / f"{side}.json").write_text(json.dumps(contents[-1]))
     return folder / "gt.json", folder / "gt", folder / "pred.json", folder / "pred"
 
 
-def test_files_equal_panopticapi(tmp_path):
+def perturbed_real_images(real_data):
+    """COCO's panoptic maps, and predictions with shifted, missing, cut, merged, and mistaken segments."""
+    content = json.loads((real_data / "coco/annotations/panoptic_val2017.json").read_text())
+    isthing = {c["id"]: bool(c["isthing"]) for c in content["categories"]}
+    images = []
+    for annotation in content["annotations"]:
+        path = real_data / "coco/panoptic_val2017" / annotation["file_name"]
+        gt_ids, gt = rgb_to_ids(np.array(Image.open(path).convert("RGB"))), annotation["segments_info"]
+        category = {s["id"]: s["category_id"] for s in gt}
+        numbers = list(category)
+        for shift in (0, 1, 3):
+            pred_ids = np.roll(gt_ids, (shift, 2 * shift), axis=(0, 1))
+            if shift:
+                pred_ids[pred_ids == numbers[0]] = 0
+                pred_ids[pred_ids == numbers[1]] = numbers[2]
+                pred_ids[:, ::40][pred_ids[:, ::40] == numbers[3]] = 0
+            kept = [n for n in numbers if (pred_ids == n).any()]
+            mistaken = kept[-1] if shift else None
+            segments = [{"id": n, "category_id": category[numbers[0] if n == mistaken else n]} for n in kept]
+            images.append((gt_ids, gt, pred_ids, segments))
+    return images, isthing
+
+
+def assert_splits_equal(ours, peers, prefix=""):
+    for split, suffix in (("All", ""), ("Things", "_th"), ("Stuff", "_st")):
+        for name in ("pq", "sq", "rq"):
+            assert ours[prefix + name.upper() + suffix] == pytest.approx(peers[split][name], abs=1e-9)
+
+
+@pytest.fixture(params=["random", "real"])
+def comparable(request, tmp_path):
+    """Files that the peers handle rightly: one crowd region of a category at most, and no empty split."""
+    if request.param == "real":
+        images, isthing = perturbed_real_images(request.getfixturevalue("real_data"))
+    else:
+        images, isthing = random_images(5, crowds=True, n=24, one_crowd_per_category=True), ISTHING
+    return write_files(tmp_path, images, isthing)
+
+
+def test_equals_panopticapi(comparable):
     pq_compute = pytest.importorskip("panopticapi.evaluation").pq_compute
-    images = random_images(5, crowds=False, n=12)
-    for _, gt, _, pred in images:
-        for segment in gt + pred:
-            segment["area"] = 0
-    for gt_ids, gt, pred_ids, pred in images:
-        for ids, segments in ((gt_ids, gt), (pred_ids, pred)):
-            for segment in segments:
-                segment["area"] = int((ids == segment["id"]).sum())
-    gt_json, gt_folder, pred_json, pred_folder = write_files(tmp_path, images)
+    gt_json, gt_folder, pred_json, pred_folder = comparable
     expected = pq_compute(str(gt_json), str(pred_json), str(gt_folder), str(pred_folder))
-    result = evaluate_panoptic_files(gt_json, gt_folder, pred_json, pred_folder)
-    for split in ("All", "Things", "Stuff"):
-        assert result[split] == pytest.approx(expected[split], abs=1e-9)
+    result = score_panoptic_files(*comparable).quality.compute()
+    assert 0.05 < result["PQ"] < 0.95
+    assert_splits_equal(result, expected)
+    by_class = {c: row for row, c in zip(expected["per_class"].values(), expected["per_class"])}
+    names = {c["id"]: c["name"] for c in json.loads(gt_json.read_text())["categories"]}
+    for category, row in by_class.items():
+        value = result[f"PQ-{names[category]}"]
+        assert value == pytest.approx(row["pq"], abs=1e-9) or (np.isnan(value) and row["pq"] == 0)
 
 
-def test_files_equal_arrays_and_bad_files_are_named(tmp_path):
-    images = random_images(8, crowds=True)
+@pytest.mark.parametrize("ratio", [0.005, 0.02, 0.1])
+def test_equals_boundary_iou_api(comparable, ratio):
+    peer = pytest.importorskip("boundary_iou.coco_panoptic_api.evaluation").pq_compute
+    gt_json, gt_folder, pred_json, pred_folder = map(str, comparable)
+    expected = peer(gt_json, pred_json, gt_folder, pred_folder, iou_type="boundary", dilation_ratio=ratio)
+    result = score_panoptic_files(*comparable, boundary_ratio=ratio).quality.compute()
+    assert 0.05 < result["Boundary-PQ"] < 0.95
+    assert_splits_equal(result, expected, "Boundary-")
+
+
+def test_files_equal_arrays_with_any_number_of_workers(tmp_path):
+    images = random_images(8, crowds=True, n=12)
     paths = write_files(tmp_path, images)
-    quality = PanopticQuality(ISTHING)
-    for image in images:
-        quality.update(*image)
-    np.testing.assert_equal(evaluate_panoptic_files(*paths), quality.compute())
+    quality = evaluate(images, boundary_ratio=0.02)
+    for workers in (1, 3):
+        scores = score_panoptic_files(*paths, boundary_ratio=0.02, workers=workers)
+        assert scores.quality.compute() == pytest.approx(quality.compute(), rel=0, abs=0, nan_ok=True)
+        assert scores.image_ids == list(range(12))
+        assert np.array_equal(scores.statistics[4], quality.image_statistics(*images[4]))
+    np.testing.assert_equal(evaluate_panoptic_files(*paths), quality.by_split())
+
+
+def test_bad_files_are_named(tmp_path):
+    paths = write_files(tmp_path, random_images(8, crowds=True))
     victim = tmp_path / "pred" / "2.png"
-    victim.write_bytes(victim.read_bytes()[:40])
-    with pytest.raises(ValueError, match="2.png is not a readable panoptic PNG"):
-        evaluate_panoptic_files(*paths)
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:40])
+    with pytest.raises(UserError, match="2.png is truncated"):
+        score_panoptic_files(*paths)
+    with pytest.raises(UserError, match="2.png is truncated"):
+        score_panoptic_files(*paths, workers=2)
     victim.unlink()
     with pytest.raises(FileNotFoundError, match="2.png is missing"):
-        evaluate_panoptic_files(*paths)
+        score_panoptic_files(*paths)
+    Image.new("L", (3, 3)).save(victim)
+    with pytest.raises(UserError, match="2.png is a 8-bit grey image, expected a panoptic PNG"):
+        score_panoptic_files(*paths)
+    Image.new("RGB", (99, 99)).save(victim)
+    with pytest.raises(UserError, match="image 2: prediction is .* sizes must agree"):
+        score_panoptic_files(*paths)
+    with pytest.raises(UserError, match="workers is 0"):
+        score_panoptic_files(*paths, workers=0)
+
+
+def test_bad_json_is_named(tmp_path):
+    paths = write_files(tmp_path, random_images(8, crowds=True))
+    content = json.loads((tmp_path / "pred.json").read_text())
+    first, *others = content["annotations"]
+    for annotations, message in (
+        (others, r"pred.json has no prediction for 1 image\(s\), first \[0\]"),
+        ([first, first, *others], r"pred.json has 1 image\(s\) twice"),
+        ([{**first, "segments_info": [{"id": 3}]}, *others], "pred.json is not a COCO panoptic JSON: KeyError"),
+        (7, "pred.json is not a COCO panoptic JSON"),
+    ):
+        (tmp_path / "pred.json").write_text(json.dumps({**content, "annotations": annotations}))
+        with pytest.raises(UserError, match=message):
+            score_panoptic_files(*paths)
     (tmp_path / "pred.json").write_text('{"annotations": [')
-    with pytest.raises(ValueError, match="pred.json is not a COCO panoptic JSON"):
-        evaluate_panoptic_files(*paths)
+    with pytest.raises(UserError, match="pred.json is not a COCO panoptic JSON"):
+        score_panoptic_files(*paths)
+    (tmp_path / "pred.json").unlink()
+    with pytest.raises(FileNotFoundError, match="pred.json is missing"):
+        score_panoptic_files(*paths)
+    gt = json.loads((tmp_path / "gt.json").read_text())
+    (tmp_path / "pred.json").write_text(json.dumps(content))
+    (tmp_path / "gt.json").write_text(json.dumps({**gt, "categories": [{"id": 1}]}))
+    with pytest.raises(UserError, match="gt.json is not a COCO panoptic JSON: KeyError.'isthing'. in its categories"):
+        score_panoptic_files(*paths)
 
 
 def test_rgb_round_trip():
     ids = np.random.default_rng(0).integers(0, 2**24, size=(7, 5))
     assert np.array_equal(rgb_to_ids(ids_to_rgb(ids)), ids)
-    with pytest.raises(ValueError, match="2\\*\\*24"):
+    with pytest.raises(UserError, match="2\\*\\*24"):
         ids_to_rgb(np.array([[1 << 24]]))
+    with pytest.raises(UserError, match=r"a panoptic PNG is \(H, W, 3\) uint8"):
+        rgb_to_ids(ids)
 
 
 def test_percentages_and_table():

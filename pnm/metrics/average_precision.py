@@ -1,0 +1,133 @@
+"""COCO's average precision and recall from what became of each detection, with images counted any number of times."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from pnm.user_error import UserError
+
+_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0.0, 1.0, 101)
+
+
+class Detections(NamedTuple):
+    """All detections of a data set, by class, then by falling score, then by image, then by rank.
+
+    Attributes:
+        offsets: (K + 1,) int64, where each class begins.
+        image: (N,) int64, index of the image.
+        rank: (N,) int64, number of better detections of its image and class.
+    """
+
+    offsets: np.ndarray
+    image: np.ndarray
+    rank: np.ndarray
+
+
+def sort_detections(column: np.ndarray, score: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """``(order, offsets)``: by class, then by falling score, equals as they came; where each class begins."""
+    order = np.lexsort((-score, column))
+    return order, np.searchsorted(column[order], np.arange(classes + 1)).astype(np.int64)
+
+
+@_kernel
+def _weigh(detections, found, excused, bit, k, weights, limits, hits):
+    """Adds weights: right ones to ``hits`` (M,), by the limit on the rank; returns all right and all wrong ones."""
+    right = wrong = 0
+    for n in range(detections.offsets[k], detections.offsets[k + 1]):
+        weight = weights[detections.image[n]]
+        if weight == 0 or excused[n] & bit:
+            continue
+        if found[n] & bit:
+            right += weight
+            for m in range(limits.size):
+                if detections.rank[n] < limits[m]:
+                    hits[m] += weight
+        else:
+            wrong += weight
+    return right, wrong
+
+
+@_kernel
+def _precision(detections, found, excused, bit, k, weights, positives, right, wrong, recalls):
+    """Mean over ``recalls`` of the best precision at that recall or a higher one, from the last detection to the first.
+
+    An image that counts m times is taken for m equal ones: precision rises from the first to the last of m right
+    detections in a row, so the last one's stands for all.
+    """
+    total, best, r = 0.0, 0.0, recalls.size - 1
+    while r >= 0 and recalls[r] > right / positives:
+        r -= 1
+    for n in range(detections.offsets[k + 1] - 1, detections.offsets[k] - 1, -1):
+        weight = weights[detections.image[n]]
+        if weight == 0 or excused[n] & bit:
+            continue
+        if not found[n] & bit:
+            wrong -= weight
+            continue
+        best = max(best, right / (right + wrong))
+        right -= weight
+        while r >= 0 and recalls[r] > right / positives:
+            total += best
+            r -= 1
+    return (total + (r + 1) * best) / recalls.size
+
+
+@_kernel
+def precision_and_recall(detections, found, excused, weights, positives, limits, thresholds, recalls):
+    """AP and recall of each class.
+
+    Args:
+        detections: :class:`Detections`.
+        found, excused: (N,) uint64, see :class:`pnm.metrics.instance_matching.Matches`.
+        weights: (I,) int64, how often each image counts.
+        positives: (K, A) int64, weighted number of instances to be found.
+        limits: (M,) most detections of an image and class, for the recall.
+        thresholds: number T of IoU thresholds.
+        recalls: (R,) ascending from 0.
+
+    Returns:
+        AP (K, A, T) and recall (K, A, T, M); nan where there is no instance to be found.
+    """
+    classes, areas = positives.shape
+    ap = np.full((classes, areas, thresholds), np.nan)
+    recall = np.full((classes, areas, thresholds, limits.size), np.nan)
+    hits = np.zeros(limits.size, np.int64)
+    for k in range(classes):
+        for a in range(areas):
+            if positives[k, a] == 0:
+                continue
+            for t in range(thresholds):
+                bit = np.uint64(1) << np.uint64(a * thresholds + t)
+                hits[:] = 0
+                right, wrong = _weigh(detections, found, excused, bit, k, weights, limits, hits)
+                recall[k, a, t] = hits / positives[k, a]
+                ap[k, a, t] = _precision(
+                    detections, found, excused, bit, k, weights, positives[k, a], right, wrong, recalls
+                )
+    return ap, recall
+
+
+def mean_of_known(values: np.ndarray) -> float:
+    """Mean of the values that aren't nan; nan if there are none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def joined(parts: Sequence[np.ndarray], dtype: Any = np.int64, shape: tuple[int, ...] = ()) -> np.ndarray:
+    """Parts one after the other; (0, *shape) of none."""
+    return np.concatenate([np.zeros((0, *shape), dtype), *parts])
+
+
+def check_multiplicities(multiplicities: np.ndarray, images: int) -> np.ndarray:
+    """(B, ``images``) int64, how often each image counts in each of B data sets; a UserError if it is anything else."""
+    weights = np.asarray(multiplicities)
+    if weights.ndim != 2 or weights.shape[1] != images or weights.dtype.kind not in "iu" or (weights < 0).any():
+        raise UserError(
+            f"multiplicities are {weights.shape} {weights.dtype}, expected (B, {images}) whole numbers from 0"
+        )
+    return weights.astype(np.int64)

@@ -1,0 +1,167 @@
+"""Sums over a pair of label maps by class, kept as whole numbers: any order of images and any split give the same bits.
+
+Fractions are kept in fixed point. Null-model weights are float32 of at least 1, hence multiples of 2**-23 and exact;
+up to 2**40 pixels' worth of weight fit. What is averaged, such as the IoU of a match or the F-score of an image, is
+rounded to 2**-40 once.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from pnm.metrics.pair_runs import pair_runs
+from pnm.user_error import UserError
+
+_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+WEIGHT_SCALE = 2.0**23
+QUOTIENT_SCALE = 2.0**40
+_DTYPES = (np.uint8, np.uint16, np.int32, np.int64)  # what kernels are compiled for, when such a map comes
+
+
+class LabelPair(NamedTuple):
+    """Ground truth and prediction of one image, (H, W) uint8, or a wider type if there are more than 254 classes.
+
+    Classes are 0..K - 1. K means ignored, in both maps at the same pixels; K + 1 a prediction that is no class.
+    """
+
+    truth: np.ndarray
+    pred: np.ndarray
+    num_classes: int
+
+
+def pair_labels(pred: Any, target: Any, num_classes: int, ignore_label: int | None) -> LabelPair:
+    """Checks a pair of maps and makes ignored pixels equal.
+
+    Args:
+        pred: (H, W) integers, the predicted classes; NumPy or torch.
+        target: (H, W) integers, classes or ``ignore_label``.
+
+    Raises:
+        UserError: maps that differ in size or are no (H, W) integers, or a target that is neither a class nor ignored.
+    """
+    pred, target = _label_map(pred, "prediction"), _label_map(target, "ground truth")
+    if pred.shape != target.shape:
+        raise UserError(
+            f"prediction is {pred.shape}, ground truth {target.shape}: resize the prediction to the ground truth"
+        )
+    dtype = np.uint8 if num_classes < 255 else np.uint16 if num_classes < 2**16 - 1 else np.uint32
+    pair = LabelPair(np.empty(target.shape, dtype), np.empty(target.shape, dtype), num_classes)
+    # A label below all classes stands for "nothing is ignored".
+    ignored = np.iinfo(np.int64).min if ignore_label is None else ignore_label
+    if _index_truth(target.reshape(-1), ignored, num_classes, pair.truth.reshape(-1)):
+        stranger = target[(target != ignored) & ((target < 0) | (target >= num_classes))][0]
+        raise UserError(
+            f"ground truth has label {stranger}, expected 0 to {num_classes - 1} or {ignore_label} (ignored): "
+            "map it to training labels first"
+        )
+    _index_prediction(pred.reshape(-1), pair.truth.reshape(-1), num_classes, pair.pred.reshape(-1))
+    return pair
+
+
+def _label_map(labels: Any, side: str) -> np.ndarray:
+    """A contiguous (H, W) NumPy array of one of ``_DTYPES``."""
+    if not isinstance(labels, np.ndarray) and hasattr(labels, "cpu"):
+        labels = labels.cpu().numpy()
+    if not isinstance(labels, np.ndarray) or labels.ndim != 2 or labels.dtype.kind not in "iub":
+        kind = f"{labels.shape} {labels.dtype}" if isinstance(labels, np.ndarray) else type(labels).__name__
+        raise UserError(f"{side} is {kind}, expected (H, W) integers: one image at a time, the argmax of its scores")
+    return np.ascontiguousarray(labels if labels.dtype in _DTYPES else labels.astype(np.int64))
+
+
+@_kernel
+def _index_truth(labels, ignored, number, index):
+    """Writes 0..number - 1, or ``number`` where ignored; whether any label is neither."""
+    strange = False
+    for i in range(labels.size):
+        label = np.int64(labels[i])
+        strange |= (label != ignored) & ((label < 0) | (label >= number))
+        index[i] = number if label == ignored else label
+    return strange
+
+
+@_kernel
+def _index_prediction(labels, truth, number, index):
+    for i in range(labels.size):
+        label = np.int64(labels[i])
+        known = label if (label >= 0) & (label < number) else number + 1
+        index[i] = number if truth[i] == number else known
+
+
+@_kernel
+def _sums_of_run(first, end, weights, truth_interior, pred_interior):
+    """Weight, pixels interior in the truth, in the prediction, in either."""
+    weight = in_truth = in_pred = in_either = np.int64(0)
+    if weights.size:
+        for i in range(first, end):
+            weight += np.int64(weights[i] * WEIGHT_SCALE)
+    if truth_interior.size:
+        for i in range(first, end):
+            in_truth += truth_interior[i]
+            in_pred += pred_interior[i]
+            in_either += truth_interior[i] | pred_interior[i]
+    return weight, in_truth, in_pred, in_either
+
+
+@_kernel
+def _class_sums(truth, pred, edges, number, weights, truth_interior, pred_interior):
+    """As :func:`class_sums`, pixels, weight and boundary pixels always."""
+    sums = np.zeros((9, number), np.int64)
+    for run in range(edges.size - 1):
+        first, end = edges[run], edges[run + 1]
+        t, p, length = truth[first], pred[first], end - first
+        if t == number:
+            continue
+        weight, in_truth, in_pred, in_either = _sums_of_run(first, end, weights, truth_interior, pred_interior)
+        if t == p:
+            sums[0, t] += length
+            sums[3, t] += weight
+            sums[6, t] += length - in_either
+        if p < number:
+            sums[1, p] += length
+            sums[4, p] += weight
+            sums[7, p] += length - in_pred
+        sums[2, t] += length
+        sums[5, t] += weight
+        sums[8, t] += length - in_truth
+    return sums
+
+
+def class_sums(
+    pair: LabelPair, weights: np.ndarray | None = None, interiors: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
+    """Intersections, predicted and true amounts of each class; ignored pixels count nowhere.
+
+    Args:
+        weights: (H, W) float32, at least 1.
+        interiors: (H, W) bool each, interior pixels of truth and prediction.
+
+    Returns:
+        (3, 6 or 9, K) int64: intersection, prediction and truth in pixels, then in weight (2**-23) if there are
+        weights, then in boundary pixels if there are interiors.
+    """
+    truth, pred = pair.truth.reshape(-1), pair.pred.reshape(-1)
+    weight = np.empty(0, np.float32) if weights is None else weights.reshape(-1)
+    flags = [np.empty(0, np.uint8)] * 2 if interiors is None else [m.view(np.uint8).reshape(-1) for m in interiors]
+    sums = _class_sums(truth, pred, pair_runs(truth, pred), pair.num_classes, weight, *flags)
+    return sums[np.repeat([True, weights is not None, interiors is not None], 3)]
+
+
+def distinct_names(names: Sequence[str], ids: Iterable[int]) -> list[str]:
+    """The names as they are, with the class's id behind those that several classes share."""
+    times = Counter(names)
+    return [name if times[name] == 1 else f"{name} {number}" for name, number in zip(names, ids)]
+
+
+def quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """nan where both are 0."""
+    with np.errstate(invalid="ignore"):
+        return numerator / denominator
+
+
+def mean_over_classes(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Mean of the chosen ones of (B, K) values in each row; nan if there are none."""
+    return quotient(np.where(chosen, values, 0.0).sum(axis=1), chosen.sum(axis=1))

@@ -1,0 +1,247 @@
+"""AP, Boundary AP, box AP and AF of instance segmentation, from small records of each image."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pnm.metrics.average_f import average_f
+from pnm.metrics.average_precision import (
+    IOU_THRESHOLDS,
+    RECALLS,
+    Detections,
+    check_multiplicities,
+    joined,
+    mean_of_known,
+    precision_and_recall,
+    sort_detections,
+)
+from pnm.metrics.boundary_pixels import boundary_distance_px, check_distance
+from pnm.metrics.instance_records import METRICS, ImageRecord, RecordSettings, make_record
+from pnm.user_error import UserError
+
+COCO_AREA_RANGES = {"": (0.0, 1e10), "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l": (96.0**2, 1e10)}
+COCO_BOUNDARY_RATIO, CITYSCAPES_BOUNDARY_RATIO = 0.02, 0.005
+_PREFIXES = {"bbox": "Box-", "segm": "", "boundary": "Boundary-"}
+_AP_AT = {"50": 0, "75": 5, "90": 8}  # by index: 0.5 + 8 * 0.05 isn't 0.9 in floating point
+
+
+class _Table(NamedTuple):
+    """The records of images, side by side."""
+
+    detections: Detections
+    found: dict[str, np.ndarray]
+    excused: dict[str, np.ndarray]
+    gt_image: np.ndarray
+    gt_column: np.ndarray
+    positives: np.ndarray
+    f_sums: np.ndarray
+
+
+class InstanceMetrics:
+    """Mask AP, Boundary AP, box AP and AF over a data set; exact under :meth:`merge` in any split.
+
+    The rules are those of pycocotools: of an image and category the ``max_dets`` best detections count; equal scores
+    keep their order, between images that of the image ids; crowd regions and instances out of the area range are
+    neither found nor missed; precision is read at 101 recalls. A detection's area is that of its mask (of its box for
+    box AP), an instance's what its annotation says. Boundary AP takes the lesser of mask and boundary IoU as overlap
+    (Cheng et al., "Boundary IoU", CVPR 2021). AF is described in :mod:`pnm.metrics.average_f`.
+
+    Args:
+        category_ids: those that are evaluated.
+        class_names: one for each category; the ids by default.
+        boundary_ratio: width of the boundary as a fraction of the image's diagonal: 0.02 for COCO and LVIS, 0.005
+            for Cityscapes.
+        boundary_px: the width in pixels instead.
+        max_dets: most detections of an image and category.
+        area_ranges: ``{suffix: (least, largest)}`` in pixels; the first one is that of AP50 and its like, of AF, and
+            of the recall at fewer detections.
+        metrics: some of "bbox", "segm", "boundary" and "af".
+
+    Raises:
+        UserError: an argument that makes no sense.
+    """
+
+    def __init__(
+        self,
+        category_ids: Sequence[int],
+        *,
+        class_names: Sequence[str] | None = None,
+        boundary_ratio: float = COCO_BOUNDARY_RATIO,
+        boundary_px: int | None = None,
+        max_dets: int = 100,
+        area_ranges: Mapping[str, tuple[float, float]] = COCO_AREA_RANGES,
+        metrics: Sequence[str] = ("segm", "boundary", "af"),
+    ):
+        self.category_ids = list(category_ids)
+        self.class_names = [str(k) for k in self.category_ids] if class_names is None else list(class_names)
+        self.boundary_ratio, self.boundary_px = boundary_ratio, boundary_px
+        self.area_suffixes = list(area_ranges)
+        self._check(metrics, max_dets)
+        ranges = np.array([area_ranges[suffix] for suffix in area_ranges], np.float64).reshape(-1, 2)
+        columns = {category: k for k, category in enumerate(self.category_ids)}
+        self.settings = RecordSettings(columns, tuple(m for m in METRICS if m in metrics), ranges, max_dets)
+        self.limits = np.array(sorted({n for n in (1, 10, max_dets) if n <= max_dets}), np.int64)
+        self.reset()
+
+    def _check(self, metrics: Sequence[str], max_dets: int) -> None:
+        for name, values in (("category_ids", self.category_ids), ("class_names", self.class_names)):
+            if len(set(values)) != len(values) or len(values) != len(self.category_ids) or not values:
+                raise UserError(f"{name} are {values[:10]}: give each of {len(self.category_ids)} categories its own")
+        unknown = [metric for metric in metrics if metric not in METRICS]
+        if unknown or not metrics:
+            raise UserError(f"metrics are {list(metrics)}: choose from {', '.join(METRICS)}")
+        if max_dets < 1:
+            raise UserError(f"max_dets is {max_dets}, expected at least 1")
+        most = 64 // len(IOU_THRESHOLDS)
+        if not 1 <= len(self.area_suffixes) <= most:
+            raise UserError(f"{len(self.area_suffixes)} area ranges came, expected 1 to {most}")
+        check_distance(self.boundary_ratio, self.boundary_px)
+
+    def reset(self) -> None:
+        """Forgets all images."""
+        self._records: dict[Any, ImageRecord] = {}
+
+    @property
+    def image_ids(self) -> list:
+        """Ids of the images seen, sorted."""
+        return sorted(self._records)
+
+    def update(
+        self,
+        image_id: Any,
+        height: int,
+        width: int,
+        gt: Sequence[Mapping[str, Any]],
+        dt: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Adds one image. Either list may be empty.
+
+        Args:
+            image_id: a number or text; ids must be of one kind, so that they can be sorted.
+            height, width: of the image, in pixels.
+            gt: annotations ``{"category_id", "segmentation"[, "iscrowd", "area", "bbox"]}``; an area or box that isn't
+                there is the mask's. For segmentations see :func:`pnm.mask_runs.decode_masks`.
+            dt: detections ``{"category_id", "segmentation", "score"[, "bbox"]}``.
+
+        Raises:
+            UserError: the image came before, a category is unknown, a score isn't finite, a mask is damaged or of
+                another size. Nothing is added then.
+        """
+        if image_id in self._records:
+            raise UserError(f"image {image_id} came twice: give all its detections at once")
+        height, width = int(height), int(width)
+        boundary_px = self.boundary_px or boundary_distance_px(height, width, self.boundary_ratio)
+        record = make_record(f"image {image_id}", (height, width), gt, dt, self.settings, boundary_px)
+        self._records[image_id] = record
+
+    def merge(self, other: "InstanceMetrics") -> None:
+        """Adds the images another process has seen.
+
+        Raises:
+            UserError: the other one measures something else, or both have seen the same image.
+        """
+        if self._what() != other._what():
+            raise UserError(f"{other._what()} came, expected {self._what()}: only like results can be merged")
+        twice = sorted(self._records.keys() & other._records.keys())
+        if twice:
+            raise UserError(f"images {twice[:5]} are in both results: give each process its own images")
+        self._records |= other._records
+
+    def _what(self) -> dict[str, Any]:
+        names = ("category_ids", "class_names", "boundary_ratio", "boundary_px", "area_suffixes")
+        what = {name: getattr(self, name) for name in names}
+        return what | self.settings._asdict() | {"area_ranges": self.settings.area_ranges.tolist()}
+
+    def compute(self) -> dict[str, float]:
+        """All metrics in 0..1, nan where there is no ground truth.
+
+        ``AP`` (mean over ten IoU thresholds and all classes with ground truth), ``AP50``, ``AP75``, ``AP90``, ``APs``,
+        ``APm``, ``APl`` (by area), ``AR1``, ``AR10``, ``AR100`` (recall, by detections of an image and class), ``ARs``,
+        ``ARm``, ``ARl``, ``AP-<class>``; the same as ``Boundary-AP``... and ``Box-AP``...; ``AF``, ``AF-<class>``.
+        Without any detection, metrics with ground truth are 0.
+        """
+        ids = self.image_ids
+        table = self._table(ids)
+        return self._summary(table, np.ones(len(ids), np.int64))
+
+    def compute_many(self, multiplicities: np.ndarray) -> dict[str, np.ndarray]:
+        """:meth:`compute` on B data sets that have each image any number of times, e.g. for a bootstrap over images.
+
+        Args:
+            multiplicities: (B, I) integers from 0, columns in the order of :attr:`image_ids`.
+
+        Returns:
+            (B,) values of each metric. An image that counts m times is taken for m images whose ids follow each other.
+
+        Raises:
+            UserError: another shape, or a negative or fractional number.
+        """
+        ids = self.image_ids
+        weights, table = check_multiplicities(multiplicities, len(ids)), self._table(ids)
+        return _stacked([self._summary(table, row) for row in weights])
+
+    def per_image(self) -> dict[str, np.ndarray]:
+        """:meth:`compute` on each image alone, (I,) values in the order of :attr:`image_ids`."""
+        one = np.ones(1, np.int64)
+        return _stacked([self._summary(self._table([image_id]), one) for image_id in self.image_ids])
+
+    def _table(self, ids: Sequence[Any]) -> _Table:
+        records = [self._records[image_id] for image_id in ids]
+        image, gt_image = [
+            np.repeat(np.arange(len(ids)), [len(column) for column in columns])
+            for columns in ([r.column for r in records], [r.gt_column for r in records])
+        ]
+        order, offsets = sort_detections(
+            joined([r.column for r in records]), joined([r.score for r in records], float), len(self.category_ids)
+        )
+        detections = Detections(offsets, image[order], joined([r.rank for r in records])[order])
+        matched = [metric for metric in self.settings.metrics if metric != "af"]
+        return _Table(
+            detections,
+            {metric: joined([r.found[metric] for r in records], np.uint64)[order] for metric in matched},
+            {metric: joined([r.excused[metric] for r in records], np.uint64)[order] for metric in matched},
+            gt_image,
+            joined([r.gt_column for r in records]),
+            joined([r.positives for r in records], np.int64, (len(self.area_suffixes),)),
+            joined([r.f_sums for r in records], np.int64, (2, len(IOU_THRESHOLDS))),
+        )
+
+    def _summary(self, table: _Table, weights: np.ndarray) -> dict[str, float]:
+        gt_weights = weights[table.gt_image]
+        positives = np.zeros((len(self.category_ids), len(self.area_suffixes)), np.int64)
+        np.add.at(positives, table.gt_column, table.positives * gt_weights[:, None])
+        result: dict[str, float] = {}
+        for metric in table.found:
+            ap, recall = precision_and_recall(
+                table.detections,
+                table.found[metric],
+                table.excused[metric],
+                weights,
+                positives,
+                self.limits,
+                len(IOU_THRESHOLDS),
+                RECALLS,
+            )
+            result |= self._ap_values(_PREFIXES[metric], ap, recall)
+        if "af" in self.settings.metrics:
+            sums = np.zeros((len(self.category_ids), 2, len(IOU_THRESHOLDS)), np.int64)
+            np.add.at(sums, table.gt_column, table.f_sums * gt_weights[:, None, None])
+            result["AF"] = float(average_f(sums.sum(axis=0), np.asarray(positives[:, 0].any())))
+            by_class = average_f(sums, positives[:, 0] > 0)
+            result |= {f"AF-{name}": float(f) for name, f in zip(self.class_names, by_class)}
+        return result
+
+    def _ap_values(self, prefix: str, ap: np.ndarray, recall: np.ndarray) -> dict[str, float]:
+        suffixes = list(enumerate(self.area_suffixes))
+        result = {"AP" + self.area_suffixes[0]: mean_of_known(ap[:, 0])}
+        result |= {f"AP{percent}": mean_of_known(ap[:, 0, t]) for percent, t in _AP_AT.items()}
+        result |= {f"AP{suffix}": mean_of_known(ap[:, a]) for a, suffix in suffixes[1:]}
+        result |= {f"AR{limit}": mean_of_known(recall[:, 0, :, m]) for m, limit in enumerate(self.limits)}
+        result |= {f"AR{suffix}": mean_of_known(recall[:, a, :, -1]) for a, suffix in suffixes[1:]}
+        result |= {f"AP-{name}": float(row.mean()) for name, row in zip(self.class_names, ap[:, 0])}
+        return {prefix + name: value for name, value in result.items()}
+
+
+def _stacked(rows: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}

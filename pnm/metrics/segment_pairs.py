@@ -1,0 +1,141 @@
+"""Joint histogram of two maps of segment ids: the pixels, and boundary pixels, that each pair of segments shares."""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from pnm.metrics.boundary_pixels import boundary_width, interior_pixels, unsigned_view
+from pnm.metrics.pair_runs import pair_runs
+from pnm.user_error import UserError
+
+_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+MAX_ID = 2**31 - 1
+_FREE = np.uint64(2**64 - 1)
+_LEAST_TABLE = 1024  # places for pairs; a power of two
+
+
+class SegmentPairs(NamedTuple):
+    """P pairs of segments that share pixels, in no order.
+
+    Attributes:
+        gt, pred: (P,) int64, the ids.
+        shared, shared_boundary, gt_boundary, pred_boundary: (P,) int64, pixels of both; those on both boundaries, on
+            the ground truth's, on the prediction's. Without a boundary the last three are the first.
+    """
+
+    gt: np.ndarray
+    pred: np.ndarray
+    shared: np.ndarray
+    shared_boundary: np.ndarray
+    gt_boundary: np.ndarray
+    pred_boundary: np.ndarray
+
+
+def count_pairs(
+    gt_ids: np.ndarray, pred_ids: np.ndarray, boundary_px: int | None = None, boundary_ratio: float | None = None
+) -> SegmentPairs:
+    """Counts the pixels of each pair of segments.
+
+    Args:
+        gt_ids, pred_ids: (H, W) integers in 0..2**31 - 1, 0 = void, which is a segment here.
+        boundary_px, boundary_ratio: width d of the boundaries, in pixels or else as a fraction of the diagonal, see
+            :mod:`pnm.metrics.boundary_pixels`; both None for no boundaries.
+
+    Raises:
+        UserError: maps that aren't (H, W) integers of one size, or ids out of range.
+    """
+    gt, pred = _id_map(gt_ids, "ground truth"), _id_map(pred_ids, "prediction")
+    if gt.shape != pred.shape:
+        raise UserError(f"prediction is {pred.shape}, ground truth {gt.shape}: sizes must agree, resize the prediction")
+    interiors = [np.empty(0, np.uint8)] * 2
+    has_boundary = boundary_px is not None or boundary_ratio is not None
+    if has_boundary:
+        d = boundary_width(gt.shape, boundary_ratio, boundary_px)
+        interiors = [interior_pixels(ids, d).view(np.uint8).reshape(-1) for ids in (gt, pred)]
+    flat_gt, flat_pred = unsigned_view(gt).reshape(-1), unsigned_view(pred).reshape(-1)
+    edges = pair_runs(flat_gt, flat_pred)
+    keys, amounts, out_of_range = _count_pairs(flat_gt, flat_pred, edges, *interiors)
+    for ids, side in ((gt, "ground truth"), (pred, "prediction")) if out_of_range else ():
+        if ids.min() < 0 or ids.max() > MAX_ID:
+            raise UserError(f"{side}: segment ids must lie in 0..{MAX_ID}, got {ids.min()} to {ids.max()}")
+    amounts = np.ascontiguousarray(amounts[keys != _FREE].T)
+    keys = keys[keys != _FREE]
+    if not has_boundary:
+        amounts[1:] = amounts[0]
+    gt_keys, pred_keys = keys >> np.uint64(32), keys & np.uint64(MAX_ID)
+    return SegmentPairs(gt_keys.astype(np.int64), pred_keys.astype(np.int64), *amounts)
+
+
+def _id_map(ids: np.ndarray, side: str) -> np.ndarray:
+    """The ids in a type in which a negative one is out of range when it is read without sign."""
+    if not isinstance(ids, np.ndarray) or ids.ndim != 2 or ids.dtype.kind not in "iu":
+        kind = f"{ids.shape} {ids.dtype}" if isinstance(ids, np.ndarray) else type(ids).__name__
+        raise UserError(f"{side} is {kind}, expected (H, W) integer ids: rgb_to_ids makes them of a panoptic PNG")
+    return ids.astype(np.int32) if ids.dtype.kind == "i" and ids.dtype.itemsize < 4 else ids
+
+
+@_kernel
+def _place(key, keys):
+    """Where ``keys`` has the key, or the free place where it belongs."""
+    place = np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & (keys.size - 1)
+    while keys[place] != key and keys[place] != _FREE:
+        place = (place + 1) & (keys.size - 1)
+    return place
+
+
+@_kernel
+def _add_run(amounts, first, end, gt_interior, pred_interior):
+    """Adds pixels first..end - 1 to the amounts (4,) of their pair."""
+    amounts[0] += end - first
+    if gt_interior.size:
+        in_either = in_gt = in_pred = np.int64(0)
+        for i in range(first, end):
+            in_either += gt_interior[i] | pred_interior[i]
+            in_gt += gt_interior[i]
+            in_pred += pred_interior[i]
+        amounts[1] += end - first - in_either
+        amounts[2] += end - first - in_gt
+        amounts[3] += end - first - in_pred
+
+
+@_kernel
+def _add_runs(gt, pred, edges, gt_interior, pred_interior, run, keys, amounts, number):
+    """Adds runs from ``run`` on until all are added or half of the places are taken.
+
+    ``number`` (1,) is that of the places taken. Returns the run to go on from, or -1 if an id is out of range.
+    """
+    most, last_key, place = keys.size // 2, _FREE, 0
+    while run < edges.size - 1:
+        first, end = edges[run], edges[run + 1]
+        if np.uint64(gt[first]) > np.uint64(MAX_ID) or np.uint64(pred[first]) > np.uint64(MAX_ID):
+            return -1
+        key = (np.uint64(gt[first]) << np.uint64(32)) | np.uint64(pred[first])
+        if key != last_key:
+            place, last_key = _place(key, keys), key
+            if keys[place] == _FREE:
+                if number[0] == most:
+                    return run
+                keys[place] = key
+                number[0] += 1
+        _add_run(amounts[place], first, end, gt_interior, pred_interior)
+        run += 1
+    return run
+
+
+@_kernel
+def _count_pairs(gt, pred, edges, gt_interior, pred_interior):
+    """Pairs as keys gt * 2**32 + pred among free places, their amounts (places, 4), and whether an id was too large."""
+    keys, amounts = np.full(_LEAST_TABLE, _FREE), np.zeros((_LEAST_TABLE, 4), np.int64)
+    number = np.zeros(1, np.int64)
+    run = _add_runs(gt, pred, edges, gt_interior, pred_interior, 0, keys, amounts, number)
+    while 0 <= run < edges.size - 1:
+        larger, moved = np.full(4 * keys.size, _FREE), np.zeros((4 * keys.size, 4), np.int64)
+        for place in range(keys.size):
+            if keys[place] != _FREE:
+                new = _place(keys[place], larger)
+                larger[new], moved[new] = keys[place], amounts[place]
+        keys, amounts = larger, moved
+        run = _add_runs(gt, pred, edges, gt_interior, pred_interior, run, keys, amounts, number)
+    return keys, amounts, run < 0
