@@ -9,6 +9,7 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from pnm.user_error import UserError
+from projects.pnm_heads import add_pnm_config, use_pnm_classes
 
 
 def add_launcher_config(cfg: CfgNode) -> None:
@@ -79,6 +80,7 @@ def load_config(config_file: str, overrides: list[str]) -> CfgNode:
     """
     cfg = get_cfg()
     add_launcher_config(cfg)
+    add_pnm_config(cfg)
     if config_file:
         if not Path(config_file).is_file():
             near = difflib.get_close_matches(config_file, map(str, Path("configs").rglob("*.yaml")), n=1, cutoff=0.3)
@@ -89,4 +91,5 @@ def load_config(config_file: str, overrides: list[str]) -> CfgNode:
     if len(overrides) % 2:
         raise UserError(f"overrides are KEY VALUE pairs, got an odd number: {' '.join(overrides)}")
     _merge(cfg, cfg.merge_from_list, overrides, "command line")
+    use_pnm_classes(cfg)
     return cfg

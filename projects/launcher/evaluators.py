@@ -14,6 +14,7 @@ from detectron2.evaluation import (
 )
 
 from pnm.user_error import UserError
+from projects.pnm_heads.pnm_iou_evaluator import PNMIoUEvaluator
 
 from .panoptic_evaluator import PanopticEvaluator
 
@@ -29,6 +30,11 @@ class SemanticEvaluator(SemSegEvaluator):
 def _coco(name: str, folder: str, cfg: CfgNode) -> DatasetEvaluator:
     tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)
     return COCOEvaluator(name, tasks=tasks, distributed=True, output_dir=folder)
+
+
+def _pnm_iou(name: str, cfg: CfgNode) -> PNMIoUEvaluator:
+    node = cfg.MODEL.PNM
+    return PNMIoUEvaluator(name, node.LOCALITY, node.TRANSFORM, node.BORDER)
 
 
 def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:
@@ -54,6 +60,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
         found.append(_coco(dataset_name, folder, cfg))
     if kind in ("sem_seg", "coco_panoptic_seg", "cityscapes_sem_seg"):
         found.append(SemanticEvaluator(dataset_name, folder))
+        found.append(_pnm_iou(dataset_name, cfg))
     if kind in ("coco_panoptic_seg", "cityscapes_panoptic_seg"):
         found.append(PanopticEvaluator(dataset_name, folder))
     if kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg"):

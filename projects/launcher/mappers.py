@@ -6,6 +6,7 @@ from detectron2.data import transforms as T
 from detectron2.utils.registry import Registry
 
 from pnm.user_error import UserError
+from projects.pnm_heads.weight_mapper import PixelWeightMapper, wants_pixel_weights
 
 from .color_augmentation import ColorAugSSDTransform
 
@@ -59,7 +60,7 @@ def semantic_mapper(cfg: CfgNode, is_train: bool) -> CheckedDatasetMapper:
 
 
 def build_mapper(cfg: CfgNode, is_train: bool):
-    """The mapper named ``INPUT.MAPPER``.
+    """The mapper named ``INPUT.MAPPER``; for training with a weighted semantic loss, one that adds pixel weights.
 
     Raises:
         UserError: nobody has registered that name.
@@ -67,4 +68,5 @@ def build_mapper(cfg: CfgNode, is_train: bool):
     if cfg.INPUT.MAPPER not in DATASET_MAPPER_REGISTRY:
         names = sorted(name for name, _ in DATASET_MAPPER_REGISTRY)
         raise UserError(f"INPUT.MAPPER is {cfg.INPUT.MAPPER!r}, expected one of {names}")
-    return DATASET_MAPPER_REGISTRY.get(cfg.INPUT.MAPPER)(cfg, is_train)
+    mapper = DATASET_MAPPER_REGISTRY.get(cfg.INPUT.MAPPER)(cfg, is_train)
+    return PixelWeightMapper.from_config(cfg, mapper) if is_train and wants_pixel_weights(cfg) else mapper
