@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,31 @@ def shapes_root(tmp_path_factory) -> Path:
     command += ["--train", "12", "--val", "6", "--height", "96", "--width", "128"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    return root
+
+
+def _prepare(script: str, *arguments: object) -> None:
+    command = [sys.executable, str(ROOT / "datasets" / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.fixture(scope="session")
+def prepared_data(real_data, tmp_path_factory):
+    """A copy of the real data, to be used as DETECTRON2_DATASETS, with what the prepare scripts generate."""
+    root = tmp_path_factory.mktemp("real")
+    for name in ("coco", "cityscapes", "ADEChallengeData2016"):
+        shutil.copytree(real_data / name, root / name)
+    _prepare("prepare_cityscapes.py", "--root", root / "cityscapes")
+    _prepare("prepare_ade20k.py", "--root", root / "ADEChallengeData2016")
+    for path in (root / "cityscapes/gtFine").rglob("*labelIds.png"):  # Detectron2 reads the size from it
+        polygons = path.with_name(path.name.replace("labelIds.png", "polygons.json"))
+        polygons.write_text('{"imgHeight": 1024, "imgWidth": 2048, "objects": []}')
+    panoptic = {"json": root / "coco/annotations/panoptic_val2017.json", "folder": root / "coco/panoptic_val2017"}
+    _prepare(
+        "prepare_panoptic_fpn.py", "--panoptic-json", panoptic["json"], "--panoptic-folder", panoptic["folder"],
+        "--output", f"{panoptic['folder']}_stuff", "--instances-json", str(panoptic["json"])[:-5] + "_instances.json",
+    )  # fmt: skip
     return root
 
 

@@ -16,7 +16,9 @@ logger = logging.getLogger(__name__)
 
 
 class PNMIoUEvaluator(DatasetEvaluator):
-    """Results: ``{"pnm_iou": {"PNM-IoU", "mIoU", "PNM-IoU-<class>", "IoU-<class>"}}`` in percent (Eq. 8).
+    """Results: ``{"pnm_iou": {"PNM_IoU", "mIoU", "PNM_IoU-<class>", "IoU-<class>"}}`` in percent (Eq. 8).
+
+    Names with a hyphen are those of single classes, as Detectron2's report wants it.
 
     Pixels are pooled over the data set and over processes. Classes without ground truth are nan and left out of the
     means.
@@ -58,9 +60,9 @@ class PNMIoUEvaluator(DatasetEvaluator):
             return None
         for other in rest:
             first.merge(other)
-        result = {name: 100 * value for name, value in first.compute().items()}
-        rows = [(name, result[f"PNM-IoU-{name}"], result[f"IoU-{name}"]) for name in first.class_names]
-        rows.append(("mean", result["PNM-IoU"], result["mIoU"]))
+        result = {name.replace("PNM-IoU", "PNM_IoU", 1): 100 * value for name, value in first.compute().items()}
+        rows = [(name, result[f"PNM_IoU-{name}"], result[f"IoU-{name}"]) for name in first.class_names]
+        rows.append(("mean", result["PNM_IoU"], result["mIoU"]))
         table = tabulate(rows, headers=("class", "PNM IoU", "IoU"), floatfmt=".2f")
         logger.info("%s, PNM IoU at d = %d:\n%s", self._dataset_name, first.locality, table)
         return OrderedDict(pnm_iou=result)
