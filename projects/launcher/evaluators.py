@@ -14,8 +14,8 @@ from detectron2.evaluation import (
 )
 
 from pnm.user_error import UserError
-from projects.pnm_heads.pnm_iou_evaluator import PNMIoUEvaluator
 
+from .metric_evaluators import InstanceMetricsEvaluator, SemanticMetricsEvaluator, boundary_ratio_of
 from .panoptic_evaluator import PanopticEvaluator
 
 
@@ -32,9 +32,9 @@ def _coco(name: str, folder: str, cfg: CfgNode) -> DatasetEvaluator:
     return COCOEvaluator(name, tasks=tasks, distributed=True, output_dir=folder)
 
 
-def _pnm_iou(name: str, cfg: CfgNode) -> PNMIoUEvaluator:
+def _semantic(name: str, cfg: CfgNode) -> SemanticMetricsEvaluator:
     node = cfg.MODEL.PNM
-    return PNMIoUEvaluator(name, node.LOCALITY, node.TRANSFORM, node.BORDER)
+    return SemanticMetricsEvaluator(name, locality=node.LOCALITY, transform=node.TRANSFORM, border=node.BORDER)
 
 
 def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:
@@ -49,6 +49,9 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
     ``cityscapes_*``          what cityscapesscripts scores; semantic and panoptic files as above
     ========================  ====================================================================
 
+    Beside Detectron2's own numbers come PNM IoU, Boundary IoU and boundary F-score for label maps, AP90, Boundary AP
+    and AF for COCO masks (:mod:`.metric_evaluators`), and Boundary PQ for panoptic maps.
+
     Raises:
         UserError: the data set has no evaluator.
     """
@@ -58,11 +61,13 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
     found: list[DatasetEvaluator] = []
     if kind in ("coco", "coco_panoptic_seg"):
         found.append(_coco(dataset_name, folder, cfg))
+        if cfg.MODEL.MASK_ON:
+            found.append(InstanceMetricsEvaluator(dataset_name))
     if kind in ("sem_seg", "coco_panoptic_seg", "cityscapes_sem_seg"):
         found.append(SemanticEvaluator(dataset_name, folder))
-        found.append(_pnm_iou(dataset_name, cfg))
+        found.append(_semantic(dataset_name, cfg))
     if kind in ("coco_panoptic_seg", "cityscapes_panoptic_seg"):
-        found.append(PanopticEvaluator(dataset_name, folder))
+        found.append(PanopticEvaluator(dataset_name, folder, boundary_ratio_of(dataset_name)))
     if kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg"):
         found.append(CityscapesSemSegEvaluator(dataset_name))
     if kind in ("cityscapes_instance", "cityscapes_panoptic_seg"):

@@ -13,7 +13,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from PIL import Image
 
-from pnm.metrics.panoptic_files import evaluate_panoptic_files, pq_percentages, pq_table, write_predictions
+from pnm.metrics.panoptic_files import pq_table, score_panoptic_files, write_predictions
 from pnm.metrics.panoptic_quality import ids_to_rgb
 
 logger = logging.getLogger(__name__)
@@ -22,13 +22,14 @@ logger = logging.getLogger(__name__)
 class PanopticEvaluator(DatasetEvaluator):
     """Writes ``predictions.json`` and ``panoptic/*.png`` in COCO's format under ``output_folder`` and scores them.
 
-    Results: ``{"panoptic_seg": {"PQ", "SQ", "RQ", "PQ_th", ..., "RQ_st"}}`` in percent, as Detectron2 names them.
+    Results: ``{"panoptic_seg": {"PQ", "SQ", "RQ", "PQ_th", ..., "RQ_st"}}`` in percent, as Detectron2 names them, and
+    the same of Boundary PQ as "Boundary_PQ", ..., "Boundary_RQ_st".
     PNGs are encoded in the process that predicted them and gathered; the main process scores all images once.
     """
 
-    def __init__(self, dataset_name: str, output_folder: str | Path):
+    def __init__(self, dataset_name: str, output_folder: str | Path, boundary_ratio: float = 0.02):
         self._metadata = MetadataCatalog.get(dataset_name)
-        self._folder = Path(output_folder)
+        self._folder, self._boundary_ratio = Path(output_folder), boundary_ratio
         things = self._metadata.thing_dataset_id_to_contiguous_id
         stuff = self._metadata.stuff_dataset_id_to_contiguous_id
         self._category = {(True, k): category for category, k in things.items()}
@@ -59,8 +60,8 @@ class PanopticEvaluator(DatasetEvaluator):
             return None
         records = list({r["image_id"]: r for r in itertools.chain(*gathered)}.values())
         predictions = write_predictions(self._folder, records, self._metadata.panoptic_json)
-        result = evaluate_panoptic_files(
-            self._metadata.panoptic_json, self._metadata.panoptic_root, predictions, self._folder / "panoptic"
-        )
-        logger.info("panoptic quality:\n%s", pq_table(result))
-        return OrderedDict(panoptic_seg=pq_percentages(result))
+        files = (self._metadata.panoptic_json, self._metadata.panoptic_root, predictions, self._folder / "panoptic")
+        quality = score_panoptic_files(*files, boundary_ratio=self._boundary_ratio).quality
+        logger.info("panoptic quality:\n%s", pq_table(quality.by_split()))
+        means = {name: value for name, value in quality.compute().items() if "Q-" not in name and "_th-" not in name}
+        return OrderedDict(panoptic_seg={name.replace("-", "_"): 100 * value for name, value in means.items()})

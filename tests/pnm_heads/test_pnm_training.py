@@ -18,7 +18,7 @@ def test_quickstart_trains_and_evaluates(train_net, tmp_path, config):
     names = (tmp_path / "run/metrics.json").read_text()
     assert ("pnm/mask_mean_weight" in names) == (config != "semantic_fpn_R_18_PNM")
     assert ("pnm/sem_seg_mean_weight" in names) == (config != "mask_rcnn_R_18_FPN_PNM")
-    assert ("pnm_iou/PNM_IoU" in names) == (config != "mask_rcnn_R_18_FPN_PNM")
+    assert ("semantic_metrics/PNM_IoU" in names) == (config != "mask_rcnn_R_18_FPN_PNM")
     again = train_net(
         "--eval-only", f"MODEL.WEIGHTS {tmp_path / 'run/model_final.pth'} OUTPUT_DIR {tmp_path / 'e'}", config=config
     )
