@@ -1,4 +1,4 @@
-"""DeepLab heads and atrous ResNet: against Detectron2's own project where that is installed, and through the launcher."""
+"""DeepLab heads and atrous ResNet: against Detectron2's project where that is installed, and through the launcher."""
 
 import math
 
