@@ -9,7 +9,7 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from pnm.user_error import UserError
-from projects.pnm_heads import add_pnm_config, use_pnm_classes
+from projects.pnm_heads import add_pnm_config, add_semantic_network_config, use_pnm_classes
 
 
 def add_launcher_config(cfg: CfgNode) -> None:
@@ -81,6 +81,7 @@ def load_config(config_file: str, overrides: list[str]) -> CfgNode:
     cfg = get_cfg()
     add_launcher_config(cfg)
     add_pnm_config(cfg)
+    add_semantic_network_config(cfg)
     if config_file:
         if not Path(config_file).is_file():
             near = difflib.get_close_matches(config_file, map(str, Path("configs").rglob("*.yaml")), n=1, cutoff=0.3)

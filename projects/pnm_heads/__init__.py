@@ -8,6 +8,7 @@ from .deeplab import PNMDeepLabV3Head, PNMDeepLabV3PlusHead, build_atrous_resnet
 from .mask_head import PixelWeightedMaskLoss, PNMMaskRCNNConvUpsampleHead, PNMROIHeads
 from .meta_arch import PassesPixelWeights, PNMPanopticFPN, PNMSemanticSegmentor
 from .semantic_head import PixelWeightedHead, PNMSemSegFPNHead
+from .semantic_network import PNMSemanticNetwork, add_semantic_network_config
 
 __all__ = [
     "PNMDeepLabV3Head",
@@ -16,12 +17,14 @@ __all__ = [
     "PNMPanopticFPN",
     "PNMROIHeads",
     "PNMSemSegFPNHead",
+    "PNMSemanticNetwork",
     "PNMSemanticSegmentor",
     "PNMSettings",
     "PassesPixelWeights",
     "PixelWeightedHead",
     "PixelWeightedMaskLoss",
     "add_pnm_config",
+    "add_semantic_network_config",
     "build_atrous_resnet_backbone",
     "use_pnm_classes",
 ]

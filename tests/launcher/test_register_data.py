@@ -4,12 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from pnm.user_error import UserError
-from projects.launcher.config import add_launcher_config
+from projects.launcher.config import load_config
 from projects.launcher.mappers import build_mapper
 from projects.launcher.shapes import register_shapes
 from projects.launcher.user_data import register_user_data
@@ -26,8 +25,7 @@ def register(monkeypatch):
 
 
 def config(*entries: dict):
-    cfg = get_cfg()
-    add_launcher_config(cfg)
+    cfg = load_config("", [])
     cfg.DATASETS.REGISTER = list(entries)
     cfg.INPUT.MASK_FORMAT, cfg.MODEL.MASK_ON = "bitmask", True
     return cfg

@@ -151,7 +151,7 @@ def test_two_processes_evaluate_as_one(train_net, tmp_path):
         files = {p.name: sorted_rows(p) for p in inference.glob("*.json")}
         contents.append((table, files | {p.name: p.read_bytes() for p in inference.rglob("*.png")}))
     assert contents[0] == contents[1]
-    assert len(contents[0][0]) == 12 and len(contents[0][1]) == 9
+    assert len(contents[0][0]) == 18 and len(contents[0][1]) == 9
 
 
 def sorted_rows(path):
