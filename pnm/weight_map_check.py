@@ -1,5 +1,6 @@
 """Checks a folder of weight maps against its label files: what is missing, stale, damaged or left over."""
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from pnm.weight_map_manifest import (
     read_manifest,
 )
 
+_MAP_NAME = re.compile(r"maps/([0-9a-f]{2})/\1[0-9a-f]{22}\.png")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -66,8 +68,8 @@ def fault_of_map(folder: Path, row: MapRow) -> Finding | None:
 def orphan_files(folder: Path, label_digests: Iterable[str]) -> list[Path]:
     """Maps of no label file, and temporary files of writers that were killed. Files of other names are not ours."""
     wanted = {map_name(digest) for digest in label_digests}
-    maps = [path for path in folder.glob("maps/??/*.png") if len(path.stem) == 24 and not path.name.startswith(".")]
-    orphans = [path for path in maps if path.relative_to(folder).as_posix() not in wanted]
+    names = {path: path.relative_to(folder).as_posix() for path in folder.glob("maps/??/*.png")}
+    orphans = [path for path, name in names.items() if _MAP_NAME.fullmatch(name) and name not in wanted]
     return sorted(orphans + list(folder.glob("maps/??/.*.tmp")) + list(folder.glob(f".{MANIFEST}.*.tmp")))
 
 

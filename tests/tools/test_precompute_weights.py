@@ -180,6 +180,8 @@ def test_cityscapes(tmp_path, real_data):
     shutil.copytree(real_data / "cityscapes", tmp_path / "cityscapes")
     prepare = [sys.executable, str(ROOT / "datasets/prepare_cityscapes.py"), "--root", str(tmp_path / "cityscapes")]
     subprocess.run(prepare, check=True, capture_output=True)
+    for path in (tmp_path / "cityscapes/gtFine").rglob("*labelIds.png"):  # Detectron2 wants these, too
+        path.with_name(path.name.replace("labelIds.png", "polygons.json")).write_text('{"imgHeight": 1, "imgWidth": 1}')
     (made,) = run_tool(tmp_path, ["--dataset", "cityscapes_fine_sem_seg_train", "cityscapes_fine_sem_seg_val"])
     assert made.status == 0 and made.output.count(": 2 maps written to ") == 2, made.errors
 
