@@ -83,7 +83,8 @@ def _some(ids: Any) -> str:
     return ", ".join(shown) + (", ..." if len(ids) > 5 else "")
 
 
-def _read_json(path: Path, expected: str) -> Any:
+def read_json(path: Path, expected: str) -> Any:
+    """The content of a JSON file; errors name it and say that it should be ``expected``."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -108,7 +109,7 @@ def read_coco_ground_truth(path: str | Path, *, masks: bool = True) -> CocoGroun
     """
     path = Path(path)
     expected = 'a COCO ground truth, {"images": [...], "annotations": [...], "categories": [...]}'
-    content = _read_json(path, expected)
+    content = read_json(path, expected)
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) for key in ("images", "annotations", "categories")
     ):
@@ -176,7 +177,7 @@ def read_coco_results(path: str | Path, gt: CocoGroundTruth, *, masks: bool = Tr
     """
     path = Path(path)
     expected = 'COCO results, [{"image_id": ..., "category_id": ..., "segmentation": ..., "score": ...}, ...]'
-    content = _read_json(path, expected)
+    content = read_json(path, expected)
     if not isinstance(content, list):
         raise UserError(f"{path} is not a list: expected {expected}")
     found: dict[Id, list[tuple[int, dict[str, Any]]]] = {image: [] for image in gt.images}

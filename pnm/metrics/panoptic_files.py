@@ -45,7 +45,7 @@ def write_predictions(folder: str | Path, records: Iterable[Mapping[str, Any]], 
     for record in records:
         (folder / "panoptic" / record["file_name"]).write_bytes(record["png"])
         annotations.append({key: record[key] for key in ("image_id", "file_name", "segments_info")})
-    content, _ = _read_annotations(Path(gt_json))
+    content, _ = read_annotations(Path(gt_json))
     content["annotations"] = annotations
     path = folder / "predictions.json"
     temporary = path.with_suffix(".json.partial")
@@ -54,7 +54,7 @@ def write_predictions(folder: str | Path, records: Iterable[Mapping[str, Any]], 
     return path
 
 
-def _read_annotations(path: Path) -> tuple[dict, dict]:
+def read_annotations(path: Path) -> tuple[dict, dict]:
     """The content and ``{image id: annotation}``, with the keys that scoring needs."""
     try:
         content = json.loads(path.read_text())
@@ -94,14 +94,14 @@ def score_panoptic_files(
         FileNotFoundError: a JSON or PNG is missing.
         UserError: an image has no prediction, or a file is damaged or inconsistent; the message names it.
     """
-    content, gt_by_image = _read_annotations(Path(gt_json))
-    _, pred_by_image = _read_annotations(Path(pred_json))
+    content, gt_by_image = read_annotations(Path(gt_json))
+    _, pred_by_image = read_annotations(Path(pred_json))
     missing = [image for image in gt_by_image if image not in pred_by_image]
     if missing:
         raise UserError(f"{pred_json} has no prediction for {len(missing)} image(s), first {missing[:5]}")
     if workers < 1:
         raise UserError(f"workers is {workers}, expected at least 1")
-    quality = _quality(content, gt_json, boundary_ratio, boundary_px)
+    quality = quality_of(content, gt_json, boundary_ratio, boundary_px)
 
     def score(image_id: Any) -> np.ndarray:
         gt, pred = gt_by_image[image_id], pred_by_image[image_id]
@@ -117,7 +117,8 @@ def score_panoptic_files(
     return PanopticScores(quality, list(gt_by_image), statistics)
 
 
-def _quality(content: Mapping, path: str | Path, ratio: float | None, pixels: int | None) -> PanopticQuality:
+def quality_of(content: Mapping, path: str | Path, ratio: float | None, pixels: int | None) -> PanopticQuality:
+    """An empty metric over the categories of a COCO panoptic JSON's content; ``path`` is for its error messages."""
     try:
         isthing = {c["id"]: bool(c["isthing"]) for c in content["categories"]}
         names = {c["id"]: c["name"] for c in content["categories"] if "name" in c}

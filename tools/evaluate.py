@@ -1,0 +1,250 @@
+#!/usr/bin/env python
+"""Scores result files of any model, whole or image by image, alone or beside another prediction.
+
+python tools/evaluate.py semantic --pred maps/ --gt labels/ --classes names.txt --output metrics.json
+python tools/evaluate.py semantic --pred results/ --gt cityscapes/gtFine/val --cityscapes
+python tools/evaluate.py instance --pred coco_instances_results.json --gt instances_val2017.json --per-image rows.csv
+python tools/evaluate.py panoptic --pred predictions.json --gt panoptic_val2017.json --compare refined/predictions.json
+
+Semantic predictions are folders of label PNGs or Detectron2's sem_seg_predictions.json, matched by image name: that of
+the file, without folders, extension and Cityscapes' _leftImg8bit..., _gtFine_labelIds, _gtFine_labelTrainIds,
+_pred... What doesn't fit (image missing on either side, other size, unknown id) is listed and ends in exit status 2;
+--allow-missing scores the rest. Damaged files always end in exit status 2. Metrics are percentages in what is printed
+and 0..1 in files.
+"""
+
+import argparse
+import csv
+import io
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*")  # of fvcore, at import
+import pnm  # noqa: F401  (makes detectron2 importable)
+from pnm.metrics.compare import Comparison, compare
+from pnm.metrics.instance_records import METRICS as INSTANCE_METRICS
+from pnm.metrics.result_files import (
+    InstanceFiles,
+    PanopticFiles,
+    ResultFiles,
+    Scores,
+    SemanticFiles,
+    json_text,
+    write_atomically,
+)
+from pnm.metrics.semantic_files import CITYSCAPES_CLASSES
+from pnm.metrics.semantic_metrics import METRICS as SEMANTIC_METRICS
+from pnm.metrics.semantic_metrics import SemanticMetrics
+from pnm.user_error import UserError
+from projects.launcher.run_setup import one_line_errors
+
+METRICS = {"semantic": SEMANTIC_METRICS, "instance": INSTANCE_METRICS, "panoptic": ("PQ", "Boundary-PQ")}
+DEFAULT_METRICS = {**METRICS, "instance": ("segm", "boundary", "af")}
+OF_CLASS = re.compile(r"(PNM-|Boundary-)?IoU|ACC|Boundary-F-\S+|(Boundary-)?[PSR]Q|(Boundary-|Box-)?AP|AF")
+COCO_RATIO, CITYSCAPES_RATIO = 0.02, 0.005
+SHOWN = 20  # lines of a list
+
+
+def class_names(classes: str | None, cityscapes: bool) -> list[str]:
+    """Names of --classes N, --classes names.txt (one a line) or --cityscapes."""
+    if classes is None and cityscapes:
+        return list(CITYSCAPES_CLASSES.values())
+    if classes is None:
+        raise UserError("--classes is missing: give the number of classes or a file with a name in each line")
+    if classes.isdecimal():
+        return [str(k) for k in range(int(classes))]
+    try:
+        return [line.strip() for line in Path(classes).read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"--classes is {classes}: expected a number or a text file with a name in each line") from None
+
+
+def opened(args: argparse.Namespace, pred: str, folder: str | None) -> ResultFiles:
+    """A prediction beside the ground truth, as the command line says; ``folder`` has a panoptic one's PNGs."""
+    boundary = {"boundary_ratio": None if args.boundary_px else args.boundary_ratio, "boundary_px": args.boundary_px}
+    if args.task == "instance":
+        return InstanceFiles(pred, args.gt, metrics=args.metrics, **{**boundary, "boundary_ratio": args.boundary_ratio})
+    if args.task == "panoptic":
+        boundary = boundary if "Boundary-PQ" in args.metrics else {}
+        return PanopticFiles(pred, args.gt, folder, args.gt_folder, **boundary)
+    names = class_names(args.classes, args.cityscapes)
+    ignored = None if args.ignore_label < 0 else args.ignore_label
+    metric = SemanticMetrics(
+        len(names),
+        class_names=names,
+        ignore_label=ignored,
+        metrics=args.metrics,
+        f_score_px=args.f_score_px,
+        **boundary,
+    )
+    kinds = {"cityscapes": args.cityscapes, "pred_train_ids": args.pred_train_ids, "category_ids": args.category_ids}
+    return SemanticFiles(pred, args.gt, metric, **kinds)
+
+
+def list_some(lines: list[str]) -> None:
+    """Prints the first few lines to stderr, and how many there are more."""
+    more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    for line in lines[:SHOWN] + more:
+        print(line, file=sys.stderr)
+
+
+def by_class(names: list[str], class_names: list[str]) -> list[str]:
+    """Stems of the metrics that each class has: "IoU" if there are "IoU-<class>"."""
+    if not class_names:
+        return []
+    ending = f"-{class_names[0]}"
+    stems = [name[: -len(ending)] for name in names if name.endswith(ending)]
+    return [stem for stem in stems if OF_CLASS.fullmatch(stem)]
+
+
+def means_of(names: list[str], class_names: list[str]) -> list[str]:
+    """The metrics that are no class's."""
+    classes = {f"{stem}-{name}" for stem in by_class(names, class_names) for name in class_names}
+    return [name for name in names if name not in classes]
+
+
+def percent(value: float) -> str:
+    return "-" if np.isnan(value) else f"{100 * value:.2f}"
+
+
+def report(values: dict[str, float], class_names: list[str]) -> str:
+    """Two tables in percent: classes, and the metrics of the whole."""
+    stems = by_class(list(values), class_names)
+    rows = [[name, *(percent(values[f"{stem}-{name}"]) for stem in stems)] for name in class_names]
+    means = [[name, percent(values[name])] for name in means_of(list(values), class_names)]
+    style = {"disable_numparse": True}
+    classes = tabulate(rows, ("class", *stems), colalign=("left", *["right"] * len(stems)), **style) if stems else ""
+    return f"{classes}\n\n{tabulate(means, ('metric', '%'), colalign=('left', 'right'), **style)}"
+
+
+def comparison_report(found: dict[str, Comparison], class_names: list[str]) -> str:
+    """A, B and B - A of the metrics of the whole, in percent, with intervals."""
+    rows = []
+    for name in means_of(list(found), class_names):
+        cells = [f"{percent(one.value)} [{percent(one.low)}, {percent(one.high)}]" for one in found[name]]
+        rows.append([name, *cells])
+    headers = ("metric", "A [95 %]", "B [95 %]", "B - A [95 %]")
+    return tabulate(rows, headers, colalign=("left", "right", "right", "right"), disable_numparse=True)
+
+
+def per_image_csv(scores: Scores) -> str:
+    """A row for each image with the metrics of the whole, worst first by the first of them; undefined ones last."""
+    values = scores.each_image()
+    names = means_of(list(values), scores.class_names)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("image", *names))
+    for k in np.argsort(values[names[0]], kind="stable"):
+        row = [values[name][k] for name in names]
+        writer.writerow((scores.images[k], *("" if np.isnan(v) else f"{v:.6f}" for v in row)))
+    return text.getvalue()
+
+
+def compared(a: Scores, b: Scores, args: argparse.Namespace) -> dict[str, Comparison]:
+    with tqdm(total=2 * args.bootstrap, desc="bootstrap", unit="resample") as bar:
+        return compare(
+            a.on_samples, b.on_samples, len(a.images), resamples=args.bootstrap, seed=args.seed, done=bar.update
+        )
+
+
+def run(args: argparse.Namespace) -> None:
+    files = [opened(args, args.pred, getattr(args, "pred_folder", None))]
+    if args.compare:
+        files.append(opened(args, args.compare, getattr(args, "compare_folder", None)))
+    problems = list(dict.fromkeys(line for one in files for line in one.problems))
+    list_some(problems)
+    list_some(list(dict.fromkeys(line for one in files for line in one.remarks)))
+    if problems and not args.allow_missing:
+        raise UserError(
+            f"{len(problems)} mismatch(es) between prediction and ground truth, see above; mend them, or score the "
+            "rest with --allow-missing"
+        )
+    common = set(files[-1].images)
+    images = [image for image in files[0].images if image in common]
+    if not images:
+        raise UserError(f"{args.pred} and {args.gt} have no image in common: nothing to score")
+    scores = [one.score(images, args.workers, True) for one in files]
+    values, names = scores[0].whole(), scores[0].class_names
+    content = {"task": args.task, "images": len(images), "settings": vars(args), "mismatches": problems}
+    content["metrics"] = values
+    print(report(values, names))
+    if args.compare:
+        found = compared(*scores, args)
+        print(f"\nA: {args.pred}\nB: {args.compare}\n{comparison_report(found, names)}")
+        content["comparison"] = {
+            name: {part: one._asdict() for part, one in entry._asdict().items()} for name, entry in found.items()
+        }
+    print(f"\n{len(images)} image(s), {len(problems)} mismatch(es)")
+    if args.per_image:
+        write_atomically(args.per_image, per_image_csv(scores[0]))
+    if args.output:
+        write_atomically(args.output, json_text(content))
+
+
+def _add_common(parser: argparse.ArgumentParser, task: str) -> None:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser.add_argument("--pred", required=True, help="prediction: folder or JSON")
+    parser.add_argument("--gt", required=True, help="ground truth: folder or JSON")
+    parser.add_argument("--metrics", nargs="+", choices=METRICS[task], default=list(DEFAULT_METRICS[task]))
+    parser.add_argument("--cityscapes", action="store_true", help="Cityscapes' boundary ratio 0.005 and label ids")
+    parser.add_argument("--boundary-ratio", type=float, metavar="R", help="boundary width / diagonal (default: 0.02)")
+    parser.add_argument("--boundary-px", type=int, metavar="D", help="boundary width in pixels instead")
+    parser.add_argument("--output", metavar="JSON", help="all metrics, settings and mismatches")
+    parser.add_argument("--per-image", metavar="CSV", help="a row for each image, worst first")
+    parser.add_argument("--compare", metavar="OTHER", help="another prediction, B; --pred is A")
+    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples of images (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the resamples (default: 0)")
+    parser.add_argument("--allow-missing", action="store_true", help="score what fits, list the rest")
+    parser.add_argument("--workers", type=int, default=cores, metavar="N", help="threads (default: %(default)s)")
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    tasks = parser.add_subparsers(dest="task", required=True)
+    semantic, instance, panoptic = [tasks.add_parser(task) for task in METRICS]
+    for task, one in zip(METRICS, (semantic, instance, panoptic)):
+        _add_common(one, task)
+    semantic.add_argument("--classes", metavar="N|FILE", help="number of classes, or a file with a name in each line")
+    semantic.add_argument("--ignore-label", type=int, default=255, metavar="V", help="default: 255; -1: none")
+    semantic.add_argument("--category-ids", type=int, nargs="+", metavar="ID", help="of a JSON's masks, in class order")
+    semantic.add_argument("--pred-train-ids", action="store_true", help="with --cityscapes: --pred holds train ids")
+    semantic.add_argument("--f-score-px", type=float, nargs="+", default=[1, 2, 3], metavar="T", help="tolerances")
+    panoptic.add_argument("--pred-folder", help="PNGs (default: --pred without .json, else panoptic/ beside it)")
+    panoptic.add_argument("--compare-folder", help="PNGs of --compare")
+    panoptic.add_argument("--gt-folder", help="PNGs (default: --gt without .json)")
+    args = parser.parse_args()
+    args.boundary_ratio = args.boundary_ratio or (CITYSCAPES_RATIO if args.cityscapes else COCO_RATIO)
+    if args.task == "semantic":
+        args.f_score_px = [int(t) if t >= 1 and t == int(t) else t for t in args.f_score_px]
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        with one_line_errors():
+            if args.workers < 1 or args.bootstrap < 1 or args.seed < 0:
+                raise UserError("--workers and --bootstrap need a positive number, and --seed one from 0")
+            try:
+                run(args)
+            except UserError as error:
+                *lines, last = str(error).splitlines() or [""]
+                if not lines:
+                    raise
+                list_some([*lines, last])
+                raise UserError(f"{len(lines) + 1} images could not be scored, see above; mend their files") from None
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
