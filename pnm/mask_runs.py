@@ -244,6 +244,13 @@ def rle_text(counts: np.ndarray) -> bytes:
     return text[: _write_text(counts, text)].tobytes()
 
 
+def crop_rle_text(crop: np.ndarray, top: int, left: int, height: int, width: int) -> bytes:
+    """The "counts" of a mask that is background outside of ``crop`` (h, w), whose first pixel is (top, left)."""
+    if not crop.size:
+        return rle_text(np.array([height * width]))
+    return rle_text(_count_down_columns(np.ascontiguousarray(crop), top, left, height, width))
+
+
 @_kernel
 def shared_pixels(starts_a, ends_a, i, last_a, starts_b, ends_b, j, last_b):
     """Pixels that runs i..last_a - 1 of one mask and runs j..last_b - 1 of another have in common."""
