@@ -1,8 +1,9 @@
 """PNGs whose pixel values are data: label maps, COCO panoptic ids, weight maps. Read exactly or not at all.
 
 Image libraries read pictures: they turn palettes into colours, and some return the part of a damaged file that they
-could decode. Here a file's checksums are tested first, and its samples are decoded from the parts that hold them
-(IHDR and IDAT of the PNG specification, https://www.w3.org/TR/png-3/) with all that changes colours left out.
+could decode. Here a file's checksums are tested first, and only the parts that hold its samples are decoded (IHDR and
+IDAT of the PNG specification, https://www.w3.org/TR/png-3/), by :mod:`pnm.png_samples`. What changes
+colours is left out.
 """
 
 import struct
@@ -10,25 +11,28 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
+from zlib_ng import zlib_ng
 
+from pnm.png_samples import decode_samples
 from pnm.user_error import UserError
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE, _RGBA = 0, 2, 3, 6
 _KINDS = {_GREY: "grey", _RGB: "colour", _PALETTE: "palette", 4: "grey-and-alpha", _RGBA: "colour"}
+_BITS = {_GREY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), 4: (8, 16), _RGBA: (8, 16)}
+_CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _RGBA: 4}
 _UP = 2  # filter type: a row is stored as its difference from the row above
 _LEVEL = 3  # of zlib; from 4 on, maps hardly shrink and take longer to read, too
 _ADVICE = "restore it from where it came from"
 
 
 class _Png(NamedTuple):
-    header: bytes  # IHDR's 13 bytes
-    width: int
     height: int
+    width: int
     bits: int
     kind: int
+    interlaced: bool
     samples: bytes  # IDAT, zlib compressed
     palette: bytes
 
@@ -70,7 +74,7 @@ def decode_label_png(data: bytes, name: str | Path) -> np.ndarray:
         raise UserError(
             f"{name} is a grey image of {png.bits} bit(s), whose values every reader scales; save it with 8 bits"
         )
-    return _decode_single(png, name)
+    return _decode(png, name)
 
 
 def read_panoptic_png(path: str | Path) -> np.ndarray:
@@ -100,10 +104,8 @@ def decode_panoptic_png(data: bytes, name: str | Path) -> np.ndarray:
     if png.kind == _PALETTE:
         colors = np.zeros((256, 4), np.uint8)
         colors[: len(png.palette) // 3, :3] = np.frombuffer(png.palette, np.uint8).reshape(-1, 3)
-        return colors.view("<i4")[:, 0].astype(np.int32)[_decode_single(png, name)]
-    pixels = _decode(png, name)
-    to_rgba = cv2.COLOR_BGR2RGBA if png.kind == _RGB else cv2.COLOR_BGRA2RGBA
-    return np.bitwise_and(cv2.cvtColor(pixels, to_rgba).view("<i4")[..., 0], 0xFFFFFF)
+        return colors.view("<i4")[:, 0].astype(np.int32)[_decode(png, name)]
+    return _decode(png, name)
 
 
 def png_size(data: bytes, name: str | Path) -> tuple[int, int]:
@@ -130,15 +132,12 @@ def encode_grey16_png(values: np.ndarray) -> bytes:
     rows[:, 0] = _UP
     rows[0, 1:] = pixels[0]
     np.subtract(pixels[1:], pixels[:-1], out=rows[1:, 1:])
-    return _assemble(struct.pack(">IIBBBBB", width, height, 16, _GREY, 0, 0, 0), zlib.compress(rows.data, _LEVEL))
+    header, samples = struct.pack(">IIBBBBB", width, height, 16, _GREY, 0, 0, 0), zlib.compress(rows.data, _LEVEL)
+    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", samples) + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
-
-
-def _assemble(header: bytes, samples: bytes) -> bytes:
-    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", samples) + _chunk(b"IEND", b"")
 
 
 def _parse(data: bytes, name: str | Path) -> _Png:
@@ -153,32 +152,28 @@ def _parse(data: bytes, name: str | Path) -> _Png:
         body = data[at + 8 : at + 8 + size]
         if at + 12 + size > len(data):
             raise UserError(f"{name} is truncated or damaged: it ends after {len(data)} bytes; {_ADVICE}")
-        if struct.unpack_from(">I", data, at + 8 + size)[0] != zlib.crc32(data[at + 4 : at + 8 + size]):
+        if struct.unpack_from(">I", data, at + 8 + size)[0] != zlib_ng.crc32(data[at + 4 : at + 8 + size]):
             raise UserError(f"{name} is damaged: a checksum is wrong at byte {at}; {_ADVICE}")
         if kind in parts:
             parts[kind].append(body)
         at += 12 + size
     header = parts[b"IHDR"][0]
-    if len(header) != 13 or header[9] not in _KINDS or not height or not width:
+    known = len(header) == 13 and header[8] in _BITS.get(header[9], ()) and header[10:12] == b"\0\0" and header[12] < 2
+    if not known or not height or not width:
         raise UserError(f"{name} is damaged: its PNG header makes no sense; {_ADVICE}")
     samples, palette = b"".join(parts[b"IDAT"]), b"".join(parts[b"PLTE"])
-    return _Png(header, width, height, header[8], header[9], samples, palette[: len(palette) // 3 * 3][:768])
+    palette = palette[: len(palette) // 3 * 3][:768]
+    return _Png(height, width, header[8], header[9], header[12] == 1, samples, palette)
 
 
 def _decode(png: _Png, name: str | Path) -> np.ndarray:
-    """Samples as cv2 decodes them: BGR(A) for colours."""
-    file = np.frombuffer(_assemble(png.header, png.samples), np.uint8)
+    """(H, W) samples, a palette's indices, or ids of colours."""
+    channels = _CHANNELS[png.kind]
     try:
-        pixels = cv2.imdecode(file, cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # larger than it admits, or damaged in a way that it does not expect
-        pixels = None
-    if pixels is None or pixels.shape[:2] != (png.height, png.width):
-        raise UserError(f"{name} is damaged: its {png.height} x {png.width} pixels cannot be decoded; {_ADVICE}")
-    return pixels
-
-
-def _decode_single(png: _Png, name: str | Path) -> np.ndarray:
-    """Samples of a grey or palette image, the latter's indices."""
-    as_grey = png.header[:9] + bytes([_GREY]) + png.header[10:]
-    pixels = _decode(png._replace(header=as_grey), name)
-    return pixels if png.bits >= 8 else pixels // (255 // (2**png.bits - 1))
+        return decode_samples(
+            png.samples, png.height, png.width, bits=png.bits, channels=channels, interlaced=png.interlaced
+        )
+    except ValueError:
+        raise UserError(
+            f"{name} is damaged: its {png.height} x {png.width} pixels cannot be decoded; {_ADVICE}"
+        ) from None

@@ -1,0 +1,183 @@
+"""Samples of a PNG from its compressed data: inflated, unfiltered, taken apart (https://www.w3.org/TR/png-3/, 7 to 10).
+
+Made for label maps. Most of their stored bytes are 0, the difference from a neighbour that is the same: such blocks are
+copied from that neighbour, and only the others go through the filter byte by byte.
+"""
+
+import numba
+import numpy as np
+from zlib_ng import zlib_ng
+
+_MOST_INFLATED = 1032  # bytes that deflate can make of one
+_FACTORS = {1: (1,), 2: (256, 1), 3: (1, 256, 65536), 4: (1, 256, 65536, 0)}  # bytes of a pixel to the number it is
+_ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+
+# Unsigned, as numba then leaves out the test for negative indices, and the loops become vector instructions.
+_BLOCK = np.uint64(24)  # holds whole pixels of 1, 2, 3 and 4 bytes
+
+
+def decode_samples(
+    compressed: bytes, height: int, width: int, *, bits: int, channels: int, interlaced: bool
+) -> np.ndarray:
+    """One number for each pixel.
+
+    Args:
+        compressed: content of all IDAT chunks.
+        height, width: of the image, at least 1.
+        bits: of a sample; 1, 2, 4 or 8, with one channel 16, too.
+        channels: 1, or 3 or 4 with 8 bits.
+        interlaced: stored in the seven passes of Adam7.
+
+    Returns:
+        (H, W) uint8 samples, or uint16 ones of 16 bits; with more channels int32, R + 256 G + 65536 B.
+
+    Raises:
+        ValueError: the data are damaged, or are not those of an image of this size. Memory is taken in proportion to
+            ``compressed``, not to the size that is claimed.
+    """
+    passes = [(y, x, dy, dx) for y, x, dy, dx in (_ADAM7 if interlaced else [(0, 0, 1, 1)]) if y < height and x < width]
+    sizes = [(-(-(height - y) // dy), -(-(width - x) // dx)) for y, x, dy, dx in passes]
+    strides = [(w * channels * bits + 7) // 8 for _, w in sizes]
+    rows = _inflate(compressed, sum(h * (1 + stride) for (h, _), stride in zip(sizes, strides)))
+    images, start = [], 0
+    for (h, w), stride in zip(sizes, strides):
+        filtered = np.frombuffer(rows, np.uint8, h * (1 + stride), start).reshape(h, 1 + stride)
+        images.append(_pixels(filtered, w, bits, channels))
+        start += filtered.size
+    if not interlaced:
+        return images[0]
+    whole = np.empty((height, width), images[0].dtype)
+    for (y, x, dy, dx), image in zip(passes, images):
+        whole[y::dy, x::dx] = image
+    return whole
+
+
+def _inflate(compressed: bytes, size: int) -> bytes:
+    if size > _MOST_INFLATED * len(compressed):
+        raise ValueError(f"{len(compressed)} compressed bytes can't hold {size}")
+    stream = zlib_ng.decompressobj()
+    try:
+        content = stream.decompress(compressed, size + 1)
+    except zlib_ng.error as error:  # type: ignore[misc]  # an instance, says its stub
+        raise ValueError(str(error)) from None
+    if len(content) != size or not stream.eof:
+        raise ValueError(f"expected {size} bytes, which end with a checksum")
+    return content
+
+
+def _pixels(filtered: np.ndarray, width: int, bits: int, channels: int) -> np.ndarray:
+    """(H, W) numbers of (H, 1 + bytes of a row) stored bytes, see :func:`decode_samples`."""
+    height, stride = filtered.shape[0], filtered.shape[1] - 1
+    dtype = np.int32 if channels > 1 else np.uint16 if bits == 16 else np.uint8
+    factors = tuple(np.int32(factor) for factor in _FACTORS[max(1, channels * bits // 8)])
+    numbers = np.empty((height, stride // len(factors)), dtype)
+    if not _unfilter(filtered, factors, numbers):
+        raise ValueError("unknown filter type")
+    if bits >= 8:
+        return numbers
+    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)  # the leftmost pixel is in the highest bits
+    samples = (numbers[..., None] >> shifts) & np.uint8(2**bits - 1)
+    return np.ascontiguousarray(samples.reshape(height, -1)[:, :width])
+
+
+@numba.njit(nogil=True, cache=True)
+def _unfilter(filtered: np.ndarray, factors: tuple, numbers: np.ndarray) -> bool:
+    """Each pixel's bytes, times ``factors``, summed into ``numbers``; False if a row's filter type is none of the five.
+
+    The length of the tuple, the bytes of a pixel, is known when this is compiled.
+    """
+    step = np.uint64(len(factors))
+    two_rows = np.zeros((2, filtered.shape[1] - 1), np.uint8)
+    for y in range(numbers.shape[0]):
+        above, row, stored = two_rows[(y + 1) & 1], two_rows[y & 1], filtered[y, 1:]
+        kind = filtered[y, 0]
+        if kind == 0:
+            row[:] = stored
+        elif kind == 1:
+            _add_left(stored, row, step)
+        elif kind == 2:
+            for i in range(row.size):
+                row[i] = stored[i] + above[i]
+        elif kind == 3:
+            _add_average(stored, above, row, step)
+        elif kind == 4:
+            _add_paeth(stored, above, row, step)
+        else:
+            return False
+        for x in range(numbers.shape[1]):
+            number = np.int32(0)
+            for k in range(len(factors)):
+                number += factors[k] * np.int32(row[x * len(factors) + k])
+            numbers[y, x] = number
+    return True
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_zero(stored: np.ndarray, start: int) -> bool:
+    """Whether a whole block is 0."""
+    any_bit = np.uint8(0)
+    for k in range(_BLOCK):
+        any_bit = np.uint8(any_bit | stored[start + k])
+    return any_bit == 0
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_left(stored: np.ndarray, row: np.ndarray, step: int) -> None:
+    """Filter type 1; a block of zeros after another one repeats it."""
+    row[:step] = stored[:step]
+    start, size, after_zeros = step, np.uint64(row.size), False
+    while start < size:
+        end = min(start + _BLOCK, size)
+        is_zero = end == start + _BLOCK and _is_zero(stored, start)
+        if is_zero and after_zeros:
+            for i in range(start, end):
+                row[i] = row[i - _BLOCK]
+        else:
+            for channel in range(step):
+                value = row[start - step + channel]
+                for i in range(start + channel, end, step):
+                    value = np.uint8(value + stored[i])
+                    row[i] = value
+        start, after_zeros = end, is_zero
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_average(stored: np.ndarray, above: np.ndarray, row: np.ndarray, step: int) -> None:
+    """Filter type 3."""
+    for i in range(step):
+        row[i] = stored[i] + (above[i] >> 1)
+    for i in range(step, np.uint64(row.size)):
+        row[i] = stored[i] + ((np.int32(row[i - step]) + np.int32(above[i])) >> 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_paeth(stored: np.ndarray, above: np.ndarray, row: np.ndarray, step: int) -> None:
+    """Filter type 4. A block of zeros after a pixel that equals the one above it equals the block above."""
+    for i in range(step):
+        row[i] = stored[i] + above[i]
+    start, size = step, np.uint64(row.size)
+    while start < size:
+        end = min(start + _BLOCK, size)
+        as_above = end == start + _BLOCK
+        for i in range(start - step, start):
+            as_above &= row[i] == above[i]
+        if as_above and _is_zero(stored, start):
+            for i in range(start, end):
+                row[i] = above[i]
+        else:
+            for channel in range(step):
+                left, corner = np.int32(row[start - step + channel]), np.int32(above[start - step + channel])
+                for i in range(start + channel, end, step):
+                    up = np.int32(above[i])
+                    left = (stored[i] + _nearest(left, up, corner)) & 255
+                    row[i], corner = left, up
+        start = end
+
+
+@numba.njit(nogil=True, cache=True)
+def _nearest(left: int, above: int, corner: int) -> int:
+    """Of three neighbours the one nearest to left + above - corner, the first of equals."""
+    to_left, to_above, to_corner = abs(above - corner), abs(left - corner), abs(left + above - 2 * corner)
+    if to_left <= to_above and to_left <= to_corner:
+        return left
+    return above if to_above <= to_corner else corner
