@@ -102,3 +102,16 @@ def paste(crop: MaskCrop, height: int, width: int) -> np.ndarray:
     h, w = crop.pixels.shape
     mask[crop.top : crop.top + h, crop.left : crop.left + w] = crop.pixels
     return mask
+
+
+def crop_iou(a: MaskCrop, b: MaskCrop) -> float:
+    """Intersection over union of two masks of one image; 0 of two empty ones."""
+    top, left = max(a.top, b.top), max(a.left, b.left)
+    bottom = min(a.top + a.pixels.shape[0], b.top + b.pixels.shape[0])
+    right = min(a.left + a.pixels.shape[1], b.left + b.pixels.shape[1])
+    both = 0
+    if top < bottom and left < right:
+        of_a, of_b = (c.pixels[top - c.top : bottom - c.top, left - c.left : right - c.left] for c in (a, b))
+        both = int(np.count_nonzero(of_a & of_b))
+    either = np.count_nonzero(a.pixels) + np.count_nonzero(b.pixels) - both
+    return both / either if either else 0.0

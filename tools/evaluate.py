@@ -4,13 +4,15 @@
 python tools/evaluate.py semantic --pred maps/ --gt labels/ --classes names.txt --output metrics.json
 python tools/evaluate.py semantic --pred results/ --gt cityscapes/gtFine/val --cityscapes
 python tools/evaluate.py instance --pred coco_instances_results.json --gt instances_val2017.json --per-image rows.csv
+python tools/evaluate.py instance --pred results/ --gt cityscapes/gtFine/val --cityscapes
 python tools/evaluate.py panoptic --pred predictions.json --gt panoptic_val2017.json --compare refined/predictions.json
 
 Semantic predictions are folders of label PNGs or Detectron2's sem_seg_predictions.json, matched by image name: that of
 the file, without folders, extension and Cityscapes' _leftImg8bit..., _gtFine_labelIds, _gtFine_labelTrainIds,
-_pred... What doesn't fit (image missing on either side, other size, unknown id) is listed and ends in exit status 2;
---allow-missing scores the rest. Damaged files always end in exit status 2. Metrics are percentages in what is printed
-and 0..1 in files.
+_pred... Instance predictions are COCO results, or with --cityscapes a folder of *_pred.txt, each for the image that its
+name begins with. What doesn't fit (image missing on either side, other size, unknown id) is listed and ends in exit
+status 2; --allow-missing scores the rest. Damaged files always end in exit status 2. Metrics are percentages in what is
+printed and 0..1 in files.
 """
 
 import argparse
@@ -29,6 +31,8 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*")  # of fvcore, at import
 import pnm  # noqa: F401  (makes detectron2 importable)
+from pnm.cityscapes_files import CITYSCAPES_CLASSES
+from pnm.metrics.cityscapes_instance_files import CityscapesInstanceFiles
 from pnm.metrics.compare import Comparison, compare
 from pnm.metrics.instance_records import METRICS as INSTANCE_METRICS
 from pnm.metrics.result_files import (
@@ -37,18 +41,19 @@ from pnm.metrics.result_files import (
     ResultFiles,
     Scores,
     SemanticFiles,
+    check_writable,
     json_text,
     write_atomically,
 )
-from pnm.metrics.semantic_files import CITYSCAPES_CLASSES
 from pnm.metrics.semantic_metrics import METRICS as SEMANTIC_METRICS
 from pnm.metrics.semantic_metrics import SemanticMetrics
 from pnm.user_error import UserError
-from projects.launcher.run_setup import one_line_errors
 
 METRICS = {"semantic": SEMANTIC_METRICS, "instance": INSTANCE_METRICS, "panoptic": ("PQ", "Boundary-PQ")}
 DEFAULT_METRICS = {**METRICS, "instance": ("segm", "boundary", "af")}
-OF_CLASS = re.compile(r"(PNM-|Boundary-)?IoU|ACC|Boundary-F-\S+|(Boundary-)?[PSR]Q|(Boundary-|Box-)?AP|AF")
+OF_CLASS = re.compile(
+    r"(PNM-|Boundary-)?IoU|ACC|Boundary-F-\S+|(Boundary-)?[PSR]Q|AP50|(COCO-)?((Boundary-|Box-)?AP|AF)"
+)
 COCO_RATIO, CITYSCAPES_RATIO = 0.02, 0.005
 SHOWN = 20  # lines of a list
 
@@ -71,7 +76,8 @@ def opened(args: argparse.Namespace, pred: str, folder: str | None) -> ResultFil
     """A prediction beside the ground truth, as the command line says; ``folder`` has a panoptic one's PNGs."""
     boundary = {"boundary_ratio": None if args.boundary_px else args.boundary_ratio, "boundary_px": args.boundary_px}
     if args.task == "instance":
-        return InstanceFiles(pred, args.gt, metrics=args.metrics, **{**boundary, "boundary_ratio": args.boundary_ratio})
+        kind = CityscapesInstanceFiles if args.cityscapes and Path(pred).suffix != ".json" else InstanceFiles
+        return kind(pred, args.gt, metrics=args.metrics, **{**boundary, "boundary_ratio": args.boundary_ratio})
     if args.task == "panoptic":
         boundary = boundary if "Boundary-PQ" in args.metrics else {}
         return PanopticFiles(pred, args.gt, folder, args.gt_folder, **boundary)
@@ -125,26 +131,45 @@ def report(values: dict[str, float], class_names: list[str]) -> str:
     return f"{classes}\n\n{tabulate(means, ('metric', '%'), colalign=('left', 'right'), **style)}"
 
 
-def comparison_report(found: dict[str, Comparison], class_names: list[str]) -> str:
-    """A, B and B - A of the metrics of the whole, in percent, with intervals."""
+def differences(found: dict[str, Comparison], names: list[str], title: str) -> str:
+    """A, B and B - A of some metrics in percent, with intervals."""
     rows = []
-    for name in means_of(list(found), class_names):
+    for name in names:
         cells = [f"{percent(one.value)} [{percent(one.low)}, {percent(one.high)}]" for one in found[name]]
         rows.append([name, *cells])
-    headers = ("metric", "A [95 %]", "B [95 %]", "B - A [95 %]")
+    headers = (title, "A [95 %]", "B [95 %]", "B - A [95 %]")
     return tabulate(rows, headers, colalign=("left", "right", "right", "right"), disable_numparse=True)
 
 
-def per_image_csv(scores: Scores) -> str:
-    """A row for each image with the metrics of the whole, worst first by the first of them; undefined ones last."""
-    values = scores.each_image()
-    names = means_of(list(values), scores.class_names)
+def comparison_report(found: dict[str, Comparison], class_names: list[str], per_class: bool) -> str:
+    """A table of the metrics of the whole and, if asked for, one for each metric of the classes before it."""
+    tables = []
+    for stem in by_class(list(found), class_names) if per_class else ():
+        entries = {name: found[f"{stem}-{name}"] for name in class_names}
+        tables.append(differences(entries, class_names, f"{stem} of class"))
+    return "\n\n".join([*tables, differences(found, means_of(list(found), class_names), "metric")])
+
+
+def per_image_csv(scores: list[Scores]) -> str:
+    """A row for each image with the metrics of the whole, worst first by the first of them; undefined ones last.
+
+    Of two predictions, each metric has columns for A, B and B - A, and images that lost most come first.
+    """
+    values = [one.each_image() for one in scores]
+    names = means_of(list(values[0]), scores[0].class_names)
+    columns = {name: values[0][name] for name in names}
+    if len(scores) == 2:
+        columns = {}
+        for name in names:
+            a, b = values[0][name], values[1][name]
+            columns |= {f"{name} A": a, f"{name} B": b, f"{name} B - A": b - a}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("image", *names))
-    for k in np.argsort(values[names[0]], kind="stable"):
-        row = [values[name][k] for name in names]
-        writer.writerow((scores.images[k], *("" if np.isnan(v) else f"{v:.6f}" for v in row)))
+    writer.writerow(("image", *columns))
+    first = columns[names[0]] if len(scores) == 1 else columns[f"{names[0]} B - A"]
+    for k in np.argsort(first, kind="stable"):
+        row = [column[k] for column in columns.values()]
+        writer.writerow((scores[0].images[k], *("" if np.isnan(v) else f"{v:.6f}" for v in row)))
     return text.getvalue()
 
 
@@ -155,7 +180,23 @@ def compared(a: Scores, b: Scores, args: argparse.Namespace) -> dict[str, Compar
         )
 
 
+def check_arguments(args: argparse.Namespace) -> None:
+    """UserErrors that can be told before anything is read."""
+    if args.workers < 1 or args.bootstrap < 1 or args.seed < 0:
+        raise UserError("--workers and --bootstrap need a positive number, and --seed one from 0")
+    if args.per_class and not args.compare:
+        raise UserError("--per-class is for --compare: without it, classes are always shown")
+    paths = [getattr(args, name) for name in ("output", "per_image", "pred", "gt", "compare")]
+    for n, path in enumerate(paths[:2]):
+        if path is not None:
+            others = [other for other in paths[n + 1 :] if other is not None]
+            if Path(path).resolve() in [Path(other).resolve() for other in others]:
+                raise UserError(f"{path} is named twice, and would be overwritten: name another file for the output")
+            check_writable(path)
+
+
 def run(args: argparse.Namespace) -> None:
+    check_arguments(args)
     files = [opened(args, args.pred, getattr(args, "pred_folder", None))]
     if args.compare:
         files.append(opened(args, args.compare, getattr(args, "compare_folder", None)))
@@ -178,13 +219,13 @@ def run(args: argparse.Namespace) -> None:
     print(report(values, names))
     if args.compare:
         found = compared(*scores, args)
-        print(f"\nA: {args.pred}\nB: {args.compare}\n{comparison_report(found, names)}")
+        print(f"\nA: {args.pred}\nB: {args.compare}\n{comparison_report(found, names, args.per_class)}")
         content["comparison"] = {
             name: {part: one._asdict() for part, one in entry._asdict().items()} for name, entry in found.items()
         }
     print(f"\n{len(images)} image(s), {len(problems)} mismatch(es)")
     if args.per_image:
-        write_atomically(args.per_image, per_image_csv(scores[0]))
+        write_atomically(args.per_image, per_image_csv(scores))
     if args.output:
         write_atomically(args.output, json_text(content))
 
@@ -194,12 +235,13 @@ def _add_common(parser: argparse.ArgumentParser, task: str) -> None:
     parser.add_argument("--pred", required=True, help="prediction: folder or JSON")
     parser.add_argument("--gt", required=True, help="ground truth: folder or JSON")
     parser.add_argument("--metrics", nargs="+", choices=METRICS[task], default=list(DEFAULT_METRICS[task]))
-    parser.add_argument("--cityscapes", action="store_true", help="Cityscapes' boundary ratio 0.005 and label ids")
+    parser.add_argument("--cityscapes", action="store_true", help="Cityscapes' files, and boundary ratio 0.005")
     parser.add_argument("--boundary-ratio", type=float, metavar="R", help="boundary width / diagonal (default: 0.02)")
     parser.add_argument("--boundary-px", type=int, metavar="D", help="boundary width in pixels instead")
     parser.add_argument("--output", metavar="JSON", help="all metrics, settings and mismatches")
-    parser.add_argument("--per-image", metavar="CSV", help="a row for each image, worst first")
+    parser.add_argument("--per-image", metavar="CSV", help="a row for each image, worst first (of two: most lost)")
     parser.add_argument("--compare", metavar="OTHER", help="another prediction, B; --pred is A")
+    parser.add_argument("--per-class", action="store_true", help="with --compare: the classes' differences, too")
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples of images (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the resamples (default: 0)")
     parser.add_argument("--allow-missing", action="store_true", help="score what fits, list the rest")
@@ -230,20 +272,22 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     try:
-        with one_line_errors():
-            if args.workers < 1 or args.bootstrap < 1 or args.seed < 0:
-                raise UserError("--workers and --bootstrap need a positive number, and --seed one from 0")
-            try:
-                run(args)
-            except UserError as error:
-                *lines, last = str(error).splitlines() or [""]
-                if not lines:
-                    raise
-                list_some([*lines, last])
-                raise UserError(f"{len(lines) + 1} images could not be scored, see above; mend their files") from None
+        try:
+            run(args)
+        except UserError as error:
+            *lines, last = str(error).splitlines() or [""]
+            if not lines:
+                raise
+            list_some([*lines, last])
+            raise UserError(f"{len(lines) + 1} images could not be scored, see above; mend their files") from None
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         sys.exit(130)
+    except (UserError, OSError, ImportError):
+        from projects.launcher.run_setup import one_line_errors  # takes seconds to import, which good files need not
+
+        with one_line_errors():
+            raise
 
 
 if __name__ == "__main__":

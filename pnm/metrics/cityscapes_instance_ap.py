@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from pnm.cityscapes_files import CITYSCAPES_INSTANCE_CLASSES
 from pnm.mask_runs import MaskRuns
 from pnm.metrics.average_precision import check_multiplicities, joined, mean_of_known, sort_detections
 from pnm.metrics.instance_records import class_indices, decode_entries, finite_scores
@@ -23,19 +24,9 @@ from pnm.user_error import UserError
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
-CITYSCAPES_INSTANCE_CLASSES = {
-    24: "person",
-    25: "rider",
-    26: "car",
-    27: "truck",
-    28: "bus",
-    31: "train",
-    32: "motorcycle",
-    33: "bicycle",
-}
 CITYSCAPES_VOID_IDS = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)
 OVERLAPS = np.arange(0.5, 1.0, 0.05)  # as the benchmark computes them, to the last bit
-_FIRST_INSTANCE = 1000
+FIRST_INSTANCE = 1000
 _MOST_IDS = 1 << 24
 
 
@@ -105,10 +96,8 @@ class CityscapesInstanceAP:
         void_ids: Sequence[int] = CITYSCAPES_VOID_IDS,
         min_region_px: int = 100,
     ):
-        if not classes or not all(0 < k < _FIRST_INSTANCE for k in classes):
-            raise UserError(
-                f"classes are {dict(classes)}, expected label ids from 1 to {_FIRST_INSTANCE - 1} and names"
-            )
+        if not classes or not all(0 < k < FIRST_INSTANCE for k in classes):
+            raise UserError(f"classes are {dict(classes)}, expected label ids from 1 to {FIRST_INSTANCE - 1} and names")
         self.classes, self.void_ids, self.min_region_px = dict(classes), tuple(void_ids), min_region_px
         self._columns = {label: k for k, label in enumerate(self.classes)}
         self.reset()
@@ -155,8 +144,8 @@ class CityscapesInstanceAP:
         place[present] = np.arange(present.size)
         pixels = _overlaps(masks, place, ids, present.size)
         iou = pixels / np.maximum(masks.areas[:, None] + areas[present] - pixels, 1)
-        single, small = present >= _FIRST_INSTANCE, areas[present] < self.min_region_px
-        label = np.where(single, present // _FIRST_INSTANCE, present)
+        single, small = present >= FIRST_INSTANCE, areas[present] < self.min_region_px
+        label = np.where(single, present // FIRST_INSTANCE, present)
         same = np.array(list(self.classes))[column, None] == label
         void = pixels[:, np.isin(present, self.void_ids)].sum(axis=1)
         ignored = void + (pixels * same * (~single * 1 + small)).sum(axis=1)
@@ -191,7 +180,8 @@ class CityscapesInstanceAP:
 
         The means run over the classes with instances.
         """
-        return {name: float(value[0]) for name, value in self._values(np.ones((1, len(self._records)), int)).items()}
+        every = np.ones((1, len(self._records)), np.int64)
+        return {name: float(value[0]) for name, value in self._values(self.image_ids, every).items()}
 
     def compute_many(self, multiplicities: np.ndarray) -> dict[str, np.ndarray]:
         """:meth:`compute` on B data sets that have each image any number of times, e.g. for a bootstrap over images.
@@ -199,10 +189,16 @@ class CityscapesInstanceAP:
         Args:
             multiplicities: (B, I) integers from 0, columns in the order of :attr:`image_ids`.
         """
-        return self._values(check_multiplicities(multiplicities, len(self._records)))
+        return self._values(self.image_ids, check_multiplicities(multiplicities, len(self._records)))
 
-    def _values(self, multiplicities: np.ndarray) -> dict[str, np.ndarray]:
-        records = [self._records[image_id] for image_id in self.image_ids]
+    def per_image(self) -> dict[str, np.ndarray]:
+        """:meth:`compute` on each image alone, (I,) values in the order of :attr:`image_ids`."""
+        one = np.ones((1, 1), np.int64)
+        rows = [self._values([image_id], one) for image_id in self.image_ids]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]} if rows else {}
+
+    def _values(self, ids: Sequence[Any], multiplicities: np.ndarray) -> dict[str, np.ndarray]:
+        records = [self._records[image_id] for image_id in ids]
         image = np.repeat(np.arange(len(records)), [len(r.column) for r in records])
         column, score, found, excused = [
             joined([r[part] for r in records], dtype)

@@ -11,10 +11,17 @@ import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
+from pnm.coco_files import read_json
 from pnm.label_png import read_panoptic_png
 from pnm.metrics.panoptic_quality import PanopticQuality
+from pnm.metrics.segment_matching import VOID
+from pnm.metrics.segment_pairs import MAX_ID
 from pnm.user_error import UserError
 
+_EXPECTED = (
+    'a COCO panoptic JSON, {"annotations": [{"image_id", "file_name", "segments_info": [{"id", "category_id"}]}], '
+    '"categories": [{"id", "name", "isthing"}]}'
+)
 _SPLITS = {"All": "", "Things": "_th", "Stuff": "_st"}
 
 
@@ -55,20 +62,45 @@ def write_predictions(folder: str | Path, records: Iterable[Mapping[str, Any]], 
 
 
 def read_annotations(path: Path) -> tuple[dict, dict]:
-    """The content and ``{image id: annotation}``, with the keys that scoring needs."""
-    try:
-        content = json.loads(path.read_text())
-        annotations = content["annotations"]
-        by_image = {annotation["image_id"]: annotation for annotation in annotations}
-        for annotation in annotations:
-            annotation["file_name"], [(s["id"], s["category_id"]) for s in annotation["segments_info"]]
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing: expected a COCO panoptic JSON") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a COCO panoptic JSON: {error!r}") from None
-    if len(by_image) < len(annotations):
-        raise UserError(f"{path} has {len(annotations) - len(by_image)} image(s) twice: keep one annotation of each")
+    """The content and ``{image id: annotation}`` of a COCO panoptic JSON, with the keys that scoring needs.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: it isn't such a JSON, or an image or category occurs twice; the message names the entry.
+    """
+    content = read_json(path, _EXPECTED)
+    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
+        raise UserError(f"{path} is not a COCO panoptic JSON: it has no list of annotations, expected {_EXPECTED}")
+    by_image: dict[Any, dict] = {}
+    for n, annotation in enumerate(content["annotations"]):
+        _check_annotation(annotation, path, n)
+        by_image[annotation["image_id"]] = annotation
+    twice = len(content["annotations"]) - len(by_image)
+    if twice:
+        raise UserError(f"{path} has {twice} image(s) twice: keep one annotation of each")
     return content, by_image
+
+
+def _check_annotation(annotation: Any, path: Path, n: int) -> None:
+    try:
+        image, file_name, segments = [annotation[key] for key in ("image_id", "file_name", "segments_info")]
+        pairs = [(s["id"], s["category_id"], s.get("iscrowd", 0)) for s in segments]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not a COCO panoptic JSON: {error!r} in annotations[{n}]") from None
+    name = f"{path}: image {image}"
+    if type(image) not in (int, str) or not isinstance(file_name, str) or not isinstance(segments, list):
+        raise UserError(
+            f"{name}: expected image_id to be a number or text, and file_name text, and segments_info a list "
+            f"in annotations[{n}]"
+        )
+    for number, category, crowd in pairs:
+        if type(number) is not int or not VOID < number <= MAX_ID or type(category) is not int:
+            raise UserError(
+                f"{name} has a segment of id {number!r} and category {category!r}, expected whole numbers, the id from "
+                f"1 to {MAX_ID}; {VOID} is void"
+            )
+        if type(crowd) not in (int, bool) or crowd not in (0, 1):
+            raise UserError(f"{name}: segment {number} has iscrowd {crowd!r}, expected 0 or 1")
 
 
 def score_panoptic_files(
@@ -119,11 +151,24 @@ def score_panoptic_files(
 
 def quality_of(content: Mapping, path: str | Path, ratio: float | None, pixels: int | None) -> PanopticQuality:
     """An empty metric over the categories of a COCO panoptic JSON's content; ``path`` is for its error messages."""
-    try:
-        isthing = {c["id"]: bool(c["isthing"]) for c in content["categories"]}
-        names = {c["id"]: c["name"] for c in content["categories"] if "name" in c}
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a COCO panoptic JSON: {error!r} in its categories") from None
+    fault = f"{path} is not a COCO panoptic JSON"
+    categories = content.get("categories")
+    if not isinstance(categories, list) or not categories:
+        raise UserError(f"{fault}: it has no list of categories, expected {_EXPECTED}")
+    isthing: dict[int, bool] = {}
+    names: dict[int, str] = {}
+    for n, entry in enumerate(categories):
+        try:
+            number, thing, name = entry["id"], entry["isthing"], entry.get("name", entry["id"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{fault}: {error!r} in its categories") from None
+        if type(number) is not int or type(thing) not in (int, bool) or thing not in (0, 1):
+            raise UserError(
+                f"{fault}: categories[{n}] has id {number!r} and isthing {thing!r}, expected a whole number, and 0 or 1"
+            )
+        if number in isthing:
+            raise UserError(f"{path} has category {number} twice: renumber one")
+        isthing[number], names[number] = bool(thing), str(name)
     return PanopticQuality(isthing, class_names=names, boundary_ratio=ratio, boundary_px=pixels)
 
 

@@ -1,7 +1,9 @@
 """Predictions of any model in files, beside their ground truth: what doesn't fit is listed, the rest is scored."""
 
+import errno
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -83,7 +85,8 @@ def for_each_image(work: Callable[[Any], Any], images: Sequence[Any], workers: i
     return results
 
 
-def _missing(truth: Iterable, pred: Iterable, what: str) -> list[str]:
+def missing_lines(truth: Iterable, pred: Iterable, what: str) -> list[str]:
+    """A line for each image that only one of both has; ``what`` names the prediction."""
     in_truth, in_pred = dict.fromkeys(truth), dict.fromkeys(pred)
     lines = [f"image {name}: in the ground truth, but not in {what}" for name in in_truth if name not in in_pred]
     return lines + [f"image {name}: in {what}, but not in the ground truth" for name in in_pred if name not in in_truth]
@@ -129,7 +132,7 @@ class SemanticFiles:
             )
         self._truth = semantic_files.label_files(gt, label_ids=cityscapes)
         self._pred = semantic_files.prediction_sources(pred)
-        self.problems = _missing(self._truth, self._pred, str(pred))
+        self.problems = missing_lines(self._truth, self._pred, str(pred))
         self.remarks: list[str] = []
         self.images = [name for name in self._truth if name in self._pred and self._fits(name)]
 
@@ -216,7 +219,7 @@ class PanopticFiles:
         content, self._truth = read_annotations(Path(gt))
         _, self._pred = read_annotations(Path(pred))
         self.quality_of = quality_of(content, gt, boundary_ratio, boundary_px)
-        self.problems = _missing(self._truth, self._pred, str(pred))
+        self.problems = missing_lines(self._truth, self._pred, str(pred))
         self.remarks: list[str] = []
         self.images = [image for image in self._truth if image in self._pred and self._fits(image)]
 
@@ -270,6 +273,19 @@ def panoptic_folder(json_file: str | Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: expected a COCO panoptic JSON")
     raise FileNotFoundError(f"{path} has no folder of PNGs, {path.with_suffix('')} or {path.parent / 'panoptic'}")
+
+
+def check_writable(path: str | Path) -> None:
+    """A UserError unless :func:`write_atomically` can write this file; its folder is made."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{path} can't be written ({error.strerror}): name another file") from None
 
 
 def write_atomically(path: str | Path, text: str) -> None:

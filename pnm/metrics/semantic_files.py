@@ -8,36 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numba
 import numpy as np
 
+from pnm.cityscapes_files import CITYSCAPES_CLASSES, CITYSCAPES_IDS
 from pnm.coco_files import read_json
 from pnm.label_png import png_size, read_label_png
 from pnm.mask_runs import decode_masks
 from pnm.user_error import UserError
 
-CITYSCAPES_CLASSES = {
-    7: "road",
-    8: "sidewalk",
-    11: "building",
-    12: "wall",
-    13: "fence",
-    17: "pole",
-    19: "traffic light",
-    20: "traffic sign",
-    21: "vegetation",
-    22: "terrain",
-    23: "sky",
-    24: "person",
-    25: "rider",
-    26: "car",
-    27: "truck",
-    28: "bus",
-    31: "train",
-    32: "motorcycle",
-    33: "bicycle",
-}  # by label id; train ids are their places
-_CITYSCAPES_IDS = 34
 _NO_CLASS = -1
 _LABELS = r"_gtFine_label(?:Train)?Ids|_gtCoarse_label(?:Train)?Ids"
 _SUFFIX = re.compile(rf"(_leftImg8bit.*|{_LABELS}|_pred.*)$")
@@ -153,14 +133,14 @@ def train_ids(path: Path, label_map: np.ndarray, *, truth: bool) -> np.ndarray:
     """
     if path.stem.endswith("labelTrainIds"):
         return label_map
-    if truth and label_map.max(initial=0) >= _CITYSCAPES_IDS:
+    if truth and label_map.max(initial=0) >= CITYSCAPES_IDS:
         raise UserError(
-            f"{path} has label {label_map.max()}, expected label ids 0 to {_CITYSCAPES_IDS - 1}: train ids belong in "
+            f"{path} has label {label_map.max()}, expected label ids 0 to {CITYSCAPES_IDS - 1}: train ids belong in "
             "files named *_gtFine_labelTrainIds.png"
         )
     table = np.full(2**16, 255, np.uint8)
     table[list(CITYSCAPES_CLASSES)] = np.arange(len(CITYSCAPES_CLASSES))
-    return table[label_map]
+    return cv2.LUT(label_map, table[:256]) if label_map.dtype == np.uint8 else table[label_map]
 
 
 def read_labels(source: Source, category_ids: Sequence[int]) -> np.ndarray:

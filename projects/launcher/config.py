@@ -9,7 +9,10 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from pnm.user_error import UserError
+from projects.bpr import add_bpr_config
 from projects.pnm_heads import add_pnm_config, add_semantic_network_config, use_pnm_classes
+
+from .coarse_predictions import add_prediction_config
 
 
 def add_launcher_config(cfg: CfgNode) -> None:
@@ -82,6 +85,8 @@ def load_config(config_file: str, overrides: list[str]) -> CfgNode:
     add_launcher_config(cfg)
     add_pnm_config(cfg)
     add_semantic_network_config(cfg)
+    add_prediction_config(cfg)
+    add_bpr_config(cfg)
     if config_file:
         if not Path(config_file).is_file():
             near = difflib.get_close_matches(config_file, map(str, Path("configs").rglob("*.yaml")), n=1, cutoff=0.3)

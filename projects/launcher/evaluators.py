@@ -15,6 +15,7 @@ from detectron2.evaluation import (
 
 from pnm.user_error import UserError
 
+from .coarse_predictions import refined_task
 from .metric_evaluators import InstanceMetricsEvaluator, SemanticMetricsEvaluator, boundary_ratio_of
 from .panoptic_evaluator import PanopticEvaluator
 
@@ -59,19 +60,22 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
     kind = metadata.get("evaluator_type", None)
     folder = output_folder or str(Path(cfg.OUTPUT_DIR) / "inference" / dataset_name)
     found: list[DatasetEvaluator] = []
-    if kind in ("coco", "coco_panoptic_seg"):
+    task = refined_task(cfg)
+    wanted = {task} if task else {"instance", "semantic", "panoptic"}  # a refiner gives what it was given, refined
+    if "instance" in wanted and kind in ("coco", "coco_panoptic_seg"):
         found.append(_coco(dataset_name, folder, cfg))
         if cfg.MODEL.MASK_ON:
             found.append(InstanceMetricsEvaluator(dataset_name))
-    if kind in ("sem_seg", "coco_panoptic_seg", "cityscapes_sem_seg"):
+    if "semantic" in wanted and kind in ("sem_seg", "coco_panoptic_seg", "cityscapes_sem_seg"):
         found.append(SemanticEvaluator(dataset_name, folder))
         found.append(_semantic(dataset_name, cfg))
-    if kind in ("coco_panoptic_seg", "cityscapes_panoptic_seg"):
+    if "panoptic" in wanted and kind in ("coco_panoptic_seg", "cityscapes_panoptic_seg"):
         found.append(PanopticEvaluator(dataset_name, folder, boundary_ratio_of(dataset_name)))
-    if kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg"):
+    if "semantic" in wanted and kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg"):
         found.append(CityscapesSemSegEvaluator(dataset_name))
-    if kind in ("cityscapes_instance", "cityscapes_panoptic_seg"):
+    if "instance" in wanted and kind in ("cityscapes_instance", "cityscapes_panoptic_seg"):
         found.append(CityscapesInstanceEvaluator(dataset_name))
     if not found:
-        raise UserError(f"data set {dataset_name} has evaluator_type {kind!r}, for which there is no evaluator")
+        what = f"evaluator of task {task}" if task else "evaluator"
+        raise UserError(f"data set {dataset_name} has evaluator_type {kind!r}, for which there is no {what}")
     return found[0] if len(found) == 1 else DatasetEvaluators(found)

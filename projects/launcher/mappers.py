@@ -6,8 +6,10 @@ from detectron2.data import transforms as T
 from detectron2.utils.registry import Registry
 
 from pnm.user_error import UserError
+from projects.bpr import BoundaryPatchMapper
 from projects.pnm_heads.weight_mapper import PixelWeightMapper, wants_pixel_weights
 
+from .coarse_predictions import coarse_predictions
 from .color_augmentation import ColorAugSSDTransform
 
 DATASET_MAPPER_REGISTRY = Registry("DATASET_MAPPER")
@@ -57,6 +59,13 @@ def semantic_mapper(cfg: CfgNode, is_train: bool) -> CheckedDatasetMapper:
     if not is_train:
         return CheckedDatasetMapper(cfg, is_train)
     return CheckedDatasetMapper(cfg, is_train, augmentations=semantic_augmentations(cfg))
+
+
+@DATASET_MAPPER_REGISTRY.register()
+def boundary_patch_mapper(cfg: CfgNode, is_train: bool) -> BoundaryPatchMapper:
+    """Patches for ``BoundaryPatchRefiner``, from ``DATASETS.PREDICTIONS_TRAIN`` and ``_TEST``."""
+    colors = ColorAugSSDTransform(img_format=cfg.INPUT.FORMAT) if is_train and cfg.INPUT.COLOR_AUG_SSD else None
+    return BoundaryPatchMapper.from_config(cfg, is_train, coarse_predictions(cfg, is_train), colors)
 
 
 def build_mapper(cfg: CfgNode, is_train: bool):

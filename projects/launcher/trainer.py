@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pnm.user_error import UserError
 
 from .checkpoint import SafeCheckpointer
+from .coarse_predictions import refined_task, tagged_dataset
 from .evaluators import build_evaluator
 from .mappers import build_mapper
 from .solver import lr_scheduler_from_config, optimizer_from_config
@@ -72,12 +73,22 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg):
         with told_as_user_error(cfg.DATASETS.TRAIN):
-            return build_detection_train_loader(cfg, mapper=build_mapper(cfg, is_train=True))
+            mapper = build_mapper(cfg, is_train=True)
+            if not cfg.DATASETS.PREDICTIONS_TRAIN:
+                return build_detection_train_loader(cfg, mapper=mapper)
+            dataset = tagged_dataset(cfg.DATASETS.TRAIN, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
+            mapper.coarse.report(dataset)
+            return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset)
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name):
         with told_as_user_error((dataset_name,)):
-            return build_detection_test_loader(cfg, dataset_name, mapper=build_mapper(cfg, is_train=False))
+            mapper = build_mapper(cfg, is_train=False)
+            if refined_task(cfg) is None:
+                return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+            dataset = tagged_dataset([dataset_name], filter_empty=False)
+            mapper.coarse.report(dataset)
+            return build_detection_test_loader(dataset, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name, output_folder=None):

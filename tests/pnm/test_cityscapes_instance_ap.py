@@ -173,6 +173,14 @@ def test_images_counted_twice_equal_images_that_are_there_twice(scenes):
             assert many[name][row] == pytest.approx(value, abs=1e-12, nan_ok=True), name
 
 
+def test_each_image_alone(scenes):
+    each = measured(scenes).per_image()
+    for n in range(len(scenes)):
+        for name, value in measured(scenes, [n]).compute().items():
+            np.testing.assert_equal(each[name][n], value)
+    assert CityscapesInstanceAP().per_image() == {}
+
+
 @pytest.mark.parametrize(
     ("ids", "dt", "reason"),
     [

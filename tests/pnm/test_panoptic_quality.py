@@ -420,7 +420,7 @@ def test_bad_json_is_named(tmp_path):
         with pytest.raises(UserError, match=message):
             score_panoptic_files(*paths)
     (tmp_path / "pred.json").write_text('{"annotations": [')
-    with pytest.raises(UserError, match="pred.json is not a COCO panoptic JSON"):
+    with pytest.raises(UserError, match="pred.json is not JSON .* expected a COCO panoptic JSON"):
         score_panoptic_files(*paths)
     (tmp_path / "pred.json").unlink()
     with pytest.raises(FileNotFoundError, match="pred.json is missing"):

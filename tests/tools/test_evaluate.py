@@ -1,11 +1,9 @@
 """The command that scores result files: known scores, every mismatch listed, and hostile files told in one line."""
 
 import csv
-import importlib.util
 import json
 import math
-import sys
-from pathlib import Path
+import os
 
 import numpy as np
 import pytest
@@ -15,37 +13,6 @@ from pnm.metrics.compare import compare, interval, resampled
 from pnm.metrics.panoptic_quality import ids_to_rgb
 from pnm.metrics.semantic_files import CITYSCAPES_CLASSES, image_name
 from pnm.user_error import UserError
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("evaluate_tool", ROOT / "tools/evaluate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def evaluate(tool, tmp_path, monkeypatch, capsys):
-    """``evaluate(task, pred, gt, ...)`` gives the JSON that was written, or the lines on stderr before exit 2."""
-
-    def run(task, pred, gt, *more, fails=False):
-        output = tmp_path / "metrics.json"
-        arguments = [task, "--pred", pred, "--gt", gt, "--output", output, "--workers", 2, *more]
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
-        if not fails:
-            tool.main()
-            return json.loads(output.read_text(), parse_constant=pytest.fail)
-        with pytest.raises(SystemExit) as ended:
-            tool.main()
-        assert ended.value.code == 2 and not output.exists()
-        lines = capsys.readouterr().err.strip().splitlines()
-        assert lines[-1].startswith("error: ") and sum(line.startswith("error: ") for line in lines) == 1
-        return "\n".join(lines)
-
-    return run
 
 
 def save(path, pixels, mode=None):
@@ -177,6 +144,43 @@ def test_a_prediction_compared_with_itself_differs_by_nothing(maps, evaluate):
     assert found["mIoU"]["a"]["low"] < found["mIoU"]["a"]["value"] < found["mIoU"]["a"]["high"]
     better = evaluate("semantic", *maps, *SEMANTIC, "--compare", maps[1], "--bootstrap", 60)["comparison"]["mIoU"]
     assert better["b"]["value"] == 1 and better["difference"]["low"] >= 0 < better["difference"]["value"]
+
+
+def test_differences_by_class_and_by_image(maps, evaluate, tmp_path, capsys):
+    rows = tmp_path / "rows.csv"
+    compare_maps = ("--compare", maps[1], "--bootstrap", 20, "--metrics", "IoU")
+    result = evaluate("semantic", *maps, *SEMANTIC, *compare_maps, "--per-class", "--per-image", rows)
+    lines, found = [line.split() for line in capsys.readouterr().out.splitlines()], result["comparison"]["IoU-1"]
+    start = next(n for n, line in enumerate(lines) if line[:3] == ["IoU", "of", "class"])
+    assert [line[0] for line in lines[start + 2 : start + 5]] == ["0", "1", "2"]
+    one = lines[start + 3]
+    assert (one[1], one[4], one[7]) == tuple(f"{100 * found[side]['value']:.2f}" for side in ("a", "b", "difference"))
+    table = list(csv.DictReader(rows.open()))
+    assert [row["image"] for row in table] == ["0", "1", "2", "3"] and float(table[3]["mIoU B"]) == 1
+    assert float(table[3]["pACC B - A"]) == pytest.approx(12 / (24 * 32), abs=1e-6)
+    evaluate("semantic", *maps, *SEMANTIC, *compare_maps)
+    assert "of class" not in capsys.readouterr().out
+    (tmp_path / "metrics.json").unlink()
+    assert "--per-class is for --compare" in evaluate("semantic", *maps, *SEMANTIC, "--per-class", fails=True)
+
+
+@pytest.mark.parametrize("option", ["--output", "--per-image"])
+def test_outputs_are_tried_before_anything_is_read(option, maps, evaluate, tmp_path):
+    (tmp_path / "file").touch()
+    paths = {"file/x.csv": "file/x.csv can't be written", "pred": "pred can't be written (it is a folder)"}
+    for path, told in paths.items():
+        assert told in evaluate("semantic", "nowhere", maps[1], *SEMANTIC, option, tmp_path / path, fails=True)
+    told = evaluate("semantic", tmp_path / "file", maps[1], *SEMANTIC, option, tmp_path / "file", fails=True)
+    assert "file is named twice, and would be overwritten" in told
+    evaluate("semantic", *maps, *SEMANTIC, "--per-image", tmp_path / "new/folder/rows.csv")
+    assert (tmp_path / "new/folder/rows.csv").is_file()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(maps, evaluate, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    told = evaluate("semantic", "nowhere", maps[1], *SEMANTIC, "--per-image", tmp_path / "locked/x.csv", fails=True)
+    assert "can't be written (Permission denied)" in told
 
 
 def test_bootstrap_is_seeded_and_matches_the_normal_interval_of_a_mean():

@@ -1,0 +1,93 @@
+"""Opens predictions of any format that is known here."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from pnm.coco_files import read_json
+from pnm.predictions.cityscapes_instances import CityscapesPredictions
+from pnm.predictions.coco_panoptic import PanopticPredictions
+from pnm.predictions.coco_results import CocoResultPredictions
+from pnm.predictions.label_folder import LabelPngPredictions, files_below
+from pnm.predictions.prediction_set import PredictionSet
+from pnm.predictions.sem_seg_json import SemSegPredictions
+from pnm.user_error import UserError
+
+_TASKS = ("instance", "semantic", "panoptic")
+_OF_DETECTRON2 = ("coco_instances_results.json", "sem_seg_predictions.json", "predictions.json")
+_FORMATS = (
+    ' COCO results (a JSON list of {"image_id", "category_id", "segmentation", "score"}); Cityscapes instance results '
+    "(a folder of *_pred.txt and masks); a folder of label PNGs; Detectron2's sem_seg_predictions.json; COCO panoptic "
+    'JSON ({"annotations": [{"image_id", "file_name", "segments_info"}]}) with its folder of PNGs'
+)
+
+
+def open_predictions(path: str | Path, task: str | None = None, **options: Any) -> PredictionSet:
+    """Predictions in files, whose format is told from what is there.
+
+    Args:
+        path: a JSON file, or a folder of label PNGs or of Cityscapes' ``*_pred.txt``.
+        task: "instance", "semantic" or "panoptic", where it is known. Of a folder that has both text files and PNGs,
+            it decides what is read: without, the text files.
+        options: of the format: ``image_sizes`` of COCO results with polygons, ``png_folder`` of panoptic predictions,
+            ``ignore_labels`` of label PNGs.
+
+    Returns:
+        Predictions; an empty JSON list is one of no image.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        UserError: none of the formats, or of another task; an option that the format doesn't have; what the format's
+            class raises. The message lists the formats.
+    """
+    path = Path(path)
+    if task not in (None, *_TASKS):
+        raise UserError(f"task is {task!r}, expected one of {', '.join(_TASKS)}")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: expected predictions, one of{_FORMATS}")
+    entries = None
+    if path.is_dir():
+        kind = _kind_of_folder(path, task)
+    else:
+        content = _content(path)
+        kind = _kind_of_json(path, content, task)
+        entries = content if isinstance(content, list) else None
+    if task not in (None, kind.task):
+        raise UserError(f"{path} holds {kind.task} predictions ({kind.FORMAT}), expected {task} ones:{_FORMATS}")
+    known = inspect.signature(kind).parameters
+    strange = sorted(set(options) - {name for name, one in known.items() if one.kind is one.KEYWORD_ONLY})
+    if strange:
+        raise UserError(f"{path} is a {kind.FORMAT}, for which there is no option {', '.join(strange)}")
+    return kind(path, **options) if entries is None else kind(path, entries, **options)
+
+
+def _kind_of_folder(path: Path, task: str | None) -> type[PredictionSet]:
+    results = [str(path / name) for name in _OF_DETECTRON2 if (path / name).is_file()]
+    if results:
+        raise UserError(f"{path} holds results of Detectron2, of which one is to be named: {', '.join(results)}")
+    if task != "semantic" and files_below(path, "*_pred.txt"):
+        return CityscapesPredictions
+    if files_below(path, "*.png"):
+        return LabelPngPredictions
+    raise UserError(f"folder {path} has neither label PNGs nor *_pred.txt: expected one of{_FORMATS}")
+
+
+def _content(path: Path) -> Any:
+    if path.suffix != ".json":
+        raise UserError(f"{path} is neither a folder nor a *.json file: expected one of{_FORMATS}")
+    return read_json(path, f"predictions, one of{_FORMATS}")
+
+
+def _kind_of_json(path: Path, content: Any, task: str | None) -> type[PredictionSet]:
+    first = content[0] if isinstance(content, list) and content else None
+    if content == []:
+        return SemSegPredictions if task == "semantic" else CocoResultPredictions
+    if isinstance(first, dict) and "image_id" in first:
+        return CocoResultPredictions
+    if isinstance(first, dict) and "file_name" in first:
+        return SemSegPredictions
+    annotations = content.get("annotations") if isinstance(content, dict) else None
+    if isinstance(annotations, list) and all("segments_info" in entry for entry in annotations[:1]):
+        return PanopticPredictions
+    what = "COCO annotations, a ground truth" if isinstance(annotations, list) else "no predictions that are known here"
+    raise UserError(f"{path} holds {what}: expected one of{_FORMATS}")

@@ -1,0 +1,84 @@
+"""Predictions of a data set in files, read image by image."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pnm.predictions.image_predictions import Key
+from pnm.predictions.prediction_writer import PredictionWriter
+from pnm.predictions.records import Record
+
+RecordOf = Callable[[Key], Record | None]
+
+
+class PredictionSet(ABC):
+    """Predictions of any model, of one task, in files of one format.
+
+    Attributes:
+        FORMAT: the format in words.
+        SUFFIXES: of the files in an output that is a folder.
+        task: "instance", "semantic" or "panoptic".
+        path: what was opened, a file or folder.
+        keys: the images in the order of the file, or sorted where a folder is all there is.
+    """
+
+    FORMAT: str
+    SUFFIXES: tuple[str, ...] = (".png",)
+    task: str
+
+    def __init__(self, path: str | Path, keys: Iterable[Key]):
+        self.path = Path(path)
+        self._keys = dict.fromkeys(keys)
+        self.keys: tuple[Key, ...] = tuple(self._keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    @abstractmethod
+    def read(self, key: Key) -> Any:
+        """Decodes one image's prediction: :class:`Objects` of "instance", else a :class:`Partition`.
+
+        Raises:
+            KeyError: no such image.
+            UserError: a file or mask is damaged or inconsistent; the message names it.
+        """
+
+    @abstractmethod
+    def inputs(self) -> tuple[Path, ...]:
+        """Files and folders that the predictions are in."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Tells these predictions from others."""
+
+    @abstractmethod
+    def targets(self, output: Path) -> tuple[Path, ...]:
+        """What an output consists of, files and folders; the one whose presence says that it is whole comes last."""
+
+    @abstractmethod
+    def encode(self, key: Key, refined: Any, coarse: Any) -> Record:
+        """A refined prediction, checked, as :meth:`assemble` wants it; ``coarse`` is what :meth:`read` gives."""
+
+    @abstractmethod
+    def assemble(self, places: Sequence[Path], record_of: RecordOf) -> None:
+        """Makes an output whole at ``places``, which stand for its targets; without a record an image stays coarse."""
+
+    def writer(self, output: str | Path, fingerprint: str, *, overwrite: bool = False) -> PredictionWriter:
+        """A writer of these predictions refined, see :class:`PredictionWriter`."""
+        return PredictionWriter(self, output, fingerprint, overwrite=overwrite)
+
+
+def files_digest(whole: Iterable[Path], stated: Iterable[tuple[str, Path]] = ()) -> str:
+    """SHA-256 of the content of files, and of the names, sizes and times of others, which may be many and large."""
+    digest = hashlib.sha256()
+    for path in whole:
+        digest.update(path.read_bytes())
+    for name, path in stated:
+        state = path.stat() if path.exists() else None
+        digest.update(f"{name} {state and (state.st_size, state.st_mtime_ns)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

@@ -1,0 +1,173 @@
+"""Writes refined predictions so that a killed run goes on, and an output is whole or not there."""
+
+import glob
+import logging
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pnm.predictions.image_predictions import Key, Objects, Partition
+from pnm.predictions.records import Place, RecordFile, find_records, read_record
+from pnm.user_error import UserError
+
+if TYPE_CHECKING:  # it makes writers
+    from pnm.predictions.prediction_set import PredictionSet
+
+logger = logging.getLogger(__name__)
+
+
+class PredictionWriter:
+    """Writes refined predictions image by image and, in the end, an output of the same format.
+
+    Until :meth:`finish`, what was written is in the folder ``<output>.partial``. A run that was killed at any moment
+    goes on where it was when a writer is made with the same arguments. Several processes may write at once, other
+    images each; when they are through (a barrier), one of them finishes. May be used from several threads.
+
+    Args:
+        predictions: what is refined.
+        output: the file or folder to make, of the kind that ``predictions.path`` is.
+        fingerprint: of all that the refined masks depend on but the predictions: the model and its settings.
+        overwrite: replace an output that is there. A folder is replaced only if all in it are files of such an output.
+
+    Attributes:
+        output: the path.
+        done: keys of the images that have been written, by this run or an earlier one.
+
+    Raises:
+        UserError: the output is an input, is there already, or was begun with other predictions or settings.
+    """
+
+    def __init__(self, predictions: "PredictionSet", output: str | Path, fingerprint: str, *, overwrite: bool = False):
+        self.output = Path(output)
+        self._predictions, self._overwrite = predictions, overwrite
+        self._targets = predictions.targets(self.output)
+        self._folder = self.output.absolute().with_name(self.output.absolute().name + ".partial")
+        self._header = {
+            "format": predictions.FORMAT,
+            "predictions": predictions.digest(),
+            "model or settings": fingerprint,
+        }
+        self._check_apart()
+        self._remove_finished()
+        self._check_absent()
+        self._file, self._lock = RecordFile(self._folder, self._header), threading.Lock()
+        self.done: set[Key] = set(find_records(self._folder, self._header))
+        if self.done:
+            logger.info("%s: %d of %d images are refined already", self._folder, len(self.done), len(predictions))
+
+    def __enter__(self) -> "PredictionWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file of this process; :meth:`write` would start another one."""
+        with self._lock:
+            self._file.close()
+
+    def write(self, key: Key, refined: Any, coarse: Objects | Partition | None = None) -> None:
+        """Adds an image's refined prediction; once this returns, it outlives the process.
+
+        Args:
+            key: one of ``predictions.keys`` that isn't in ``done``.
+            refined: of Objects, as many masks in the same order, (H, W) bool or integer arrays or RLEs; of a
+                Partition, (H, W) labels of it, in which all pixels of segments have a segment.
+            coarse: what ``predictions.read(key)`` gives; read again without.
+
+        Raises:
+            UserError: another key, or something that isn't a refinement of this image.
+        """
+        if key not in self._predictions:
+            raise UserError(f"image {key} isn't in {self._predictions.path}")
+        if key in self.done:
+            raise UserError(f"image {key} has been written before: write only images that aren't in `done`")
+        coarse = self._predictions.read(key) if coarse is None else coarse
+        record = self._predictions.encode(key, refined, coarse)
+        with self._lock:
+            self._file.append(key, record)
+            self.done.add(key)
+
+    def finish(self, *, keep_missing: bool = False) -> Path:
+        """Makes the output from the images of all processes, in the predictions' order; returns its path.
+
+        Args:
+            keep_missing: leave images that were never written as they were predicted.
+
+        Raises:
+            UserError: images are missing, or the output has come into being meanwhile.
+        """
+        self.close()
+        self._check_absent()
+        found = find_records(self._folder, self._header)
+        missing = [key for key in self._predictions.keys if key not in found]
+        if missing and not keep_missing:
+            raise UserError(
+                f"{len(missing)} of {len(self._predictions)} images have not been refined: {_some(missing)}; run the "
+                "same command again, or keep them as they are (keep_missing)"
+            )
+        try:
+            self._replace(self._assembled(found))
+        except OSError as error:
+            raise UserError(
+                f"{self.output} can't be made ({error.filename or self._folder}: {error.strerror}): mend that and run "
+                "the same command again; what is refined is kept"
+            ) from None
+        return self.output
+
+    def _assembled(self, found: Mapping[Key, Place]) -> list[Path]:
+        """Where the new output waits, one path for each target."""
+        new = self._folder / f"new-{uuid.uuid4().hex}"
+        places = [new / str(n) / target.name for n, target in enumerate(self._targets)]
+        for place in places:
+            place.parent.mkdir(parents=True)
+        self._predictions.assemble(places, lambda key: read_record(found[key]) if key in found else None)
+        return places
+
+    def _check_apart(self) -> None:
+        for source in self._predictions.inputs():
+            for target in self._targets:
+                inner, outer = source.resolve(), target.resolve()
+                if inner == outer or inner in outer.parents or outer in inner.parents:
+                    raise UserError(f"the output {target} and the predictions {source} overlap: choose another output")
+
+    def _check_absent(self) -> None:
+        present = [str(target) for target in self._targets if target.exists()]
+        if present and not self._overwrite and not (self._folder / "replacing").exists():
+            raise UserError(f"{present[0]} exists already: choose another output, or overwrite it (overwrite)")
+        for target in self._targets:
+            foreign = self._foreign(target) if target.exists() else None
+            if foreign:
+                raise UserError(f"{target} can't be overwritten, as {foreign}: choose another output, or remove it")
+
+    def _foreign(self, target: Path) -> str | None:
+        """Why what is at a target isn't an output of this kind."""
+        if target.is_dir() == (target.suffix == ".json"):
+            return f"it is {'a folder' if target.is_dir() else 'no folder'}"
+        others = (path for path in target.rglob("*") if path.suffix not in self._predictions.SUFFIXES)
+        other = next((path for path in others if not path.is_dir()), None)
+        return f"{other} is no file of such an output" if other else None
+
+    def _replace(self, places: Sequence[Path]) -> None:
+        """Moves what was made to where it belongs. A run that is killed in the midst of it does it again."""
+        (self._folder / "replacing").touch()
+        for place, target in zip(places, self._targets):
+            if target.is_dir():
+                os.replace(target, place.with_name("before"))
+            os.replace(place, target)
+        finished = self._folder.with_name(f"{self._folder.name}-{uuid.uuid4().hex}")
+        os.replace(self._folder, finished)
+        self._remove_finished()
+
+    def _remove_finished(self) -> None:
+        """Removes folders of this output that are no longer needed, also of a run that was killed while it did that."""
+        for folder in self._folder.parent.glob(f"{glob.escape(self._folder.name)}-{'[0-9a-f]' * 32}"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _some(keys: Sequence[Key]) -> str:
+    return ", ".join(map(str, keys[:5])) + (", ..." if len(keys) > 5 else "")

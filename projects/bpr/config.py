@@ -1,0 +1,75 @@
+"""Config keys of boundary patch refinement."""
+
+from dataclasses import dataclass
+
+from detectron2.config import CfgNode
+
+from pnm.boundary_patches import check_patch_settings
+from pnm.user_error import UserError
+
+TASKS = ("instance", "semantic", "panoptic")
+
+
+def add_bpr_config(cfg: CfgNode) -> None:
+    """Adds ``MODEL.BPR``; the coarse predictions are named in ``DATASETS.PREDICTIONS_TRAIN`` and ``_TEST``."""
+    node = cfg.MODEL.BPR = CfgNode()
+    # What is refined: "instance", "semantic" or "panoptic".
+    node.TASK = "instance"
+    # Name in projects/bpr/networks.py: fcn_hrnet_w18s, fcn_hrnet_w18, fcn_hrnet_w48, fcn_resnet18, fcn_resnet50,
+    # deeplabv3plus_resnet50 (Table 6), fcn_mobilenetv3 (light) or patch_unet (small, from scratch).
+    node.NETWORK = "fcn_hrnet_w18s"
+    # Backbone pretrained on ImageNet, downloaded; not read when MODEL.WEIGHTS names a file.
+    node.PRETRAINED = True
+    # "BN", or "SyncBN" for statistics over all processes.
+    node.NORM = "BN"
+    # Side of a patch, and of the context around it that the network sees but doesn't decide, in pixels of the image.
+    node.PATCH_SIZE = 64
+    node.PADDING = 0
+    # Side that a patch with its context is resized to, px.
+    node.INPUT_SIZE = 128
+    # IoU from which on a patch is suppressed by a better one; the larger, the more patches.
+    node.NMS_THRESHOLD_TRAIN = 0.25
+    node.NMS_THRESHOLD_TEST = 0.55
+    # Patches drawn from each training image.
+    node.PATCHES_PER_IMAGE = 16
+    # Coarse masks that overlap the ground truth of their class by no more than this IoU are not learned from.
+    node.MATCH_IOU = 0.5
+    # Patches that go through the network at once; bounds the memory of inference.
+    node.MAX_PATCHES_PER_BATCH = 128
+    # Mixed precision in inference (training: SOLVER.AMP.ENABLED).
+    node.AMP_TEST = False
+    node.CHANNELS_LAST = False
+
+
+@dataclass(frozen=True)
+class PatchSettings:
+    """How patches are taken from an image; sizes in pixels."""
+
+    task: str
+    size: int = 64
+    padding: int = 0
+    input_size: int = 128
+    threshold: float = 0.25
+
+    def __post_init__(self):
+        if self.task not in TASKS:
+            raise UserError(f"MODEL.BPR.TASK is {self.task!r}, expected one of {', '.join(TASKS)}")
+        check_patch_settings(self.size, self.threshold, self.padding)
+        if not 32 <= self.input_size <= 1024 or self.input_size % 32:
+            raise UserError(f"MODEL.BPR.INPUT_SIZE is {self.input_size}, expected a multiple of 32, at most 1024")
+
+    @property
+    def side(self) -> int:
+        """Side of what the network sees, in pixels of the image."""
+        return self.size + 2 * self.padding
+
+    @property
+    def is_partition(self) -> bool:
+        """Whether every pixel belongs to one segment only."""
+        return self.task != "instance"
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool) -> "PatchSettings":
+        node = cfg.MODEL.BPR
+        threshold = node.NMS_THRESHOLD_TRAIN if is_train else node.NMS_THRESHOLD_TEST
+        return cls(node.TASK, node.PATCH_SIZE, node.PADDING, node.INPUT_SIZE, threshold)

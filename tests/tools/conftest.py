@@ -1,0 +1,39 @@
+"""The command that scores result files, as a function."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def evaluate_tool():
+    spec = importlib.util.spec_from_file_location("evaluate_tool", ROOT / "tools/evaluate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def evaluate(evaluate_tool, tmp_path, monkeypatch, capsys):
+    """``evaluate(task, pred, gt, ...)`` gives the JSON that was written, or the lines on stderr before exit 2."""
+
+    def run(task, pred, gt, *more, fails=False):
+        output = tmp_path / "metrics.json"
+        arguments = [task, "--pred", pred, "--gt", gt, "--output", output, "--workers", 2, *more]
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
+        if not fails:
+            evaluate_tool.main()
+            return json.loads(output.read_text(), parse_constant=pytest.fail)
+        with pytest.raises(SystemExit) as ended:
+            evaluate_tool.main()
+        assert ended.value.code == 2 and not output.exists()
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert lines[-1].startswith("error: ") and sum(line.startswith("error: ") for line in lines) == 1
+        return "\n".join(lines)
+
+    return run
