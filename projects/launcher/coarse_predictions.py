@@ -10,8 +10,10 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog, get_detection_dataset_dicts
 
+from pnm.cityscapes_files import CITYSCAPES_INSTANCE_CLASSES
 from pnm.metrics.semantic_files import image_name
 from pnm.predictions import Key, Objects, Partition, PredictionSet, open_predictions
+from pnm.predictions.cityscapes_instances import CityscapesPredictions
 from pnm.predictions.sem_seg_json import SemSegPredictions
 from pnm.user_error import UserError
 
@@ -91,6 +93,9 @@ def _contiguous(dataset_name: str, predictions: PredictionSet) -> dict[int, int]
     stuff = metadata.get("stuff_dataset_id_to_contiguous_id", None) or {}
     if predictions.task == "panoptic":
         return {**{category: ~k for category, k in stuff.items()}, **things}
+    if isinstance(predictions, CityscapesPredictions):
+        label_ids = {name: label_id for label_id, name in CITYSCAPES_INSTANCE_CLASSES.items()}
+        return {label_ids[name]: k for k, name in enumerate(metadata.thing_classes) if name in label_ids}
     # Label PNGs have the labels that a network predicts, as those of the ground truth do.
     mapping = things if predictions.task == "instance" else stuff if isinstance(predictions, SemSegPredictions) else {}
     names = metadata.get("thing_classes" if predictions.task == "instance" else "stuff_classes", None) or []

@@ -15,6 +15,7 @@ from detectron2.evaluation import (
 
 from pnm.user_error import UserError
 
+from .cityscapes_results import CityscapesInstanceResults
 from .coarse_predictions import refined_task
 from .metric_evaluators import InstanceMetricsEvaluator, SemanticMetricsEvaluator, boundary_ratio_of
 from .panoptic_evaluator import PanopticEvaluator
@@ -47,7 +48,8 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
     ``coco``                  ``coco_instances_results.json``
     ``sem_seg``               ``sem_seg_predictions.json``
     ``coco_panoptic_seg``     ``predictions.json`` + ``panoptic/*.png``, and both of the above
-    ``cityscapes_*``          what cityscapesscripts scores; semantic and panoptic files as above
+    ``cityscapes_instance``   ``*_pred.txt`` + ``masks/*.png``
+    ``cityscapes_*``          semantic and panoptic files as above
     ========================  ====================================================================
 
     Beside Detectron2's own numbers come PNM IoU, Boundary IoU and boundary F-score for label maps, AP90, Boundary AP
@@ -75,6 +77,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
         found.append(CityscapesSemSegEvaluator(dataset_name))
     if "instance" in wanted and kind in ("cityscapes_instance", "cityscapes_panoptic_seg"):
         found.append(CityscapesInstanceEvaluator(dataset_name))
+        found.append(CityscapesInstanceResults(dataset_name, folder))
     if not found:
         what = f"evaluator of task {task}" if task else "evaluator"
         raise UserError(f"data set {dataset_name} has evaluator_type {kind!r}, for which there is no {what}")
