@@ -1,5 +1,6 @@
 # Each target does all its own set-up: it needs Python >= 3.10 and nothing else.
-#   make quickstart     trains Mask R-CNN on synthetic scenes, evaluates it and draws its predictions
+#   make quickstart     trains Mask R-CNN with pixel weights on synthetic scenes and BPR on what it predicts, and shows
+#                       the masks before and after in a table and a picture
 #   make test           linters and tests
 #   make venv           the environment alone; VENV=path puts or finds it elsewhere
 #   make test-detectron2 DETECTRON2=clone   the tests on real Detectron2, and both engines against each other
@@ -7,7 +8,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 PY = $(VENV)/bin/python
-RUN = configs/quickstart/mask_rcnn_R_18_FPN.yaml
+DATA = $${DETECTRON2_DATASETS:-datasets}/shapes
+MODEL = configs/quickstart/mask_rcnn_R_18_FPN_PNM.yaml
+REFINER = configs/quickstart/bpr_instance.yaml
+COARSE = output/quickstart/mask_rcnn_pnm/inference/shapes_val
+REFINED = output/quickstart/bpr_instance/inference/shapes_val
 
 .PHONY: quickstart test lint venv shapes test-detectron2 clean
 
@@ -23,8 +28,13 @@ shapes: venv
 	$(PY) datasets/make_shapes.py
 
 quickstart: venv shapes
-	$(PY) train_net.py --config-file $(RUN)
-	$(PY) tools/visualize.py --config-file $(RUN)
+	$(PY) train_net.py --config-file $(MODEL) DATASETS.TEST '("shapes_train","shapes_val")'
+	$(PY) train_net.py --config-file $(REFINER)
+	$(PY) tools/visualize.py --config-file $(MODEL) --dataset shapes_val --refined $(REFINED) --pixel-weights \
+		--num 4 --min-score 0.7 --output output/quickstart/refined.png
+	$(PY) tools/evaluate.py instance --gt $(DATA)/annotations/instances_val.json \
+		--pred $(COARSE)/coco_instances_results.json --compare $(REFINED)/coco_instances_results.json \
+		--show AP AP90 Boundary-AP AF --output output/quickstart/refined.json
 
 lint: venv
 	$(PY) -m ruff check .

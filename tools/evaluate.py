@@ -121,14 +121,23 @@ def percent(value: float) -> str:
     return "-" if np.isnan(value) else f"{100 * value:.2f}"
 
 
+def check_shown(wanted: list[str] | None, known: list[str]) -> None:
+    """A UserError unless all names of --show are metrics of the whole."""
+    strange = [name for name in wanted or () if name not in known]
+    if strange:
+        raise UserError(f"--show: there is no metric {', '.join(strange)}, expected some of {', '.join(known)}")
+
+
 def report(values: dict[str, float], class_names: list[str]) -> str:
     """Two tables in percent: classes, and the metrics of the whole."""
     stems = by_class(list(values), class_names)
     rows = [[name, *(percent(values[f"{stem}-{name}"]) for stem in stems)] for name in class_names]
     means = [[name, percent(values[name])] for name in means_of(list(values), class_names)]
     style = {"disable_numparse": True}
-    classes = tabulate(rows, ("class", *stems), colalign=("left", *["right"] * len(stems)), **style) if stems else ""
-    return f"{classes}\n\n{tabulate(means, ('metric', '%'), colalign=('left', 'right'), **style)}"
+    tables = [tabulate(means, ("metric", "%"), colalign=("left", "right"), **style)]
+    if stems:
+        tables.insert(0, tabulate(rows, ("class", *stems), colalign=("left", *["right"] * len(stems)), **style))
+    return "\n\n".join(tables)
 
 
 def differences(found: dict[str, Comparison], names: list[str], title: str) -> str:
@@ -216,10 +225,15 @@ def run(args: argparse.Namespace) -> None:
     values, names = scores[0].whole(), scores[0].class_names
     content = {"task": args.task, "images": len(images), "settings": vars(args), "mismatches": problems}
     content["metrics"] = values
-    print(report(values, names))
+    shown = args.show or list(values)
+    if args.show:
+        check_shown(args.show, means_of(list(values), names))
+    if not (args.show and args.compare):
+        print(report({name: values[name] for name in shown}, names))
     if args.compare:
         found = compared(*scores, args)
-        print(f"\nA: {args.pred}\nB: {args.compare}\n{comparison_report(found, names, args.per_class)}")
+        entries = found if args.per_class else {name: found[name] for name in shown}
+        print(f"\nA: {args.pred}\nB: {args.compare}\n{comparison_report(entries, names, args.per_class)}")
         content["comparison"] = {
             name: {part: one._asdict() for part, one in entry._asdict().items()} for name, entry in found.items()
         }
@@ -242,6 +256,7 @@ def _add_common(parser: argparse.ArgumentParser, task: str) -> None:
     parser.add_argument("--per-image", metavar="CSV", help="a row for each image, worst first (of two: most lost)")
     parser.add_argument("--compare", metavar="OTHER", help="another prediction, B; --pred is A")
     parser.add_argument("--per-class", action="store_true", help="with --compare: the classes' differences, too")
+    parser.add_argument("--show", nargs="+", metavar="NAME", help="print these metrics only, e.g. AP AP90 Boundary-AP")
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples of images (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the resamples (default: 0)")
     parser.add_argument("--allow-missing", action="store_true", help="score what fits, list the rest")

@@ -3,6 +3,7 @@
 
 python tools/visualize.py --config-file configs/quickstart/mask_rcnn_R_18_FPN.yaml
 python tools/visualize.py --config-file ... --dataset my_val --num 8 --min-score 0.7 --output page.png
+python tools/visualize.py --config-file ... --refined output/quickstart/bpr_instance/inference/shapes_val --pixel-weights
 """
 
 import argparse
@@ -24,8 +25,14 @@ from detectron2.utils.visualizer import ColorMode, Visualizer
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
+from pnm.label_png import read_label_png, read_panoptic_png
+from pnm.mask_crops import crop_runs
+from pnm.mask_runs import decode_masks
 from pnm.metrics.panoptic_quality import rgb_to_ids
+from pnm.null_model import pixel_null_model
+from pnm.pixel_weights import pixel_weights
 from pnm.user_error import UserError
+from pnm.weight_colours import colour_weights
 from projects.launcher.config import load_config
 from projects.launcher.run_setup import one_line_errors, register_builtin_data
 from projects.launcher.user_data import register_user_data
@@ -117,22 +124,45 @@ def prediction_drawer(folder: Path, metadata, min_score: float):
     raise UserError(f"{folder} has none of {', '.join(readers)}; evaluate first: python train_net.py --eval-only ...")
 
 
-def draw_page(records: list[dict], metadata, draw, scale: float) -> Image.Image:
-    """A page with a row for each record: image, ground truth, prediction."""
+def draw_weights(record: dict, cfg) -> np.ndarray:
+    """Pixel weights of a record's ground truth at the config's locality, bright = heavy, (H, W, 3) uint8."""
+    node, ignored = cfg.MODEL.PNM, 255
+    if "pan_seg_file_name" in record:
+        labels, ignored = read_panoptic_png(record["pan_seg_file_name"]), 0
+    elif "sem_seg_file_name" in record:
+        labels = read_label_png(record["sem_seg_file_name"])
+    else:
+        labels, ignored = np.zeros((record["height"], record["width"]), np.int32), -1
+        masks = decode_masks([row["segmentation"] for row in record["annotations"]], *labels.shape)
+        for n in range(len(masks.areas)):
+            pixels, top, left = crop_runs(masks, n)
+            labels[top : top + pixels.shape[0], left : left + pixels.shape[1]][pixels] = n + 1
+    weights = pixel_weights(pixel_null_model(labels, node.LOCALITY, ignore_label=ignored, border=node.BORDER))
+    return colour_weights(weights, float(np.percentile(weights, 99.5)))
+
+
+def draw_page(records: list[dict], metadata, drawers: dict, scale: float, cfg=None) -> Image.Image:
+    """A page with a row for each record: image, ground truth, what ``drawers`` draw under their titles, and, given
+    ``cfg``, pixel weights."""
     rows = []
     for record in records:
         image = read_image(record["file_name"], format="RGB")
-        truth, predicted = (Visualizer(image, metadata, scale, ColorMode.IMAGE) for _ in range(2))
-        pictures = [draw_truth(truth, record).get_image(), draw(predicted, record).get_image()]
+        pictures = [
+            draw(Visualizer(image, metadata, scale, ColorMode.IMAGE), record).get_image()
+            for draw in (draw_truth, *drawers.values())
+        ]
+        plain = [image] if cfg is None else [image, draw_weights(record, cfg)]
         size = pictures[0].shape[1], pictures[0].shape[0]
-        rows.append([Image.fromarray(image).resize(size, Image.Resampling.BICUBIC), *map(Image.fromarray, pictures)])
+        first, *last = [Image.fromarray(p).resize(size, Image.Resampling.BICUBIC) for p in plain]
+        rows.append([first, *map(Image.fromarray, pictures), *last])
+    titles = ("image", "ground truth", *drawers, "pixel weights")[: len(rows[0])]
     width = max(sum(p.width + GAP for p in row) for row in rows) - GAP
     page = Image.new("RGB", (width, TITLE + sum(row[0].height + GAP for row in rows) - GAP), "white")
     pen = ImageDraw.Draw(page)
     y = TITLE
     for row in rows:
         x = 0
-        for title, picture in zip(("image", "ground truth", "prediction"), row, strict=True):
+        for title, picture in zip(titles, row, strict=True):
             if y == TITLE:
                 pen.text((x + 2, 3), title, fill="black")
             page.paste(picture, (x, y))
@@ -146,6 +176,8 @@ def main() -> None:
     parser.add_argument("--config-file", required=True, metavar="FILE", help="config of the evaluation")
     parser.add_argument("--dataset", help="registered data set (default: the first of DATASETS.TEST)")
     parser.add_argument("--predictions", type=Path, help="folder of result files (default: the evaluation's)")
+    parser.add_argument("--refined", type=Path, metavar="DIR", help="folder of a refiner's result files, drawn beside")
+    parser.add_argument("--pixel-weights", action="store_true", help="draw the null model's weights, too")
     parser.add_argument("--output", type=Path, help="picture to write (default: predictions.png in OUTPUT_DIR)")
     parser.add_argument("--num", type=int, default=6, help="how many images, spread over the data set (default: 6)")
     parser.add_argument("--min-score", type=float, default=0.5, help="draw detections from this score (default: 0.5)")
@@ -159,11 +191,14 @@ def main() -> None:
         name = args.dataset or cfg.DATASETS.TEST[0]
         metadata = MetadataCatalog.get(name)
         folder = args.predictions or Path(cfg.OUTPUT_DIR) / "inference" / name
-        draw = prediction_drawer(folder, metadata, args.min_score)
+        drawers = {"coarse" if args.refined else "prediction": prediction_drawer(folder, metadata, args.min_score)}
+        if args.refined:
+            drawers["refined"] = prediction_drawer(args.refined, metadata, args.min_score)
         records = DatasetCatalog.get(name)
         chosen = np.linspace(0, len(records) - 1, max(1, min(args.num, len(records)))).astype(int)
         output = args.output or Path(cfg.OUTPUT_DIR) / "predictions.png"
-        draw_page([records[k] for k in chosen], metadata, draw, args.scale).save(output)
+        weights = cfg if args.pixel_weights else None
+        draw_page([records[k] for k in chosen], metadata, drawers, args.scale, weights).save(output)
         print(f"{output}: {len(chosen)} images of {name}")
 
 

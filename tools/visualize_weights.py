@@ -24,6 +24,7 @@ from pnm.label_png import read_label_png, read_panoptic_png
 from pnm.null_model import BORDERS, pixel_null_model
 from pnm.pixel_weights import TRANSFORMS, pixel_weights
 from pnm.user_error import UserError
+from pnm.weight_colours import colour_weights
 from projects.launcher.config import load_config
 from projects.launcher.run_setup import one_line_errors, register_builtin_data
 from projects.launcher.trainer import told_as_user_error
@@ -67,12 +68,6 @@ def colour_labels(labels: np.ndarray, ignore_label: int) -> np.ndarray:
     colours = np.stack([(number >> shift) % 200 + 40 for shift in (3, 11, 19)], axis=-1).astype(np.uint8)
     colours[labels == ignore_label] = 0
     return colours
-
-
-def colour_weights(weights: np.ndarray, largest: float) -> np.ndarray:
-    """(H, W, 3) uint8: weight 1 dark, ``largest`` and above bright."""
-    scaled = np.clip((weights - 1) / max(largest - 1, 1e-6), 0, 1) * 255
-    return cv2.applyColorMap(scaled.astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
 
 
 def captioned(panel: np.ndarray, caption: str, width: int) -> np.ndarray:

@@ -346,3 +346,12 @@ def test_real_semantic_predictions(real_data, evaluate, tmp_path):
     iou = [((pred == c) & (truth == c)).sum() / ((pred == c) | (truth == c)).sum() for c in np.unique(truth)]
     assert metrics["mIoU"] == pytest.approx(np.mean(iou), abs=1e-12)
     assert 0 < metrics["Boundary-IoU"] < metrics["mIoU"]
+
+
+def test_show_prints_some_metrics_and_writes_all(maps, evaluate, capsys):
+    result = evaluate("semantic", *maps, *SEMANTIC, "--show", "mIoU", "pACC", "--compare", maps[1], "--bootstrap", 10)
+    printed = capsys.readouterr().out
+    names = [line.split()[0] for line in printed.splitlines() if " [" in line and line[0] != "m" or "mIoU" in line]
+    assert names == ["mIoU", "pACC"] and len(result["metrics"]) > 20 and len(result["comparison"]) > 20
+    lines = evaluate("semantic", *maps, *SEMANTIC, "--show", "AP", fails=True)
+    assert "there is no metric AP, expected some of mIoU" in lines
