@@ -4,7 +4,7 @@ The probability of foreground is averaged over the patches that cover a pixel; a
 no patch covers keep what they had.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numba
 import numpy as np
@@ -128,7 +128,7 @@ def _settle(labels, sorted_segments, best, owner, refined, out):
 
 
 def reassemble_partition(
-    labels: np.ndarray, segments: Sequence[int], patches: Sequence[tuple[np.ndarray, np.ndarray]]
+    labels: np.ndarray, segments: Sequence[int], patches: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> np.ndarray:
     """A label map with the patches of its segments replaced (section 3.3).
 

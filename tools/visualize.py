@@ -3,7 +3,7 @@
 
 python tools/visualize.py --config-file configs/quickstart/mask_rcnn_R_18_FPN.yaml
 python tools/visualize.py --config-file ... --dataset my_val --num 8 --min-score 0.7 --output page.png
-python tools/visualize.py --config-file ... --refined output/quickstart/bpr_instance/inference/shapes_val --pixel-weights
+python tools/visualize.py --config-file ... --refined output/bpr/inference/my_val --pixel-weights
 """
 
 import argparse

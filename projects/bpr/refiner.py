@@ -1,6 +1,6 @@
 """The meta-architecture of boundary patch refinement (BPR: Hu et al., IJCV 2022)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ IGNORED = 255  # of a patch's target
 # On CPUs convolutions of fewer patches are computed in another way, with other last digits: calls are filled up to a
 # multiple of this, so that results don't depend on how many patches go through the network at once.
 _WHOLE_CALL = 16
+_PATCHES_HELD = 2048  # from which on they go through the network, so that large images take no more memory
+
+Patches = tuple[np.ndarray, np.ndarray]  # corners (N, 2) and what is in the boxes (N, s, s), of one mask
 
 
 @META_ARCH_REGISTRY.register()
@@ -159,7 +162,7 @@ class BoundaryPatchRefiner(nn.Module):
 
     # ---- masks
 
-    def _patches_of(self, crop: MaskCrop, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    def _patches_of(self, crop: MaskCrop, height: int, width: int) -> Patches:
         """Corners and coarse masks of the patches of one mask."""
         size, pad = self.settings.size, self.settings.padding
         corners = find_patches(crop, height, width, size, self.settings.threshold)
@@ -169,16 +172,27 @@ class BoundaryPatchRefiner(nn.Module):
             corners, masks = corners[some], masks[some]
         return corners, masks
 
-    def _refine_patches(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Corners and probabilities of each mask."""
+    def _refine_patches(self, image: torch.Tensor, crops: Iterable[MaskCrop]) -> Iterator[Patches]:
+        """Corners and probabilities of each mask, in order; patches of some masks at a time are held."""
         height, width = image.shape[1:]
-        found = [self._patches_of(crop, height, width) for crop in crops]
-        corners = np.concatenate([np.zeros((0, 2), np.int32), *(c for c, _ in found)])
-        side = self.settings.side
-        masks = np.concatenate([np.zeros((0, side, side), np.bool_), *(m for _, m in found)])
-        foreground = self._foreground(image.to(self.device), corners, masks)
-        ends = np.cumsum([len(c) for c, _ in found])[:-1]
-        return list(zip([c for c, _ in found], np.split(foreground, ends), strict=True)) if found else []
+        image = image.to(self.device)
+        waiting: list[Patches] = []
+        for crop in crops:
+            waiting.append(self._patches_of(crop, height, width))
+            if sum(len(corners) for corners, _ in waiting) >= _PATCHES_HELD:
+                yield from self._through_network(image, waiting)
+                waiting = []
+        yield from self._through_network(image, waiting)
+
+    def _through_network(self, image: torch.Tensor, patches: list[Patches]) -> Iterator[Patches]:
+        if not patches:
+            return
+        corners, masks = (np.concatenate(part) for part in zip(*patches, strict=True))
+        foreground = self._foreground(image, corners, masks)
+        end = 0
+        for of_one, _ in patches:
+            start, end = end, end + len(of_one)
+            yield of_one, foreground[start:end]
 
     def refine_objects(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[MaskCrop]:
         """Refined masks, in order, of masks that may overlap.

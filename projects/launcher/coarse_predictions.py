@@ -59,6 +59,9 @@ class DatasetPredictions:
                 return key
         return self._by_name.get(image_name(entry["file_name"]))
 
+    def __len__(self) -> int:
+        return len(self._set)
+
     @property
     def path(self) -> Path:
         return self._set.path
@@ -138,7 +141,9 @@ class CoarsePredictions:
                     f"{path} has predictions of none of the {total} images of {name}; is it of another data set?"
                 )
             log = logger.warning if found[name] < total else logger.info
-            log("%s: predictions for %d of %d images, from %s", name, found[name], total, path)
+            other = len(self._of[name]) - found[name]
+            more = f"; {other} are of other images" if other else ""
+            log("%s: predictions for %d of %d images, from %s%s", name, found[name], total, path, more)
 
 
 def coarse_predictions(cfg: CfgNode, is_train: bool) -> CoarsePredictions | None:

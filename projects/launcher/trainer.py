@@ -30,6 +30,18 @@ def distribute(model: torch.nn.Module) -> torch.nn.Module:
     )
 
 
+def share_buffers(model: torch.nn.Module) -> None:
+    """Gives all processes the main one's buffers, which its checkpoints hold.
+
+    Plain batch norm has its own running statistics in each process: without this, evaluating while training would score
+    another model in each of them.
+    """
+    if comm.get_world_size() == 1:
+        return
+    for buffer in model.buffers():
+        torch.distributed.broadcast(buffer, 0)
+
+
 @contextmanager
 def told_as_user_error(datasets: Sequence[str]) -> Iterator[None]:
     """Whatever goes wrong while annotations are read lies in the data: it is told in one line, with their names."""
@@ -89,6 +101,11 @@ class Trainer(DefaultTrainer):
             dataset = tagged_dataset([dataset_name], filter_empty=False)
             mapper.coarse.report(dataset)
             return build_detection_test_loader(dataset, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
+
+    @classmethod
+    def test(cls, cfg, model, evaluators=None):
+        share_buffers(model)
+        return super().test(cfg, model, evaluators)
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name, output_folder=None):

@@ -15,6 +15,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from pnm.cityscapes_files import (
+    prediction_lines,
+    read_cityscapes_predictions,
+    read_mask,
+    write_cityscapes_predictions,
+)
 from projects.bpr.networks import NETWORKS
 from projects.launcher.config import load_config
 from projects.launcher.refiner import Refiner
@@ -149,6 +155,31 @@ def test_identity_gives_the_same_partition(refine, photos, identity, tmp_path, t
     refine("--images", photos, "--predictions", source, "--output", output, *identity, "MODEL.BPR.TASK", task)
     assert json.loads(output.read_text())["annotations"] == [annotation]
     assert (np.asarray(Image.open(tmp_path / "out/a.png"))[..., 0] == labels).all()
+
+
+def test_identity_gives_the_same_sem_seg_json(refine, photos, identity, tmp_path):
+    rows = [
+        {"file_name": f"data/{number:012}.jpg", "category_id": k, "segmentation": rle(mask)}
+        for number in (12, 3)
+        for k, mask in ((4, blob(0)), (0, ~blob(0)))
+    ]
+    (tmp_path / "sem_seg.json").write_text(json.dumps(rows))
+    arguments = ("--images", photos, "--predictions", tmp_path / "sem_seg.json", "--output", tmp_path / "out.json")
+    refine(*arguments, *identity, "MODEL.BPR.TASK", "semantic")
+    assert json.loads((tmp_path / "out.json").read_text()) == rows
+
+
+def test_identity_gives_the_same_cityscapes_results(refine, photos, identity, tmp_path):
+    image = "aachen_000000_000019_leftImg8bit"
+    (photos / "000000000003.jpg").rename(photos / f"{image}.jpg")
+    masks = [blob(k) for k in range(3)]
+    text = prediction_lines(image, [24, 26, 24], [0.5, 0.25, 1e-7])
+    source, output = tmp_path / "results", tmp_path / "refined"
+    write_cityscapes_predictions(source / f"{image}_pred.txt", text, masks)
+    refine("--images", photos, "--predictions", source, "--output", output, *identity)
+    assert (output / f"{image}_pred.txt").read_text() == text
+    for prediction, mask in zip(read_cityscapes_predictions(output / f"{image}_pred.txt"), masks, strict=True):
+        assert np.array_equal(read_mask(prediction.mask_path), mask)
 
 
 def test_equals_the_refiner_in_python(refine, photos, results, unet, tmp_path):
