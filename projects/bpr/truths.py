@@ -82,6 +82,8 @@ def coarse_masks(prediction: Objects | Partition, name: str) -> tuple[list[MaskC
     """Masks and categories of a prediction that errors call ``name``."""
     if isinstance(prediction, Partition):
         return crop_segments(prediction.labels, prediction.segments), list(prediction.categories)
+    if not len(prediction):  # whose size may be unknown
+        return [], []
     masks = decode_masks(prediction.masks, *prediction.size, lambda n: f"{name}, prediction {n}")
     return [crop_runs(masks, n) for n in range(len(prediction))], list(prediction.categories)
 

@@ -2,11 +2,12 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog, get_detection_dataset_dicts
 
@@ -20,6 +21,7 @@ from pnm.user_error import UserError
 logger = logging.getLogger(__name__)
 
 DATASET_NAME = "dataset_name"  # key of a dataset dict
+_TRIED = 50  # training images that are looked at before training
 REFINERS = {"BoundaryPatchRefiner": "BPR"}  # node of MODEL with the refiner's TASK
 
 
@@ -154,6 +156,20 @@ def coarse_predictions(cfg: CfgNode, is_train: bool) -> CoarsePredictions | None
     if not paths or task is None:
         return None
     return CoarsePredictions(paths, names, task, f"DATASETS.PREDICTIONS_{part}")
+
+
+def check_learnable(mapper: Callable[[dict], dict | None], entries: Sequence[dict]) -> None:
+    """A UserError if none of some dataset dicts, spread over all, gives anything to learn from."""
+    state = np.random.get_state()  # noqa: NPY002 - which the mapper draws from, as Detectron2's do
+    tried = [entries[k] for k in np.linspace(0, len(entries) - 1, min(_TRIED, len(entries))).astype(int)]
+    found = any(mapper(entry) is not None for entry in tried)
+    np.random.set_state(state)  # noqa: NPY002
+    if not found:
+        raise UserError(
+            f"none of {len(tried)} training images has a coarse mask that fits a true one of its class, or its own "
+            "boundary: check that predictions and data sets belong together, or lower the IoU that is asked for "
+            "(MODEL.BPR.MATCH_IOU)"
+        )
 
 
 def tagged_dataset(names: Sequence[str], filter_empty: bool) -> list[dict]:

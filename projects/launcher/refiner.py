@@ -90,6 +90,8 @@ class Refiner:
         """A prediction read from a file, refined as its writer takes it: RLEs of Objects, labels of a Partition."""
         if isinstance(prediction, Partition):
             return self._partition(image, prediction.labels, list(prediction.segments))
+        if not len(prediction):  # whose size may be unknown
+            return []
         height, width = prediction.size
         tensor = self._tensor(image, prediction.size)
         masks = decode_masks(prediction.masks, height, width)

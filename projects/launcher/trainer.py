@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pnm.user_error import UserError
 
 from .checkpoint import SafeCheckpointer
-from .coarse_predictions import refined_task, tagged_dataset
+from .coarse_predictions import check_learnable, refined_task, tagged_dataset
 from .evaluators import build_evaluator
 from .mappers import build_mapper
 from .solver import lr_scheduler_from_config, optimizer_from_config
@@ -90,6 +90,7 @@ class Trainer(DefaultTrainer):
                 return build_detection_train_loader(cfg, mapper=mapper)
             dataset = tagged_dataset(cfg.DATASETS.TRAIN, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
             mapper.coarse.report(dataset)
+            check_learnable(mapper, dataset)
             return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset)
 
     @classmethod

@@ -115,6 +115,14 @@ def test_bad_predictions_are_told_in_one_line(train_net, tmp_path, coarse_files,
     assert message in line
 
 
+def test_predictions_that_fit_nothing(train_net, tmp_path, coarse_files):
+    rows = json.loads(coarse_files["instance"]["train"].read_text())
+    rows = [{**row, "category_id": row["category_id"] % 4 + 1} for row in rows]
+    files = {"instance": {**coarse_files["instance"], "train": write(tmp_path / "others.json", rows)}}
+    done = train_net(f"{overrides('instance', files)} MODEL.BPR.MATCH_IOU 0.8", config="bpr_instance")
+    assert done.returncode == 2 and "none of 12 training images has a coarse mask that fits" in done.stdout
+
+
 def test_wrong_number_of_files_and_missing_ones(train_net, coarse_files):
     two = f"{overrides('instance', coarse_files)} DATASETS.PREDICTIONS_TRAIN {quoted('a', 'b')}"
     done = train_net(two, config="bpr_instance")

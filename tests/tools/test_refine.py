@@ -176,8 +176,11 @@ def test_identity_gives_the_same_cityscapes_results(refine, photos, identity, tm
     text = prediction_lines(image, [24, 26, 24], [0.5, 0.25, 1e-7])
     source, output = tmp_path / "results", tmp_path / "refined"
     write_cityscapes_predictions(source / f"{image}_pred.txt", text, masks)
+    empty = "aachen_000000_000020_leftImg8bit"
+    (photos / "000000000012.jpg").rename(photos / f"{empty}.jpg")
+    write_cityscapes_predictions(source / f"{empty}_pred.txt", "", [])
     refine("--images", photos, "--predictions", source, "--output", output, *identity)
-    assert (output / f"{image}_pred.txt").read_text() == text
+    assert (output / f"{image}_pred.txt").read_text() == text and (output / f"{empty}_pred.txt").read_text() == ""
     for prediction, mask in zip(read_cityscapes_predictions(output / f"{image}_pred.txt"), masks, strict=True):
         assert np.array_equal(read_mask(prediction.mask_path), mask)
 
