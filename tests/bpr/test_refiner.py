@@ -84,6 +84,17 @@ def test_same_result_for_any_batch_size(network):
         assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(refined, results[0][1], strict=True))
 
 
+@pytest.mark.parametrize(("option", "tolerance"), [("channels_last", 1e-4), ("amp", 0.05)])
+def test_memory_format_and_mixed_precision_change_little(option, tolerance):
+    _, coarse = scene(3)
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, *coarse.shape), dtype=np.uint8))
+    plain, other = refiner("patch_unet"), refiner("patch_unet", **{option: True})
+    corners, masks = plain._patches_of(crop_array(coarse == 1), *coarse.shape)
+    found = [model._foreground(image, corners, masks) for model in (plain, other)]
+    assert found[1].dtype == np.float32 and np.abs(found[0] - found[1]).max() < tolerance
+    assert not np.array_equal(*found) or option == "channels_last"
+
+
 def test_batches_are_bounded():
     _, coarse = scene(3)
     model = refiner("identity", max_patches_per_batch=32)

@@ -1,0 +1,62 @@
+"""tools/visualize.py as a user runs it: a page with a column for each thing that was asked for."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+GAP, TITLE = 6, 18
+
+
+@pytest.fixture
+def results(shapes_root, tmp_path):
+    """Folders of result files that repeat the ground truth, by data set."""
+    root = shapes_root / "shapes"
+    folders = {name: tmp_path / name for name in ("shapes_val", "shapes_val_panoptic", "shapes_val_sem_seg")}
+    for folder in folders.values():
+        folder.mkdir()
+    annotations = json.loads((root / "annotations/instances_val.json").read_text())["annotations"]
+    rows = [
+        {k: a[k] for k in ("image_id", "category_id", "bbox", "segmentation")} | {"score": 0.9} for a in annotations
+    ]
+    (folders["shapes_val"] / "coco_instances_results.json").write_text(json.dumps(rows))
+    shutil.copyfile(root / "annotations/panoptic_val.json", folders["shapes_val_panoptic"] / "predictions.json")
+    shutil.copytree(root / "panoptic_val", folders["shapes_val_panoptic"] / "panoptic")
+    rows = [
+        {"file_name": str(root / "images/val" / f"{a['image_id']:06}.png"), "category_id": 0} | {"segmentation": a["segmentation"]}
+        for a in annotations
+    ]  # fmt: skip
+    (folders["shapes_val_sem_seg"] / "sem_seg_predictions.json").write_text(json.dumps(rows))
+    return folders
+
+
+def visualize(shapes_root, *arguments):
+    command = [sys.executable, "tools/visualize.py", "--config-file", "configs/quickstart/mask_rcnn_R_18_FPN.yaml"]
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(shapes_root)}
+    return subprocess.run([*command, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", ["shapes_val", "shapes_val_panoptic", "shapes_val_sem_seg"])
+def test_page_with_all_columns(shapes_root, results, tmp_path, name):
+    page = tmp_path / "page.png"
+    folders = ("--dataset", name, "--predictions", results[name], "--refined", results[name])
+    done = visualize(shapes_root, *folders, "--pixel-weights", "--num", 2, "--scale", 1, "--output", page)
+    assert done.returncode == 0, done.stderr
+    with Image.open(page) as image:
+        assert image.size == (5 * 128 + 4 * GAP, TITLE + 2 * 96 + GAP)
+        columns = [image.crop((k * (128 + GAP), TITLE, k * (128 + GAP) + 128, TITLE + 96)) for k in range(5)]
+    assert list(columns[2].getdata()) == list(columns[3].getdata())  # coarse and refined are the same files
+    assert len({column.tobytes() for column in columns}) == 4
+    with Image.open(sorted((shapes_root / "shapes/images/val").glob("*.png"))[0]) as first:
+        assert columns[0].tobytes() == first.convert("RGB").tobytes()
+
+
+def test_missing_results(shapes_root, tmp_path):
+    done = visualize(shapes_root, "--predictions", tmp_path, "--output", tmp_path / "page.png")
+    assert done.returncode == 2 and "evaluate first" in done.stderr and "Traceback" not in done.stderr
