@@ -253,16 +253,17 @@ def time_refiner(scenes: list[Scene], model: TimedRefiner, task: str, rounds: in
     """Patches, milliseconds of each part and in all, images a second, the network's share in %, MiB."""
     rng = np.random.default_rng(2)
     images = [torch.from_numpy(rng.integers(0, 256, (3, *scene.ids.shape), np.uint8)) for scene in scenes]
+    maps = [None if task == "instance" else scene.classes if task == "semantic" else scene.ids for scene in scenes]
+    segments = [[] if labels is None else np.unique(labels).tolist() for labels in maps]
 
     def run() -> Parts:
         model.clock, model.patches = Clock(), 0
-        for scene, image in zip(scenes, images):
-            if task == "instance":
+        for scene, image, labels, some in zip(scenes, images, maps, segments):
+            if labels is None:
                 model.refine_objects(image, scene.coarse)
             else:
-                labels = scene.classes if task == "semantic" else scene.ids
-                model.refine_partition(image, labels, np.unique(labels).tolist())
-        model.clock("reassembly")
+                model.refine_partition(image, labels, some)
+            model.clock("reassembly")
         return {part: model.clock.parts[part] for part in ("extraction", "network", "reassembly")}
 
     found, mib = peak_mib(lambda: median_parts({task: run}, rounds, len(scenes)))

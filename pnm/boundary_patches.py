@@ -12,6 +12,8 @@ Only then are boxes moved into the image. Below a threshold of 1/3 a box may sup
 cover: boundary pixels that no box covers then get their own, in the same order.
 """
 
+from functools import lru_cache
+
 import numba
 import numpy as np
 
@@ -33,6 +35,7 @@ def check_patch_settings(size: int, threshold: float, pad: int = 0) -> None:
         raise UserError(f"the padding is {pad!r}, expected whole pixels from 0")
 
 
+@lru_cache(maxsize=16)
 def suppression_reach(size: int, threshold: float) -> np.ndarray:
     """(size,) int64: for each distance of rows, the largest distance of columns at which a box is suppressed, or -1.
 

@@ -249,8 +249,11 @@ def has_background(masks: np.ndarray, pad: int, full: int) -> np.ndarray:
 
     Those that are lie along the image's frame inside of a segment and have no boundary to refine (section 3.3).
     """
-    side = masks.shape[-1]
-    return masks[:, pad : side - pad, pad : side - pad].sum(axis=(1, 2)) < full
+    side = masks.shape[-1] - pad
+    inner = masks[:, pad:side, pad:side]
+    if full == inner[0:1].size:
+        return ~inner.all(axis=(1, 2))
+    return inner.sum(axis=(1, 2)) < full
 
 
 def _box_xyxy(mask: np.ndarray) -> list[float]:
