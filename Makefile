@@ -42,7 +42,7 @@ lint: venv
 	$(PY) -m mypy
 
 test: lint
-	$(PY) -m pytest tests
+	$(PY) -m pytest tests -n 2 --dist loadfile
 
 test-detectron2: venv
 	@test -f "$(DETECTRON2)/detectron2/__init__.py" || { echo "error: DETECTRON2 must be a clone of Detectron2"; exit 2; }

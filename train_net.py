@@ -27,6 +27,7 @@ from projects.launcher.checkpoint import SafeCheckpointer
 from projects.launcher.run_setup import (
     EXIT_USER_ERROR,
     check_processes,
+    leave_together,
     one_line_errors,
     register_builtin_data,
     setup_run,
@@ -59,6 +60,13 @@ def run(args) -> dict | None:
         return trainer.train()
 
 
+def run_in_group(args) -> dict | None:
+    """A process that the launcher started."""
+    results = run(args)
+    leave_together()
+    return results
+
+
 def run_under_torchrun(args) -> dict | None:
     """A process that torchrun started: the group is described by the environment."""
     local_rank, on_gpu = int(os.environ["LOCAL_RANK"]), torch.cuda.is_available()
@@ -66,10 +74,7 @@ def run_under_torchrun(args) -> dict | None:
         torch.cuda.set_device(local_rank)
     dist.init_process_group("nccl" if on_gpu else "gloo")
     comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
-    try:
-        return run(args)
-    finally:
-        dist.destroy_process_group()
+    return run_in_group(args)
 
 
 def main() -> None:
@@ -80,7 +85,7 @@ def main() -> None:
     with one_line_errors():
         check_processes(args.num_gpus)
     try:
-        launch(run, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
+        launch(run_in_group, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
     except torch.multiprocessing.ProcessExitedException as error:
         if error.exit_code != EXIT_USER_ERROR:
             raise

@@ -23,13 +23,13 @@ def written(tmp_path, content, name="p.json"):
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("{not JSON", "p.json is not JSON .*: expected predictions, one of\n- instance: COCO results"),
+        ("{not JSON", "p.json is not JSON .*: expected predictions, one of COCO results"),
         ("", "p.json is not JSON"),
-        ("3", "p.json holds no predictions that are known here: expected one of\n- instance: COCO"),
+        ("3", "p.json holds no predictions that are known here: expected one of COCO results"),
         ("[3]", "no predictions that are known here"),
         ([{"score": 1}], "no predictions that are known here"),
         ({"a": 1}, "no predictions that are known here"),
-        ({"annotations": [DETECTION], "images": []}, "holds COCO annotations, a ground truth: expected one of\n"),
+        ({"annotations": [DETECTION], "images": []}, "holds COCO annotations, a ground truth: expected one of COCO"),
         ([DETECTION, 5], "p.json: entry 1 is 5: expected COCO results"),
         ([DETECTION | {"image_id": True}], "entry 0 has image_id True: expected COCO results"),
         ([DETECTION | {"image_id": [1]}], r"entry 0 has image_id \[1\]"),
@@ -172,16 +172,16 @@ def test_colour_png(tmp_path):
 
 
 def test_what_is_not_there_or_unknown(tmp_path, make):
-    with pytest.raises(FileNotFoundError, match="none is missing: expected predictions, one of\n- instance: COCO"):
+    with pytest.raises(FileNotFoundError, match="none is missing: expected predictions, one of COCO results"):
         open_predictions(tmp_path / "none")
-    with pytest.raises(ValueError, match=r"folder .* has neither label PNGs nor \*_pred.txt: expected one of\n"):
+    with pytest.raises(ValueError, match=r"folder .* has neither label PNGs nor \*_pred.txt: expected one of COCO"):
         open_predictions(tmp_path)
     for name in ("coco_instances_results.json", "predictions.json"):
         (tmp_path / name).touch()
     with pytest.raises(ValueError, match="of which one is to be named: .*coco_instances_results.json, .*/predictions"):
         open_predictions(tmp_path)
     (tmp_path / "p.pkl").touch()
-    with pytest.raises(ValueError, match=r"p.pkl is neither a folder nor a \*.json file: expected one of\n"):
+    with pytest.raises(ValueError, match=r"p.pkl is neither a folder nor a \*.json file: expected one of COCO"):
         open_predictions(tmp_path / "p.pkl")
     with pytest.raises(ValueError, match="task is 'depth', expected one of instance, semantic, panoptic"):
         open_predictions(tmp_path, "depth")
