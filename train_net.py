@@ -27,7 +27,6 @@ from projects.launcher.checkpoint import SafeCheckpointer
 from projects.launcher.run_setup import (
     EXIT_USER_ERROR,
     check_processes,
-    leave_together,
     one_line_errors,
     register_builtin_data,
     setup_run,
@@ -63,7 +62,7 @@ def run(args) -> dict | None:
 def run_in_group(args) -> dict | None:
     """A process that the launcher started."""
     results = run(args)
-    leave_together()
+    comm.synchronize()  # a process that leaves while others are at work may abort
     return results
 
 
@@ -74,7 +73,10 @@ def run_under_torchrun(args) -> dict | None:
         torch.cuda.set_device(local_rank)
     dist.init_process_group("nccl" if on_gpu else "gloo")
     comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
-    return run_in_group(args)
+    try:
+        return run_in_group(args)
+    finally:
+        dist.destroy_process_group()
 
 
 def main() -> None:

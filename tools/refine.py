@@ -34,7 +34,7 @@ from pnm.predictions import ImageFiles, Key, PredictionSet, PredictionWriter, mi
 from pnm.user_error import UserError
 from projects.launcher.config import load_config
 from projects.launcher.refiner import Refiner, refiner_fingerprint
-from projects.launcher.run_setup import check_device, check_processes, leave_together, one_line_errors
+from projects.launcher.run_setup import check_device, check_processes, one_line_errors
 
 AHEAD = 2  # images that are read while another is refined
 
@@ -97,7 +97,7 @@ def refine_files(args) -> None:
             comm.synchronize()
             if comm.is_main_process():
                 print(f"{writer.finish(keep_missing=args.keep_missing)}: {len(present)} images refined")
-    leave_together()
+    comm.synchronize()  # a process that leaves while others are at work may abort
 
 
 def refine_each(refiner: Refiner, samples: Iterator[tuple], writer: PredictionWriter, total: int) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import detectron2
 import torch
-import torch.distributed as dist
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
@@ -97,16 +96,6 @@ def setup_run(args) -> CfgNode:
 def register_builtin_data() -> None:
     """Data sets that come with the project, beside Detectron2's own."""
     register_shapes()
-
-
-def leave_together() -> None:
-    """Ends a process of a run: it waits for the others and leaves their group.
-
-    A process that ends while others are at work, or with the group's threads running, may abort.
-    """
-    if dist.is_available() and dist.is_initialized():
-        dist.barrier()
-        dist.destroy_process_group()
 
 
 def _one_line(error: BaseException) -> str:
