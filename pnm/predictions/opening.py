@@ -8,6 +8,7 @@ from pnm.coco_files import read_json
 from pnm.predictions.cityscapes_instances import CityscapesPredictions
 from pnm.predictions.coco_panoptic import PanopticPredictions
 from pnm.predictions.coco_results import CocoResultPredictions
+from pnm.predictions.json_list import first_item, is_list
 from pnm.predictions.label_folder import LabelPngPredictions, files_below
 from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.sem_seg_json import SemSegPredictions
@@ -45,20 +46,14 @@ def open_predictions(path: str | Path, task: str | None = None, **options: Any) 
         raise UserError(f"task is {task!r}, expected one of {', '.join(_TASKS)}")
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: expected predictions, one of{_FORMATS}")
-    entries = None
-    if path.is_dir():
-        kind = _kind_of_folder(path, task)
-    else:
-        content = _content(path)
-        kind = _kind_of_json(path, content, task)
-        entries = content if isinstance(content, list) else None
+    kind = _kind_of_folder(path, task) if path.is_dir() else _kind_of_json(path, task)
     if task not in (None, kind.task):
         raise UserError(f"{path} holds {kind.task} predictions ({kind.FORMAT}), expected {task} ones:{_FORMATS}")
     known = inspect.signature(kind).parameters
     strange = sorted(set(options) - {name for name, one in known.items() if one.kind is one.KEYWORD_ONLY})
     if strange:
         raise UserError(f"{path} is a {kind.FORMAT}, for which there is no option {', '.join(strange)}")
-    return kind(path, **options) if entries is None else kind(path, entries, **options)
+    return kind(path, **options)
 
 
 def _kind_of_folder(path: Path, task: str | None) -> type[PredictionSet]:
@@ -72,22 +67,22 @@ def _kind_of_folder(path: Path, task: str | None) -> type[PredictionSet]:
     raise UserError(f"folder {path} has neither label PNGs nor *_pred.txt: expected one of{_FORMATS}")
 
 
-def _content(path: Path) -> Any:
+def _kind_of_json(path: Path, task: str | None) -> type[PredictionSet]:
     if path.suffix != ".json":
         raise UserError(f"{path} is neither a folder nor a *.json file: expected one of{_FORMATS}")
-    return read_json(path, f"predictions, one of{_FORMATS}")
-
-
-def _kind_of_json(path: Path, content: Any, task: str | None) -> type[PredictionSet]:
-    first = content[0] if isinstance(content, list) and content else None
-    if content == []:
-        return SemSegPredictions if task == "semantic" else CocoResultPredictions
-    if isinstance(first, dict) and "image_id" in first:
-        return CocoResultPredictions
-    if isinstance(first, dict) and "file_name" in first:
-        return SemSegPredictions
-    annotations = content.get("annotations") if isinstance(content, dict) else None
-    if isinstance(annotations, list) and all("segments_info" in entry for entry in annotations[:1]):
-        return PanopticPredictions
+    expected = f"predictions, one of{_FORMATS}"
+    if is_list(path, expected):
+        first, annotations = first_item(path, expected), None
+        if first is None:
+            return SemSegPredictions if task == "semantic" else CocoResultPredictions
+        if isinstance(first, dict) and "image_id" in first:
+            return CocoResultPredictions
+        if isinstance(first, dict) and "file_name" in first:
+            return SemSegPredictions
+    else:
+        content = read_json(path, expected)
+        annotations = content.get("annotations") if isinstance(content, dict) else None
+        if isinstance(annotations, list) and all("segments_info" in entry for entry in annotations[:1]):
+            return PanopticPredictions
     what = "COCO annotations, a ground truth" if isinstance(annotations, list) else "no predictions that are known here"
     raise UserError(f"{path} holds {what}: expected one of{_FORMATS}")

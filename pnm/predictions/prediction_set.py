@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,9 @@ def files_digest(whole: Iterable[Path], stated: Iterable[tuple[str, Path]] = ())
     """SHA-256 of the content of files, and of the names, sizes and times of others, which may be many and large."""
     digest = hashlib.sha256()
     for path in whole:
-        digest.update(path.read_bytes())
+        with path.open("rb") as file:
+            for part in iter(partial(file.read, 2**20), b""):
+                digest.update(part)
     for name, path in stated:
         state = path.stat() if path.exists() else None
         digest.update(f"{name} {state and (state.st_size, state.st_mtime_ns)}\n".encode("utf-8", "surrogateescape"))

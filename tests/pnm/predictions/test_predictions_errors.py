@@ -52,7 +52,7 @@ def written(tmp_path, content, name="p.json"):
         ([MASK | {"segmentation": [[0, 0, 1, 1, 0, 1]]}], "entry 0 has polygons, expected an RLE"),
         (
             [MASK, MASK | {"segmentation": {"size": [2, 3], "counts": [6]}}],
-            "entry 1: its mask is no RLE of 2 x 2, as others of a.jpg",
+            "entry 1: the RLE is of 2 x 3 pixels, an earlier one of 2 x 2: all masks of image a.jpg must have its size",
         ),
         ([MASK, MASK | {"file_name": None}], "entry 1 has file_name None: expected"),
     ],
