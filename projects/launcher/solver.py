@@ -20,18 +20,31 @@ class PolynomialDecay(ParamScheduler):
 
 
 def optimizer_from_config(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """``SOLVER.OPTIMIZER``: SGD as Detectron2 builds it, Adam or AdamW with the same per-parameter rules."""
-    name = cfg.SOLVER.OPTIMIZER.upper()
-    if name == "SGD":
-        return build_optimizer(cfg, model)
-    types = {"ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}
+    """``SOLVER.OPTIMIZER``, with the per-parameter rules that Detectron2 has for SGD and ``SOLVER.HEAD_LR_FACTOR``.
+
+    Raises:
+        UserError: another optimizer, or a factor for the head of a model that has no backbone.
+    """
+    solver = cfg.SOLVER
+    types = {"SGD": torch.optim.SGD, "ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}
+    name = solver.OPTIMIZER.upper()
     if name not in types:
-        raise UserError(f"SOLVER.OPTIMIZER is {cfg.SOLVER.OPTIMIZER!r}, expected one of SGD, ADAM, ADAMW")
+        raise UserError(f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}, expected one of {', '.join(types)}")
+    factor = solver.HEAD_LR_FACTOR
+    if factor == 1.0 and name == "SGD":
+        return build_optimizer(cfg, model)
+    if factor != 1.0 and not hasattr(model, "backbone"):
+        raise UserError(f"SOLVER.HEAD_LR_FACTOR is {factor}, but {type(model).__name__} has no backbone: set it to 1.0")
     rules = {"base_lr": "BASE_LR", "bias_lr_factor": "BIAS_LR_FACTOR"}
     rules |= {"weight_decay_norm": "WEIGHT_DECAY_NORM", "weight_decay_bias": "WEIGHT_DECAY_BIAS"}
-    params = get_default_optimizer_params(model, **{name: cfg.SOLVER[key] for name, key in rules.items()})
+    params = get_default_optimizer_params(
+        model,
+        lr_factor_func=lambda parameter: 1.0 if parameter.startswith("backbone.") else factor,
+        **{name: solver[key] for name, key in rules.items()},
+    )
     optimizer_type = maybe_add_gradient_clipping(cfg, types[name])
-    return optimizer_type(params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+    more = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV} if name == "SGD" else {}
+    return optimizer_type(params, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY, **more)
 
 
 def lr_scheduler_from_config(cfg: CfgNode, optimizer: torch.optim.Optimizer):

@@ -48,6 +48,23 @@ def test_optimizers_follow_the_parameter_rules(name, kind):
     assert decay == expected
 
 
+@pytest.mark.parametrize("name", ["SGD", "ADAMW"])
+def test_head_learns_faster(name):
+    cfg = config(OPTIMIZER=name, BASE_LR=0.1, HEAD_LR_FACTOR=10.0, WEIGHT_DECAY=0.05, MOMENTUM=0.8, NESTEROV=True)
+    model = torch.nn.ModuleDict({"backbone": torch.nn.Linear(1, 1), "head": torch.nn.BatchNorm1d(1)})
+    optimizer = optimizer_from_config(cfg, model)
+    rules = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
+    slow, fast = [{rules[id(p)] for p in model[part].parameters()} for part in ("backbone", "head")]
+    assert slow == {(0.1, 0.05)} and fast == {(1.0, 0.0)}  # norms don't decay, by default
+    if name == "SGD":
+        assert all(group["momentum"] == 0.8 and group["nesterov"] for group in optimizer.param_groups)
+
+
+def test_head_of_a_model_without_backbone():
+    with pytest.raises(UserError, match="SOLVER.HEAD_LR_FACTOR is 10.0, but Linear has no backbone: set it to 1.0"):
+        optimizer_from_config(config(HEAD_LR_FACTOR=10.0), torch.nn.Linear(1, 1))
+
+
 def test_gradients_are_clipped_under_adam():
     cfg = config(OPTIMIZER="ADAM", BASE_LR=1.0)
     cfg.SOLVER.CLIP_GRADIENTS.ENABLED = True
