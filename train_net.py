@@ -38,7 +38,7 @@ def evaluate(cfg, resume: bool) -> dict:
     """Evaluates ``MODEL.WEIGHTS`` (or, resuming, the last checkpoint) on ``DATASETS.TEST``."""
     model = Trainer.build_model(cfg)
     checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, strict=not cfg.TEST.ALLOW_PARTIAL_WEIGHTS)
-    if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
+    if not cfg.MODEL.WEIGHTS:
         raise UserError("--eval-only needs weights; add: MODEL.WEIGHTS path/to/model.pth")
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     results = Trainer.test(cfg, model)

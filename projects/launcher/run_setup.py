@@ -18,6 +18,7 @@ from detectron2.utils.logger import setup_logger
 
 from pnm.user_error import UserError
 
+from .checkpoint import SafeCheckpointer
 from .config import load_config
 from .shapes import register_shapes
 from .user_data import register_user_data
@@ -90,7 +91,21 @@ def setup_run(args) -> CfgNode:
     logger.info("torch %s on %s; %d process(es)", torch.__version__, _devices(cfg), comm.get_world_size())
     logger.info("seed %d", cfg.SEED)
     default_setup(cfg, args)
+    if args.resume:
+        use_last_checkpoint(cfg)
     return cfg
+
+
+def use_last_checkpoint(cfg: CfgNode) -> None:
+    """Where no ``MODEL.WEIGHTS`` are set, sets them to the last checkpoint of the run that goes on, if there is one.
+
+    It would be loaded anyway; this way no network downloads the ImageNet weights of its encoder first.
+    """
+    last = SafeCheckpointer(torch.nn.Module(), cfg.OUTPUT_DIR).get_checkpoint_file()
+    if last and not cfg.MODEL.WEIGHTS:
+        cfg.defrost()
+        cfg.MODEL.WEIGHTS = last
+        cfg.freeze()
 
 
 def register_builtin_data() -> None:

@@ -11,6 +11,7 @@ from detectron2.utils.events import EventStorage
 
 from pnm.user_error import UserError
 from projects.launcher.config import load_config
+from projects.launcher.run_setup import use_last_checkpoint
 
 pytest.importorskip("segmentation_models_pytorch")
 QUICKSTART = "configs/quickstart/segformer_B0.yaml"
@@ -215,6 +216,21 @@ def test_a_failed_download_says_what_to_do(encoder, monkeypatch):
     assert "\n" not in str(caught.value)
     # A checkpoint of the whole network makes the encoder's own weights needless.
     network("fcn", encoder, SEMANTIC_NETWORK__ENCODER_WEIGHTS="imagenet", WEIGHTS="model_final.pth")
+
+
+def test_a_run_that_goes_on_needs_no_encoder_weights(tmp_path):
+    cfg = load_config(QUICKSTART, ["OUTPUT_DIR", str(tmp_path), NETWORK + "ENCODER_WEIGHTS", "imagenet"])
+    cfg.freeze()
+    use_last_checkpoint(cfg)
+    assert cfg.MODEL.WEIGHTS == ""
+    last = tmp_path / "model_0000001.pth"
+    torch.save({"model": {}}, last)
+    use_last_checkpoint(cfg)
+    assert Path(cfg.MODEL.WEIGHTS) == last and cfg.is_frozen()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = "other.pth"
+    use_last_checkpoint(cfg)
+    assert cfg.MODEL.WEIGHTS == "other.pth"
 
 
 def test_missing_library(monkeypatch):
