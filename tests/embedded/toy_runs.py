@@ -89,3 +89,8 @@ def exchange(folder):
     comm.synchronize()
     with open(f"{folder}/{rank}.json", "w") as file:
         json.dump(seen, file)
+
+
+def trainer(model=None, **kwargs):
+    model = model or Toy()
+    return SimpleTrainer(model, batches(), sgd(model), **kwargs)
