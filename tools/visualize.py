@@ -147,10 +147,10 @@ def draw_page(records: list[dict], metadata, drawers: dict, scale: float, cfg=No
     rows = []
     for record in records:
         image = read_image(record["file_name"], format="RGB")
-        pictures = [
-            draw(Visualizer(image, metadata, scale, ColorMode.IMAGE), record).get_image()
-            for draw in (draw_truth, *drawers.values())
-        ]
+        pictures = []
+        for draw in (draw_truth, *drawers.values()):
+            np.random.seed(0)  # noqa: NPY002 - Detectron2 draws colours from it: a mask keeps its own from column to column
+            pictures.append(draw(Visualizer(image, metadata, scale, ColorMode.IMAGE), record).get_image())
         plain = [image] if cfg is None else [image, draw_weights(record, cfg)]
         size = pictures[0].shape[1], pictures[0].shape[0]
         first, *last = [Image.fromarray(p).resize(size, Image.Resampling.BICUBIC) for p in plain]
