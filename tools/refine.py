@@ -26,6 +26,7 @@ import pnm  # noqa: F401  (makes detectron2 importable)
 from detectron2.data.detection_utils import read_image
 from detectron2.engine import launch
 from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 from PIL import Image
 from tqdm import tqdm
 
@@ -78,6 +79,7 @@ def find_images(args, predictions: PredictionSet, images: ImageFiles) -> set[Key
 def refine_files(args) -> None:
     """One process of a run over result files."""
     with one_line_errors():
+        setup_logger(distributed_rank=comm.get_rank(), name="pnm")
         cfg = load_config(args.config_file, args.opts)
         check_device(cfg)
         refiner = Refiner.from_config(cfg)
@@ -93,15 +95,16 @@ def refine_files(args) -> None:
             comm.synchronize()  # all know what is done before anyone adds to it
             mine = [key for key in predictions.keys[comm.get_rank() :: comm.get_world_size()] if key in present]
             left = [key for key in mine if key not in writer.done]
-            refine_each(refiner, read_ahead(predictions, images, left), writer, len(mine))
+            counts = {"initial": len(mine) - len(left), "total": len(mine)}
+            refine_each(refiner, read_ahead(predictions, images, left), writer, counts)
             comm.synchronize()
             if comm.is_main_process():
                 print(f"{writer.finish(keep_missing=args.keep_missing)}: {len(present)} images refined")
     comm.synchronize()  # a process that leaves while others are at work may abort
 
 
-def refine_each(refiner: Refiner, samples: Iterator[tuple], writer: PredictionWriter, total: int) -> None:
-    bar = tqdm(total=total, unit="image", disable=not comm.is_main_process(), dynamic_ncols=True)
+def refine_each(refiner: Refiner, samples: Iterator[tuple], writer: PredictionWriter, counts: dict[str, int]) -> None:
+    bar = tqdm(**counts, unit="image", disable=not comm.is_main_process(), dynamic_ncols=True)
     for key, image, prediction in samples:
         try:
             refined = refiner.refine(image, prediction)

@@ -1,6 +1,7 @@
 """A JSON list too long to keep in memory: its items stay in the file."""
 
 import json
+import logging
 import os
 import re
 from array import array
@@ -10,7 +11,10 @@ from typing import Any, BinaryIO
 
 from pnm.user_error import UserError
 
+logger = logging.getLogger(__name__)
+
 _CHUNK = 2**24  # bytes
+_LARGE = 10**8  # bytes, a few seconds
 _MARK = "\xef\xbb\xbf"  # of UTF-8, which some editors write
 _decode = json.JSONDecoder().raw_decode
 _not_space = re.compile(r"[^ \t\n\r]").search
@@ -34,6 +38,8 @@ class JsonList:
         self._starts, self._ends = array("q"), array("q")
         with _opened(path, expected) as file:
             self._state = _state(file)
+            if self._state[0] > _LARGE:
+                logger.info("reading through %s (%d MB)", path, self._state[0] // 10**6)
             for start, end, item in _items(file, path, expected):
                 visit(len(self._starts), item)
                 self._starts.append(start)
