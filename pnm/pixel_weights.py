@@ -17,16 +17,17 @@ def check_transform(transform: str) -> None:
         raise UserError(f"transform is {transform!r}, expected one of {', '.join(TRANSFORMS)} (Eq. 3, 4, 5)")
 
 
-def pixel_weights(pnm: Array, transform: str = "log") -> Array:
+def pixel_weights(pnm: Array, transform: str = "log", *, overwrite_pnm: bool = False) -> Array:
     """The weight rho of each pixel: the less likely a random segmenter is right, the larger.
 
     Args:
         pnm: null model in (0, 1], any shape, floating; NumPy or torch.
         transform: "log" 1 - ln PNM (Eq. 3), "linear" 2 - PNM (Eq. 4) or "inverse" 1 / PNM (Eq. 5).
+        overwrite_pnm: allow ``pnm`` to be overwritten. Of a NumPy array, new memory costs more than the logarithms.
 
     Returns:
-        New array of the same kind, shape, type and device: at least 1, and exactly 1 where PNM is 1. "linear" is at
-        most 2, "inverse" at most d**2, "log" at most 1 + 2 ln d.
+        Array of the same kind, shape, type and device: at least 1, and exactly 1 where PNM is 1. "linear" is at most 2,
+        "inverse" at most d**2, "log" at most 1 + 2 ln d.
 
     Raises:
         UserError: an unknown transform, or a null model that is not floating.
@@ -36,10 +37,11 @@ def pixel_weights(pnm: Array, transform: str = "log") -> Array:
     if not is_floating or not isinstance(pnm, (np.ndarray, torch.Tensor)):
         kind = getattr(pnm, "dtype", type(pnm).__name__)
         raise UserError(f"the null model is {kind}, expected a floating array: what pixel_null_model returns")
-    if transform == "linear":
-        return 2 - pnm
-    if transform == "inverse":
-        return 1 / pnm
     if isinstance(pnm, torch.Tensor):
-        return 1 - torch.log(pnm)
-    return 1 - np.log(pnm)
+        return 2 - pnm if transform == "linear" else 1 / pnm if transform == "inverse" else 1 - torch.log(pnm)
+    out = pnm if overwrite_pnm else np.empty_like(pnm)
+    if transform == "linear":
+        return np.subtract(2, pnm, out=out)
+    if transform == "inverse":
+        return np.divide(1, pnm, out=out)
+    return np.subtract(1, np.log(pnm, out=out), out=out)

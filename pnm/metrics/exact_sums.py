@@ -18,6 +18,7 @@ from pnm.user_error import UserError
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 WEIGHT_SCALE = 2.0**23
+_FLOAT32_SCALE = np.float32(WEIGHT_SCALE)
 QUOTIENT_SCALE = 2.0**40
 _DTYPES = (np.uint8, np.uint16, np.int32, np.int64)  # what kernels are compiled for, when such a map comes
 
@@ -95,11 +96,12 @@ def _index_prediction(labels, truth, number, index):
 def _sums_of_run(first, end, weights, truth_interior, pred_interior):
     """Weight, pixels interior in the truth, in the prediction, in either."""
     weight = in_truth = in_pred = in_either = np.int64(0)
+    run = range(np.uint64(first), np.uint64(end))  # unsigned, or the loops don't become vector instructions
     if weights.size:
-        for i in range(first, end):
-            weight += np.int64(weights[i] * WEIGHT_SCALE)
+        for i in run:
+            weight += np.int64(weights[i] * _FLOAT32_SCALE)
     if truth_interior.size:
-        for i in range(first, end):
+        for i in run:
             in_truth += truth_interior[i]
             in_pred += pred_interior[i]
             in_either += truth_interior[i] | pred_interior[i]

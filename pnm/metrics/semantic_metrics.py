@@ -138,7 +138,7 @@ class SemanticMetrics:
         if "PNM-IoU" in self.metrics:
             ignored = None if self.ignore_label is None else self.num_classes
             null_model = pixel_null_model(pair.truth, self.locality, ignore_label=ignored, border=self.border)
-            weights = pixel_weights(null_model, self.transform)
+            weights = pixel_weights(null_model, self.transform, overwrite_pnm=True)
         if "Boundary-IoU" in self.metrics:
             d = boundary_width(pair.truth.shape, self.boundary_ratio, self.boundary_px)
             interiors = interior_pixels(pair.truth, d), interior_pixels(pair.pred, d)

@@ -129,7 +129,7 @@ class PixelWeightMapper:
 
     def _computed(self, labels: np.ndarray) -> np.ndarray:
         null_model = pixel_null_model(labels, self.pnm.locality, ignore_label=self.ignore_label, border=self.pnm.border)
-        return pixel_weights(null_model, self.pnm.transform)
+        return pixel_weights(null_model, self.pnm.transform, overwrite_pnm=True)
 
     def _stored(self, dataset_dict: dict, labels: np.ndarray) -> np.ndarray:
         assert self.offline is not None and self._transforms.last is not None

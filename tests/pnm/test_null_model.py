@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from pnm import null_model
 from pnm.null_model import pixel_null_model
 from pnm.null_model_torch import null_model_by_box_sums, pixel_null_model_torch
-from pnm.pixel_weights import pixel_weights
+from pnm.pixel_weights import TRANSFORMS, pixel_weights
 from pnm.user_error import UserError
 
 LOCALITIES = (1, 3, 5, 9, 35, 51, 201, 100001)
@@ -286,6 +286,14 @@ def test_weights(transform, formula, dtype):
     as_tensor = pixel_weights(torch.from_numpy(pnm), transform)
     assert as_tensor.dtype == torch.from_numpy(pnm).dtype
     np.testing.assert_allclose(as_tensor.numpy(), weights, rtol=1e-6)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_weights_in_place_of_the_null_model(transform):
+    for pnm in (np.linspace(0.01, 1, 50, dtype=np.float32), np.linspace(0.01, 1, 50)[::2], np.array(0.5)):
+        expected = pixel_weights(pnm, transform)
+        assert isinstance(expected, np.ndarray) and expected.dtype == pnm.dtype
+        np.testing.assert_array_equal(pixel_weights(pnm.copy(), transform, overwrite_pnm=True), expected)
 
 
 def test_inverse_weights():
