@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from pnm.metrics.pair_runs import pair_runs
+from pnm.metrics.pair_runs import run_ends
+from pnm.simd_lanes import LANES, lowest_bit
 from pnm.user_error import UserError
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -96,12 +97,11 @@ def _index_prediction(labels, truth, number, index):
 def _sums_of_run(first, end, weights, truth_interior, pred_interior):
     """Weight, pixels interior in the truth, in the prediction, in either."""
     weight = in_truth = in_pred = in_either = np.int64(0)
-    run = range(np.uint64(first), np.uint64(end))  # unsigned, or the loops don't become vector instructions
     if weights.size:
-        for i in run:
+        for i in range(first, end):
             weight += np.int64(weights[i] * _FLOAT32_SCALE)
     if truth_interior.size:
-        for i in run:
+        for i in range(first, end):
             in_truth += truth_interior[i]
             in_pred += pred_interior[i]
             in_either += truth_interior[i] | pred_interior[i]
@@ -109,26 +109,34 @@ def _sums_of_run(first, end, weights, truth_interior, pred_interior):
 
 
 @_kernel
-def _class_sums(truth, pred, edges, number, weights, truth_interior, pred_interior):
+def _add_run(sums, t, p, length, amounts):
+    weight, in_truth, in_pred, in_either = amounts
+    if t == p:
+        sums[0, t] += length
+        sums[3, t] += weight
+        sums[6, t] += length - in_either
+    if p < sums.shape[1]:
+        sums[1, p] += length
+        sums[4, p] += weight
+        sums[7, p] += length - in_pred
+    sums[2, t] += length
+    sums[5, t] += weight
+    sums[8, t] += length - in_truth
+
+
+@_kernel
+def _class_sums(truth, pred, number, weights, truth_interior, pred_interior):
     """As :func:`class_sums`, pixels, weight and boundary pixels always."""
-    sums = np.zeros((9, number), np.int64)
-    for run in range(edges.size - 1):
-        first, end = edges[run], edges[run + 1]
-        t, p, length = truth[first], pred[first], end - first
-        if t == number:
-            continue
-        weight, in_truth, in_pred, in_either = _sums_of_run(first, end, weights, truth_interior, pred_interior)
-        if t == p:
-            sums[0, t] += length
-            sums[3, t] += weight
-            sums[6, t] += length - in_either
-        if p < number:
-            sums[1, p] += length
-            sums[4, p] += weight
-            sums[7, p] += length - in_pred
-        sums[2, t] += length
-        sums[5, t] += weight
-        sums[8, t] += length - in_truth
+    sums, first = np.zeros((9, number), np.int64), np.uint64(0)
+    for x in range(np.uint64(1), np.uint64(truth.size + 1), np.uint64(LANES)):
+        ends = run_ends(truth, pred, x)
+        while ends != 0:
+            end = x + np.uint64(lowest_bit(ends))
+            if truth[first] != number:
+                amounts = _sums_of_run(first, end, weights, truth_interior, pred_interior)
+                _add_run(sums, truth[first], pred[first], np.int64(end - first), amounts)
+            first = end
+            ends &= ends - np.uint32(1)
     return sums
 
 
@@ -148,7 +156,7 @@ def class_sums(
     truth, pred = pair.truth.reshape(-1), pair.pred.reshape(-1)
     weight = np.empty(0, np.float32) if weights is None else weights.reshape(-1)
     flags = [np.empty(0, np.uint8)] * 2 if interiors is None else [m.view(np.uint8).reshape(-1) for m in interiors]
-    sums = _class_sums(truth, pred, pair_runs(truth, pred), pair.num_classes, weight, *flags)
+    sums = _class_sums(truth, pred, pair.num_classes, weight, *flags)
     return sums[np.repeat([True, weights is not None, interiors is not None], 3)]
 
 

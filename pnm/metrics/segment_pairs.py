@@ -6,7 +6,8 @@ import numba
 import numpy as np
 
 from pnm.metrics.boundary_pixels import boundary_width, interior_pixels, unsigned_view
-from pnm.metrics.pair_runs import pair_runs
+from pnm.metrics.pair_runs import run_ends
+from pnm.simd_lanes import LANES, lowest_bit
 from pnm.user_error import UserError
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -55,8 +56,7 @@ def count_pairs(
         d = boundary_width(gt.shape, boundary_ratio, boundary_px)
         interiors = [interior_pixels(ids, d).view(np.uint8).reshape(-1) for ids in (gt, pred)]
     flat_gt, flat_pred = unsigned_view(gt).reshape(-1), unsigned_view(pred).reshape(-1)
-    edges = pair_runs(flat_gt, flat_pred)
-    keys, amounts, out_of_range = _count_pairs(flat_gt, flat_pred, edges, *interiors)
+    keys, amounts, out_of_range = _count_pairs(flat_gt, flat_pred, *interiors)
     for ids, side in ((gt, "ground truth"), (pred, "prediction")) if out_of_range else ():
         if ids.min() < 0 or ids.max() > MAX_ID:
             raise UserError(f"{side}: segment ids must lie in 0..{MAX_ID}, got {ids.min()} to {ids.max()}")
@@ -86,56 +86,63 @@ def _place(key, keys):
 
 
 @_kernel
-def _add_run(amounts, first, end, gt_interior, pred_interior):
-    """Adds pixels first..end - 1 to the amounts (4,) of their pair."""
-    amounts[0] += end - first
-    if gt_interior.size:
-        in_either = in_gt = in_pred = np.int64(0)
-        for i in range(first, end):
-            in_either += gt_interior[i] | pred_interior[i]
-            in_gt += gt_interior[i]
-            in_pred += pred_interior[i]
-        amounts[1] += end - first - in_either
-        amounts[2] += end - first - in_gt
-        amounts[3] += end - first - in_pred
+def _interior_of_run(first, end, gt_interior, pred_interior):
+    """Of pixels first..end - 1 those interior in either map, in the ground truth, in the prediction."""
+    in_either = in_gt = in_pred = np.int64(0)
+    for i in range(first, end):
+        in_either += gt_interior[i] | pred_interior[i]
+        in_gt += gt_interior[i]
+        in_pred += pred_interior[i]
+    return in_either, in_gt, in_pred
 
 
 @_kernel
-def _add_runs(gt, pred, edges, gt_interior, pred_interior, run, keys, amounts, number):
-    """Adds runs from ``run`` on until all are added or half of the places are taken.
+def _add_runs(gt, pred, gt_interior, pred_interior, first, keys, amounts, number):
+    """Adds the runs from pixel ``first`` on until all are added or half of the places are taken.
 
-    ``number`` (1,) is that of the places taken. Returns the run to go on from, or -1 if an id is out of range.
+    ``number`` (1,) is that of the places taken. Returns the pixel to go on from, or one past the end of the maps if an
+    id is out of range. Nothing in the loop makes or replaces an array: counting references to it would take longer than
+    all else.
     """
-    most, last_key, place = keys.size // 2, _FREE, 0
-    while run < edges.size - 1:
-        first, end = edges[run], edges[run + 1]
-        if np.uint64(gt[first]) > np.uint64(MAX_ID) or np.uint64(pred[first]) > np.uint64(MAX_ID):
-            return -1
-        key = (np.uint64(gt[first]) << np.uint64(32)) | np.uint64(pred[first])
-        if key != last_key:
-            place, last_key = _place(key, keys), key
+    has_boundary = gt_interior.size > 0
+    for x in range(first + np.uint64(1), np.uint64(gt.size + 1), np.uint64(LANES)):
+        ends = run_ends(gt, pred, x)
+        while ends != 0:
+            end = x + np.uint64(lowest_bit(ends))
+            gt_id, pred_id = np.uint64(gt[first]), np.uint64(pred[first])
+            if gt_id > np.uint64(MAX_ID) or pred_id > np.uint64(MAX_ID):
+                return np.uint64(gt.size + 1)
+            key = (gt_id << np.uint64(32)) | pred_id
+            place = _place(key, keys)
             if keys[place] == _FREE:
-                if number[0] == most:
-                    return run
+                if number[0] == keys.size // 2:
+                    return first
                 keys[place] = key
                 number[0] += 1
-        _add_run(amounts[place], first, end, gt_interior, pred_interior)
-        run += 1
-    return run
+            length = np.int64(end - first)
+            amounts[place, 0] += length
+            if has_boundary:
+                in_either, in_gt, in_pred = _interior_of_run(first, end, gt_interior, pred_interior)
+                amounts[place, 1] += length - in_either
+                amounts[place, 2] += length - in_gt
+                amounts[place, 3] += length - in_pred
+            first = end
+            ends &= ends - np.uint32(1)
+    return first
 
 
 @_kernel
-def _count_pairs(gt, pred, edges, gt_interior, pred_interior):
+def _count_pairs(gt, pred, gt_interior, pred_interior):
     """Pairs as keys gt * 2**32 + pred among free places, their amounts (places, 4), and whether an id was too large."""
     keys, amounts = np.full(_LEAST_TABLE, _FREE), np.zeros((_LEAST_TABLE, 4), np.int64)
     number = np.zeros(1, np.int64)
-    run = _add_runs(gt, pred, edges, gt_interior, pred_interior, 0, keys, amounts, number)
-    while 0 <= run < edges.size - 1:
+    first = _add_runs(gt, pred, gt_interior, pred_interior, np.uint64(0), keys, amounts, number)
+    while first < np.uint64(gt.size):
         larger, moved = np.full(4 * keys.size, _FREE), np.zeros((4 * keys.size, 4), np.int64)
         for place in range(keys.size):
             if keys[place] != _FREE:
                 new = _place(keys[place], larger)
                 larger[new], moved[new] = keys[place], amounts[place]
         keys, amounts = larger, moved
-        run = _add_runs(gt, pred, edges, gt_interior, pred_interior, run, keys, amounts, number)
-    return keys, amounts, run < 0
+        first = _add_runs(gt, pred, gt_interior, pred_interior, first, keys, amounts, number)
+    return keys, amounts, first > np.uint64(gt.size)
