@@ -8,6 +8,8 @@ writes are not checked: the arrays are one-dimensional, contiguous and reach 32 
 import operator
 from typing import Any
 
+import numba
+import numpy as np
 from llvmlite import ir
 from numba import extending
 from numba.core import cgutils, types
@@ -119,22 +121,27 @@ def _lanes_subtract(left, right):
 
 
 @intrinsic
-def changes(typingctx, array, index):
-    """Bit k of the result: ``array[index + k] != array[index + k - 1]``, k = 0..31."""
-    if not _is_readable(array, index):
+def differs(typingctx, left, left_index, right, right_index):
+    """Bit k of the result: ``left[left_index + k] != right[right_index + k]``, k = 0..31."""
+    if not (_is_readable(left, left_index) and _is_readable(right, right_index) and left.dtype == right.dtype):
         return None
-    lanes = Lanes(array.dtype)
+    lanes = Lanes(left.dtype)
 
     def codegen(context, builder, signature, arguments):
-        array_value, at = arguments
-        before = builder.sub(at, at.type(1))
         loaded = []
-        for position in (at, before):
-            loaded.append(builder.load(_pointer(context, builder, signature.args[0], array_value, position, lanes)))
-            loaded[-1].align = array.dtype.bitwidth // 8
+        for k in (0, 2):
+            address = _pointer(context, builder, signature.args[k], arguments[k], arguments[k + 1], lanes)
+            loaded.append(builder.load(address))
+            loaded[-1].align = left.dtype.bitwidth // 8
         return builder.bitcast(builder.icmp_unsigned("!=", *loaded), ir.IntType(LANES))
 
-    return types.uint32(array, types.intp), codegen
+    return types.uint32(left, types.intp, right, types.intp), codegen
+
+
+@numba.njit(inline="always")
+def changes(array, index):
+    """Bit k of the result: ``array[index + k] != array[index + k - 1]``, k = 0..31."""
+    return differs(array, index, array, np.int64(index) - 1)
 
 
 @intrinsic

@@ -18,7 +18,7 @@ import numba
 import numpy as np
 
 from pnm.metrics.exact_sums import QUOTIENT_SCALE, LabelPair
-from pnm.simd_lanes import lowest_bit
+from pnm.simd_lanes import LANES, differs, lowest_bit
 from pnm.user_error import UserError
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -108,40 +108,53 @@ def _disk(radii: np.ndarray) -> _Disk:
 
 
 @_kernel
-def _contour_bits(row, below, x, bits, left_out):
-    """Classes on the contour at column x, as bits."""
-    center, right = row[x], min(x + 1, row.size - 1)
-    found = np.uint64(0)
+def _contour_bits(labels, place, right, below, bits, left_out):
+    """Classes on the contour at a pixel, as bits; ``right`` and ``below`` are steps to its neighbours."""
+    center, found = labels[place], np.uint64(0)
     if center == left_out:
         return found
-    for other in (row[right], below[x], below[right]):
+    for other in (labels[place + right], labels[place + below], labels[place + right + below]):
         if other != center and other != left_out:
             found |= bits[center] | bits[other]
     return found
 
 
 @_kernel
-def _find_contour(row, below, bits, left_out, flags, sets, at, columns):
-    """Writes the contour of a row to ``sets[at + x]`` and its columns to ``columns``; their number.
+def _changing(labels, place, rest, below):
+    """Bit k, k < 32: pixel ``place + k`` differs from a neighbour; the row ends ``rest`` pixels from ``place``."""
+    if rest > np.uint64(LANES):
+        right = place + np.uint64(1)
+        beside = differs(labels, place, labels, right) | differs(labels, place, labels, place + below)
+        return beside | differs(labels, place, labels, right + below)
+    found = np.uint32(0)
+    for k in range(rest):
+        pixel = place + k
+        right = pixel + np.uint64(k + np.uint64(1) < rest)
+        label = labels[pixel]
+        if label != labels[right] or label != labels[pixel + below] or label != labels[right + below]:
+            found |= np.uint32(1) << np.uint32(k)
+    return found
 
-    ``flags`` is scratch, zero past the row's end, a multiple of 8 long.
+
+@_kernel
+def _find_contour(labels, first, width, below, bits, left_out, sets, at, columns):
+    """Writes the contour of the row from ``first`` on to ``sets[at + x]`` and its columns to ``columns``; their number.
+
+    ``below`` is the step to the next row, 0 in the last one. Indices are unsigned, as numba then leaves out the test
+    for negative ones.
     """
-    last = row.size - 1
-    for x in range(last):
-        flags[x] = (row[x] != row[x + 1]) | (row[x] != below[x]) | (row[x] != below[x + 1])
-    flags[last] = row[last] != below[last]
-    words = flags.view(np.uint64)
-    number = 0
-    for w in range(words.size):
-        if words[w] == 0:
-            continue
-        for x in range(8 * w, 8 * w + 8):
-            if flags[x]:
-                found = _contour_bits(row, below, x, bits, left_out)
-                if found:
-                    sets[at + x] = found
-                    columns[number] = x
-                    number += 1
+    number = np.uint64(0)
+    for start in range(np.uint64(0), width, np.uint64(LANES)):
+        changing = _changing(labels, first + start, width - start, below)
+        while changing != 0:
+            x = start + np.uint64(lowest_bit(changing))
+            right = np.uint64(x + np.uint64(1) < width)
+            found = _contour_bits(labels, first + x, right, below, bits, left_out)
+            if found:
+                sets[at + x] = found
+                columns[number] = x
+                number += np.uint64(1)
+            changing &= changing - np.uint32(1)
     return number
 
 
@@ -176,7 +189,6 @@ def _match_contours(truth, pred, height, width, bits, left_out, reach, disk, cou
     held, stride = 2 * reach + 1, width + 2 * reach
     sets = np.zeros((2, held * stride), np.uint64)
     columns, numbers = np.empty((2, held, width), np.int32), np.zeros((2, held), np.int64)
-    flags = np.zeros((width + 7) // 8 * 8, np.uint8)
     steps = np.empty(disk.dy.size, np.int64)
     for entering in range(height + reach):
         place = entering % held
@@ -186,11 +198,16 @@ def _match_contours(truth, pred, height, width, bits, left_out, reach, disk, cou
                 sets[side, at + columns[side, place, n]] = 0
             numbers[side, place] = 0
             if entering < height:
-                labels = truth if side == 0 else pred
-                row = labels[entering * width : (entering + 1) * width]
-                below = labels[(entering + 1) * width : (entering + 2) * width] if entering + 1 < height else row
                 numbers[side, place] = _find_contour(
-                    row, below, bits, left_out, flags, sets[side], at, columns[side, place]
+                    truth if side == 0 else pred,
+                    np.uint64(entering * width),
+                    np.uint64(width),
+                    np.uint64(width if entering + 1 < height else 0),
+                    bits,
+                    left_out,
+                    sets[side],
+                    np.uint64(at),
+                    columns[side, place],
                 )
         y = entering - reach
         if y < 0 or numbers[0, y % held] + numbers[1, y % held] == 0:
