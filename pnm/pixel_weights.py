@@ -1,14 +1,16 @@
 """Pixel weights from the null model (Zhang et al., "PNM: Pixel Null Model for General Image Segmentation", Eq. 3-5)."""
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
 from pnm.user_error import UserError
 
+if TYPE_CHECKING:  # importing it takes longer than evaluating hundreds of images
+    import torch
+
 TRANSFORMS = ("log", "linear", "inverse")
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 
 def check_transform(transform: str) -> None:
@@ -33,12 +35,15 @@ def pixel_weights(pnm: Array, transform: str = "log", *, overwrite_pnm: bool = F
         UserError: an unknown transform, or a null model that is not floating.
     """
     check_transform(transform)
-    is_floating = pnm.is_floating_point() if isinstance(pnm, torch.Tensor) else np.asarray(pnm).dtype.kind == "f"
-    if not is_floating or not isinstance(pnm, (np.ndarray, torch.Tensor)):
+    if isinstance(pnm, np.ndarray):
+        is_floating = pnm.dtype.kind == "f"
+    else:
+        is_floating = hasattr(pnm, "is_floating_point") and pnm.is_floating_point()
+    if not is_floating:
         kind = getattr(pnm, "dtype", type(pnm).__name__)
         raise UserError(f"the null model is {kind}, expected a floating array: what pixel_null_model returns")
-    if isinstance(pnm, torch.Tensor):
-        return 2 - pnm if transform == "linear" else 1 / pnm if transform == "inverse" else 1 - torch.log(pnm)
+    if not isinstance(pnm, np.ndarray):
+        return 2 - pnm if transform == "linear" else 1 / pnm if transform == "inverse" else 1 - pnm.log()
     out = pnm if overwrite_pnm else np.empty_like(pnm)
     if transform == "linear":
         return np.subtract(2, pnm, out=out)

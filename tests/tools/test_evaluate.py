@@ -4,6 +4,9 @@ import csv
 import json
 import math
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +43,13 @@ def test_a_perfect_semantic_prediction_scores_one(maps, evaluate):
     result = evaluate("semantic", maps[1], maps[1], *SEMANTIC)
     assert result["images"] == 4 and result["mismatches"] == [] and result["settings"]["boundary_ratio"] == 0.02
     assert set(result["metrics"].values()) == {1.0} and "Boundary-F-1px-2" in result["metrics"]
+
+
+def test_starts_without_torch():
+    """Importing it takes longer than scoring hundreds of images."""
+    code = "import sys; sys.path.insert(0, 'tools'); import evaluate; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2], capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_semantic_scores_are_those_of_a_loop(maps, evaluate, tmp_path):
