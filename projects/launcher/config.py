@@ -27,7 +27,8 @@ def add_launcher_config(cfg: CfgNode) -> None:
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
     # "SGD", "ADAM" or "ADAMW".
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # Factor on BASE_LR for all that isn't in the model's `backbone`; SegFormer is trained with 10.
+    # Factor on BASE_LR for all that isn't in the model's `backbone`; SegFormer is trained with 10. Biases follow
+    # BIAS_LR_FACTOR alone where that isn't 1.
     cfg.SOLVER.HEAD_LR_FACTOR = 1.0
     # LR_SCHEDULER_NAME "WarmupPolyLR": lr = BASE_LR * (1 - iter / MAX_ITER) ** POWER, never below BASE_LR * ENDING.
     cfg.SOLVER.POLY_LR_POWER = 0.9

@@ -23,7 +23,7 @@ def optimizer_from_config(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.O
     """``SOLVER.OPTIMIZER``, with the per-parameter rules that Detectron2 has for SGD and ``SOLVER.HEAD_LR_FACTOR``.
 
     Raises:
-        UserError: another optimizer, or a factor for the head of a model that has no backbone.
+        UserError: another optimizer, a factor that isn't positive, or one for the head of a model without a backbone.
     """
     solver = cfg.SOLVER
     types = {"SGD": torch.optim.SGD, "ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}
@@ -31,6 +31,8 @@ def optimizer_from_config(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.O
     if name not in types:
         raise UserError(f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}, expected one of {', '.join(types)}")
     factor = solver.HEAD_LR_FACTOR
+    if not 0 < factor < float("inf"):
+        raise UserError(f"SOLVER.HEAD_LR_FACTOR is {factor}, expected a positive number, 1.0 for no difference")
     if factor == 1.0 and name == "SGD":
         return build_optimizer(cfg, model)
     if factor != 1.0 and not hasattr(model, "backbone"):

@@ -60,6 +60,12 @@ def test_head_learns_faster(name):
         assert all(group["momentum"] == 0.8 and group["nesterov"] for group in optimizer.param_groups)
 
 
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan"), float("inf")])
+def test_impossible_head_factor(factor):
+    with pytest.raises(UserError, match=f"SOLVER.HEAD_LR_FACTOR is {factor}, expected a positive number"):
+        optimizer_from_config(config(HEAD_LR_FACTOR=factor), torch.nn.Linear(1, 1))
+
+
 def test_head_of_a_model_without_backbone():
     with pytest.raises(UserError, match="SOLVER.HEAD_LR_FACTOR is 10.0, but Linear has no backbone: set it to 1.0"):
         optimizer_from_config(config(HEAD_LR_FACTOR=10.0), torch.nn.Linear(1, 1))

@@ -1,4 +1,4 @@
-"""The command that scores result files, as a function."""
+"""The tools as modules, and the one that scores result files as a function."""
 
 import importlib.util
 import json
@@ -10,12 +10,21 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="session")
-def evaluate_tool():
-    spec = importlib.util.spec_from_file_location("evaluate_tool", ROOT / "tools/evaluate.py")
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(f"{name}_tool", ROOT / f"tools/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def evaluate_tool():
+    return load_tool("evaluate")
+
+
+@pytest.fixture(scope="session")
+def refine_tool():
+    return load_tool("refine")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """tools/refine.py on result files of all formats, with a network that changes nothing and one that does."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -39,14 +38,6 @@ class Identity(nn.Module):
 
     def forward(self, x):
         return self.scale * x[:, 3:]
-
-
-@pytest.fixture
-def refine_tool():
-    spec = importlib.util.spec_from_file_location("refine_tool", ROOT / "tools/refine.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
