@@ -22,16 +22,14 @@ from detectron2.engine import default_argument_parser, launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
-from pnm.user_error import UserError
-from projects.launcher.checkpoint import SafeCheckpointer
-from projects.launcher.run_setup import (
-    EXIT_USER_ERROR,
+from pnm.errors import EXIT_USER_ERROR, UserError, one_line_errors
+from pnm.projects.launcher.checkpoint import SafeCheckpointer
+from pnm.projects.launcher.run_setup import (
     check_processes,
-    one_line_errors,
     register_builtin_data,
     setup_run,
 )
-from projects.launcher.trainer import Trainer
+from pnm.projects.launcher.trainer import Trainer
 
 
 def evaluate(cfg, resume: bool) -> dict:

@@ -37,13 +37,13 @@ from null_model import processor
 from pycocotools import mask as coco_mask
 from tabulate import tabulate
 
-from pnm.boundary_patches import cut_patches, find_patches
-from pnm.degraded_masks import draw_low_resolution
-from pnm.label_png import read_label_png
-from pnm.mask_crops import MaskCrop, crop_array, crop_rle, crop_runs, crop_segments
-from pnm.mask_runs import decode_masks
-from pnm.patch_reassembly import reassemble
-from projects.bpr import NETWORKS, BoundaryPatchRefiner, PatchSettings, build_network
+from pnm.boundary_patches.extraction import cut_patches, find_patches
+from pnm.boundary_patches.degraded_masks import draw_low_resolution
+from pnm.formats.label_png import read_label_png
+from pnm.masks.crops import MaskCrop, crop_array, crop_rle, crop_runs, crop_segments
+from pnm.masks.runs import decode_masks
+from pnm.boundary_patches.reassembly import reassemble
+from pnm.projects.bpr import NETWORKS, BoundaryPatchRefiner, PatchSettings, build_network
 
 SIZE = 64  # of a patch, px
 THINGS_FROM = 1000  # the first id of an instance

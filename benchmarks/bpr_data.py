@@ -33,14 +33,14 @@ from detectron2.data.detection_utils import read_image
 from null_model import processor
 from tabulate import tabulate
 
-from pnm.degraded_masks import draw_low_resolution
-from pnm.label_png import read_label_png
-from pnm.mask_crops import crop_array, crop_rle
-from pnm.metrics.cityscapes_instance_files import instance_annotations
+from pnm.boundary_patches.degraded_masks import draw_low_resolution
+from pnm.formats.label_png import read_label_png
+from pnm.masks.crops import crop_array, crop_rle
+from pnm.scoring.cityscapes_instance_files import instance_annotations
 from pnm.predictions import Objects, open_predictions
-from projects.bpr import BoundaryPatchMapper
-from projects.launcher.color_augmentation import ColorAugSSDTransform
-from projects.launcher.config import load_config
+from pnm.projects.bpr import BoundaryPatchMapper
+from pnm.projects.launcher.data.color_augmentation import ColorAugSSDTransform
+from pnm.projects.launcher.config import load_config
 
 CONFIG = str(Path(__file__).resolve().parents[1] / "configs/Cityscapes-InstanceSegmentation/bpr_hrnet_w18s_128.yaml")
 LABELS, IMAGE = "_gtFine_instanceIds.png", "_leftImg8bit.png"

@@ -31,9 +31,9 @@ def measure(config: str, iterations: int, images: int, overrides: list[str]) -> 
     from detectron2.utils.env import seed_all_rng
     from detectron2.utils.events import EventStorage
 
-    from projects.launcher.config import load_config
-    from projects.launcher.run_setup import register_builtin_data
-    from projects.launcher.trainer import Trainer
+    from pnm.projects.launcher.config import load_config
+    from pnm.projects.launcher.run_setup import register_builtin_data
+    from pnm.projects.launcher.trainer import Trainer
 
     register_builtin_data()
     cfg = load_config(config, overrides)

@@ -33,9 +33,9 @@ from null_model import drawn_map, medians, processor
 from PIL import Image
 from tabulate import tabulate
 
-from pnm.label_png import read_label_png, read_panoptic_png
+from pnm.formats.label_png import read_label_png, read_panoptic_png
 from pnm.metrics.boundary_pixels import boundary_distance_px
-from pnm.metrics.panoptic_files import score_panoptic_files
+from pnm.formats.coco_panoptic import score_panoptic_files
 from pnm.metrics.panoptic_quality import ids_to_rgb
 from pnm.metrics.semantic_metrics import METRICS, SemanticMetrics
 

@@ -35,7 +35,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from tabulate import tabulate
 
-from pnm.coco_files import read_coco_ground_truth, read_coco_results
+from pnm.formats.coco_instances import read_coco_ground_truth, read_coco_results
 from pnm.metrics.cityscapes_instance_ap import CITYSCAPES_INSTANCE_CLASSES, CityscapesInstanceAP
 from pnm.metrics.instance_ap import InstanceMetrics
 

@@ -32,8 +32,8 @@ from scipy.ndimage import label as connected_parts
 from scipy.ndimage import uniform_filter
 from tabulate import tabulate
 
-from pnm.null_model import pixel_null_model
-from pnm.null_model_torch import null_model_by_box_sums
+from pnm.null_model.null_model import pixel_null_model
+from pnm.null_model.batched import null_model_by_box_sums
 
 
 def by_opencv(labels: np.ndarray, locality: int, present: np.ndarray) -> np.ndarray:

@@ -23,10 +23,10 @@ from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from pnm.label_png import read_label_png
+from pnm.formats.label_png import read_label_png
 from pnm.metrics.semantic_metrics import SemanticMetrics
-from pnm.null_model import pixel_null_model
-from pnm.pixel_weights import pixel_weights
+from pnm.null_model.null_model import pixel_null_model
+from pnm.null_model.pixel_weights import pixel_weights
 
 LOCALITY = 35
 VOC_VOID = (224, 224, 192)

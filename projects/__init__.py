@@ -1,3 +1,4 @@
-"""Detectron2 plug-ins: one room for each paper, and the launcher's parts."""
+"""Detectron2 plug-ins: one room for each paper, what rooms share, and the launcher's parts."""
 
-import pnm  # noqa: F401  (makes detectron2 importable)
+if __name__ != "pnm.projects":  # from a clone's root, everything here would exist under a second name
+    raise ImportError(f"import pnm.{__name__} in place of {__name__}")

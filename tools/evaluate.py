@@ -31,11 +31,11 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*")  # of fvcore, at import
 import pnm  # noqa: F401  (makes detectron2 importable)
-from pnm.cityscapes_files import CITYSCAPES_CLASSES
-from pnm.metrics.cityscapes_instance_files import CityscapesInstanceFiles
-from pnm.metrics.compare import Comparison, compare
+from pnm.formats.cityscapes import CITYSCAPES_CLASSES
+from pnm.scoring.cityscapes_instance_files import CityscapesInstanceFiles
+from pnm.scoring.compare import Comparison, compare
 from pnm.metrics.instance_records import METRICS as INSTANCE_METRICS
-from pnm.metrics.result_files import (
+from pnm.scoring.result_files import (
     InstanceFiles,
     PanopticFiles,
     ResultFiles,
@@ -47,7 +47,7 @@ from pnm.metrics.result_files import (
 )
 from pnm.metrics.semantic_metrics import METRICS as SEMANTIC_METRICS
 from pnm.metrics.semantic_metrics import SemanticMetrics
-from pnm.user_error import UserError
+from pnm.errors import UserError, one_line_errors
 
 METRICS = {"semantic": SEMANTIC_METRICS, "instance": INSTANCE_METRICS, "panoptic": ("PQ", "Boundary-PQ")}
 DEFAULT_METRICS = {**METRICS, "instance": ("segm", "boundary", "af")}
@@ -284,25 +284,26 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def run_told(args: argparse.Namespace) -> None:
+    """:func:`run`; errors of many images are listed before the one line that counts them."""
+    try:
+        run(args)
+    except UserError as error:
+        *lines, last = str(error).splitlines() or [""]
+        if not lines:
+            raise
+        list_some([*lines, last])
+        raise UserError(f"{len(lines) + 1} images could not be scored, see above; mend their files") from None
+
+
 def main() -> None:
     args = parse_args()
     try:
-        try:
-            run(args)
-        except UserError as error:
-            *lines, last = str(error).splitlines() or [""]
-            if not lines:
-                raise
-            list_some([*lines, last])
-            raise UserError(f"{len(lines) + 1} images could not be scored, see above; mend their files") from None
+        with one_line_errors():
+            run_told(args)
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         sys.exit(130)
-    except (UserError, OSError, ImportError):
-        from projects.launcher.run_setup import one_line_errors  # takes seconds to import, which good files need not
-
-        with one_line_errors():
-            raise
 
 
 if __name__ == "__main__":

@@ -27,18 +27,18 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.*")  # of fvcore, 
 import pnm  # noqa: F401  (makes detectron2 importable)
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from pnm.label_png import read_bytes
-from pnm.null_model import BORDERS
-from pnm.surprisal import check_map_locality
-from pnm.user_error import UserError
-from pnm.weight_map_check import check_weight_maps
-from pnm.weight_map_manifest import MANIFEST, check_header, read_manifest
-from pnm.weight_map_writer import WriteSummary, make_map, write_weight_maps
-from pnm.weight_maps import WeightMapParameters, default_weight_root, remedy, weight_folder
-from projects.launcher.config import load_config
-from projects.launcher.run_setup import one_line_errors, register_builtin_data
-from projects.launcher.trainer import told_as_user_error
-from projects.launcher.user_data import register_user_data
+from pnm.formats.label_png import read_bytes
+from pnm.null_model.null_model import BORDERS
+from pnm.null_model.stored.surprisal import check_map_locality
+from pnm.errors import UserError, one_line_errors
+from pnm.null_model.stored.check import check_weight_maps
+from pnm.null_model.stored.manifest import MANIFEST, check_header, read_manifest
+from pnm.null_model.stored.writer import WriteSummary, make_map, write_weight_maps
+from pnm.null_model.stored.maps import WeightMapParameters, default_weight_root, remedy, weight_folder
+from pnm.projects.launcher.config import load_config
+from pnm.projects.launcher.run_setup import register_builtin_data
+from pnm.projects.launcher.trainer import told_as_user_error
+from pnm.projects.launcher.data.user_data import register_user_data
 
 EXIT_FINDINGS, EXIT_INTERRUPTED = 1, 130
 SAMPLE = 8  # label files that an estimate is measured on

@@ -30,12 +30,12 @@ from detectron2.utils.logger import setup_logger
 from PIL import Image
 from tqdm import tqdm
 
-from pnm.label_png import read_label_png
+from pnm.formats.label_png import read_label_png
 from pnm.predictions import ImageFiles, Key, PredictionSet, PredictionWriter, missing_images, open_predictions
-from pnm.user_error import UserError
-from projects.launcher.config import load_config
-from projects.launcher.refiner import Refiner, refiner_fingerprint
-from projects.launcher.run_setup import check_device, check_processes, one_line_errors
+from pnm.errors import UserError, one_line_errors
+from pnm.projects.launcher.config import load_config
+from pnm.projects.refining.refiner import Refiner, refiner_fingerprint
+from pnm.projects.launcher.run_setup import check_device, check_processes
 
 AHEAD = 2  # images that are read while another is refined
 

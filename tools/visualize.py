@@ -25,17 +25,17 @@ from detectron2.utils.visualizer import ColorMode, Visualizer
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
-from pnm.label_png import read_label_png, read_panoptic_png
-from pnm.mask_crops import crop_runs
-from pnm.mask_runs import decode_masks
+from pnm.formats.label_png import read_label_png, read_panoptic_png
+from pnm.masks.crops import crop_runs
+from pnm.masks.runs import decode_masks
 from pnm.metrics.panoptic_quality import rgb_to_ids
-from pnm.null_model import pixel_null_model
-from pnm.pixel_weights import pixel_weights
-from pnm.user_error import UserError
-from pnm.weight_colours import colour_weights
-from projects.launcher.config import load_config
-from projects.launcher.run_setup import one_line_errors, register_builtin_data
-from projects.launcher.user_data import register_user_data
+from pnm.null_model.null_model import pixel_null_model
+from pnm.null_model.pixel_weights import pixel_weights
+from pnm.errors import UserError, one_line_errors
+from pnm.null_model.colours import colour_weights
+from pnm.projects.launcher.config import load_config
+from pnm.projects.launcher.run_setup import register_builtin_data
+from pnm.projects.launcher.data.user_data import register_user_data
 
 GAP, TITLE = 6, 18  # px
 

@@ -20,15 +20,15 @@ import cv2
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from pnm.label_png import read_label_png, read_panoptic_png
-from pnm.null_model import BORDERS, pixel_null_model
-from pnm.pixel_weights import TRANSFORMS, pixel_weights
-from pnm.user_error import UserError
-from pnm.weight_colours import colour_weights
-from projects.launcher.config import load_config
-from projects.launcher.run_setup import one_line_errors, register_builtin_data
-from projects.launcher.trainer import told_as_user_error
-from projects.launcher.user_data import register_user_data
+from pnm.formats.label_png import read_label_png, read_panoptic_png
+from pnm.null_model.null_model import BORDERS, pixel_null_model
+from pnm.null_model.pixel_weights import TRANSFORMS, pixel_weights
+from pnm.errors import UserError, one_line_errors
+from pnm.null_model.colours import colour_weights
+from pnm.projects.launcher.config import load_config
+from pnm.projects.launcher.run_setup import register_builtin_data
+from pnm.projects.launcher.trainer import told_as_user_error
+from pnm.projects.launcher.data.user_data import register_user_data
 
 GAP, CAPTION = 8, 34  # px
 

@@ -93,7 +93,7 @@ def _mark_ends(masks, n, top, left, rows, seen, yx, end):
 
 @_kernel
 def contours(masks, wanted):
-    """:class:`Contours` of the ``wanted`` (N,) ones of :class:`pnm.mask_runs.MaskRuns`; the others' are empty."""
+    """:class:`Contours` of the ``wanted`` (N,) ones of :class:`pnm.masks.runs.MaskRuns`; the others' are empty."""
     offsets = np.zeros(wanted.size + 1, np.int64)
     yx, end = np.empty((1024, 2), np.int32), 0
     for n in range(wanted.size):
@@ -152,7 +152,7 @@ def f_sums(dt, gt, partner, columns, classes):
     """Sums over the true positives of one image.
 
     Args:
-        dt, gt: :class:`pnm.mask_runs.MaskRuns`.
+        dt, gt: :class:`pnm.masks.runs.MaskRuns`.
         partner: (D, T) int64, the instance that a detection found at each threshold, or -1.
         columns: (D,) class index of each detection, below ``classes``.
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from pnm.user_error import UserError
+from pnm.errors import UserError
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 

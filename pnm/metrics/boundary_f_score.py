@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from pnm.errors import UserError
+from pnm.masks.simd_lanes import LANES, differs, lowest_bit
 from pnm.metrics.exact_sums import QUOTIENT_SCALE, LabelPair
-from pnm.simd_lanes import LANES, differs, lowest_bit
-from pnm.user_error import UserError
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 

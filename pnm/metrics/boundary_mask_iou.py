@@ -8,7 +8,7 @@ these is counted on runs. An erosion is made once for each mask that needs it, i
 import numba
 import numpy as np
 
-from pnm.mask_runs import MaskRuns, shared_pixels
+from pnm.masks.runs import MaskRuns, shared_pixels
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
@@ -129,7 +129,7 @@ def boundary_ious(dt, gt, pairs, crowd, ious, lowest, d):
     """The overlap that Boundary AP is made of: the lesser of mask and boundary IoU.
 
     Args:
-        dt, gt: :class:`pnm.mask_runs.MaskRuns`.
+        dt, gt: :class:`pnm.masks.runs.MaskRuns`.
         pairs: :class:`pnm.metrics.instance_matching.Pairs`.
         crowd: (G,) bool; with crowd regions the mask's overlap stands.
         ious: (P,) overlaps of the masks; those under ``lowest`` stand, too.

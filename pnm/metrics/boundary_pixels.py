@@ -10,8 +10,8 @@ import math
 import numba
 import numpy as np
 
-from pnm.simd_lanes import LANES, changes, lowest_bit
-from pnm.user_error import UserError
+from pnm.errors import UserError
+from pnm.masks.simd_lanes import LANES, changes, lowest_bit
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 

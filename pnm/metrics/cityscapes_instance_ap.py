@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from pnm.cityscapes_files import CITYSCAPES_INSTANCE_CLASSES
-from pnm.mask_runs import MaskRuns
+from pnm.errors import UserError
+from pnm.formats.cityscapes import CITYSCAPES_INSTANCE_CLASSES
+from pnm.masks.runs import MaskRuns
 from pnm.metrics.average_precision import check_multiplicities, joined, mean_of_known, sort_detections
 from pnm.metrics.instance_records import class_indices, decode_entries, finite_scores
-from pnm.user_error import UserError
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from pnm.metrics.pair_runs import run_ends
-from pnm.simd_lanes import LANES, lowest_bit
-from pnm.user_error import UserError
+from pnm.errors import UserError
+from pnm.masks.pair_runs import run_ends
+from pnm.masks.simd_lanes import LANES, lowest_bit
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pnm.errors import UserError
 from pnm.metrics.average_f import average_f
 from pnm.metrics.average_precision import (
     IOU_THRESHOLDS,
@@ -18,7 +19,6 @@ from pnm.metrics.average_precision import (
 )
 from pnm.metrics.boundary_pixels import boundary_distance_px, check_distance
 from pnm.metrics.instance_records import METRICS, ImageRecord, RecordSettings, make_record
-from pnm.user_error import UserError
 
 COCO_AREA_RANGES = {"": (0.0, 1e10), "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l": (96.0**2, 1e10)}
 COCO_BOUNDARY_RATIO, CITYSCAPES_BOUNDARY_RATIO = 0.02, 0.005
@@ -121,7 +121,7 @@ class InstanceMetrics:
             image_id: a number or text; ids must be of one kind, so that they can be sorted.
             height, width: of the image, in pixels.
             gt: annotations ``{"category_id", "segmentation"[, "iscrowd", "area", "bbox"]}``; an area or box that isn't
-                there is the mask's. For segmentations see :func:`pnm.mask_runs.decode_masks`.
+                there is the mask's. For segmentations see :func:`pnm.masks.runs.decode_masks`.
             dt: detections ``{"category_id", "segmentation", "score"[, "bbox"]}``.
 
         Raises:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from pnm.mask_runs import shared_pixels
+from pnm.masks.runs import shared_pixels
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
@@ -61,7 +61,7 @@ def mask_ious(dt, gt, pairs, crowd, lowest):
     """Overlap of the masks of each pair: IoU, or with crowd the part of the detection inside it.
 
     Args:
-        dt, gt: :class:`pnm.mask_runs.MaskRuns`.
+        dt, gt: :class:`pnm.masks.runs.MaskRuns`.
         crowd: (G,) bool.
         lowest: overlaps under this may be reported as 0; those that cannot reach it aren't counted out.
 

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pnm.mask_runs import MaskRuns, decode_masks
+from pnm.errors import UserError
+from pnm.masks.runs import MaskRuns, decode_masks
 from pnm.metrics.average_f import f_sums
 from pnm.metrics.average_precision import IOU_THRESHOLDS
 from pnm.metrics.boundary_mask_iou import boundary_ious
 from pnm.metrics.instance_matching import Matches, Pairs, box_ious, mask_ious, match, pair_up
-from pnm.user_error import UserError
 
 METRICS = ("bbox", "segm", "boundary", "af")
 

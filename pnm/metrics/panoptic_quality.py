@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from pnm.errors import UserError
 from pnm.metrics.boundary_pixels import check_distance
 from pnm.metrics.exact_sums import QUOTIENT_SCALE, distinct_names, mean_over_classes, quotient
 from pnm.metrics.segment_matching import COUNTS, VOID, Segments, match_counts
 from pnm.metrics.segment_pairs import MAX_ID, count_pairs
-from pnm.user_error import UserError
 
 _QUALITIES = ("PQ", "SQ", "RQ")
 _SUFFIXES = {"All": "", "Things": "_th", "Stuff": "_st"}

@@ -15,9 +15,9 @@ class PNMIoU(SemanticMetrics):
     Args:
         num_classes: K; labels are 0..K - 1.
         locality: side d of the null model's window in pixels, odd.
-        transform: "log", "linear" or "inverse", see :func:`pnm.pixel_weights.pixel_weights`.
+        transform: "log", "linear" or "inverse", see :func:`pnm.null_model.pixel_weights.pixel_weights`.
         ignore_label: ground-truth label that is left out; None if there is none.
-        border: see :func:`pnm.null_model.pixel_null_model`.
+        border: see :func:`pnm.null_model.null_model.pixel_null_model`.
         class_names: K names for the report; the class numbers by default.
 
     Raises:

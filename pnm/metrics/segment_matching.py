@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pnm.errors import UserError
 from pnm.metrics.exact_sums import QUOTIENT_SCALE
 from pnm.metrics.segment_pairs import SegmentPairs
-from pnm.user_error import UserError
 
 VOID = 0
 COUNTS = ("true positives", "false positives", "false negatives", "IoU")

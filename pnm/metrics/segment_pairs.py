@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from pnm.errors import UserError
+from pnm.masks.pair_runs import run_ends
+from pnm.masks.simd_lanes import LANES, lowest_bit
 from pnm.metrics.boundary_pixels import boundary_width, interior_pixels, unsigned_view
-from pnm.metrics.pair_runs import run_ends
-from pnm.simd_lanes import LANES, lowest_bit
-from pnm.user_error import UserError
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 

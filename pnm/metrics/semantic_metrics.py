@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from pnm.errors import UserError
 from pnm.metrics.boundary_f_score import check_tolerances, contour_matches, f_scores, tolerance_px
 from pnm.metrics.boundary_pixels import boundary_width, check_distance, interior_pixels
 from pnm.metrics.exact_sums import (
@@ -16,9 +17,8 @@ from pnm.metrics.exact_sums import (
     pair_labels,
     quotient,
 )
-from pnm.null_model import check_locality, pixel_null_model
-from pnm.pixel_weights import check_transform, pixel_weights
-from pnm.user_error import UserError
+from pnm.null_model.null_model import check_locality, pixel_null_model
+from pnm.null_model.pixel_weights import check_transform, pixel_weights
 
 METRICS = ("IoU", "PNM-IoU", "Boundary-IoU", "Boundary-F")
 _AREAS = ("intersection", "prediction", "truth")
@@ -40,8 +40,8 @@ class SemanticMetrics:
         num_classes: K; labels are 0..K - 1.
         class_names: K names for the report; the class numbers by default, and behind names that occur twice.
         ignore_label: ground-truth label that is left out; None if there is none.
-        locality, transform, border: of the null model, see :func:`pnm.null_model.pixel_null_model` and
-            :func:`pnm.pixel_weights.pixel_weights`.
+        locality, transform, border: of the null model, see :func:`pnm.null_model.null_model.pixel_null_model` and
+            :func:`pnm.null_model.pixel_weights.pixel_weights`.
         boundary_ratio: d as a fraction of the image's diagonal (Cheng et al.: 0.02; Cityscapes 0.005).
         boundary_px: d in pixels instead.
         f_score_px: tolerances of the F-score in whole pixels, or below 1 as fractions of the diagonal (0.00088 in the

@@ -5,7 +5,7 @@ or a :class:`Partition` (semantic, panoptic); ``ImageFiles(folder).path(key)`` t
 fingerprint)`` takes what became of them and makes a file of the same format, with the same ids, scores and order.
 """
 
-from pnm.predictions.image_files import ImageFiles, missing_images
+from pnm.formats.image_files import ImageFiles, missing_images
 from pnm.predictions.image_predictions import Key, Objects, Partition
 from pnm.predictions.opening import open_predictions
 from pnm.predictions.prediction_set import PredictionSet

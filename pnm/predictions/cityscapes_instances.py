@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from pnm.cityscapes_files import mask_size, read_cityscapes_predictions, read_mask
-from pnm.label_png import read_bytes, read_label_png
+from pnm.errors import UserError
+from pnm.formats.cityscapes import mask_size, read_cityscapes_predictions, read_mask
+from pnm.formats.label_png import read_bytes, read_label_png
+from pnm.formats.label_png_rewriting import with_samples
 from pnm.predictions.image_predictions import Key, Objects
 from pnm.predictions.label_folder import files_below
-from pnm.predictions.label_png_rewriting import with_samples
 from pnm.predictions.prediction_set import PredictionSet, RecordOf, files_digest
 from pnm.predictions.records import Record
 from pnm.predictions.refined_masks import coco_rles, mask_changes
-from pnm.user_error import UserError
 
 
 class CityscapesPredictions(PredictionSet):

@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from pnm.label_png import read_panoptic_png
-from pnm.metrics.panoptic_files import read_annotations
+from pnm.errors import UserError
+from pnm.formats.coco_panoptic import read_annotations
+from pnm.formats.label_png import read_panoptic_png
 from pnm.metrics.panoptic_quality import ids_to_rgb
-from pnm.metrics.result_files import panoptic_folder
 from pnm.predictions.image_predictions import Key, Partition, checked_labels
 from pnm.predictions.prediction_set import PredictionSet, RecordOf, files_digest
 from pnm.predictions.records import Record
-from pnm.user_error import UserError
+from pnm.scoring.result_files import panoptic_folder
 
 logger = logging.getLogger(__name__)
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pnm.errors import UserError
 from pnm.predictions.image_predictions import Key, Objects
 from pnm.predictions.mask_list_json import MaskListPredictions, Size
 from pnm.predictions.records import Record
 from pnm.predictions.refined_masks import coco_rles, mask_changes
-from pnm.user_error import UserError
 
 _LARGEST = 1e300  # score; neither inf, nan nor an integer that no float can hold
 

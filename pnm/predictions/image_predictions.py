@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pnm.user_error import UserError
+from pnm.errors import UserError
 
 Key = int | str
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from pnm.label_png import read_bytes, read_label_png
+from pnm.errors import UserError
+from pnm.formats.label_png import read_bytes, read_label_png
+from pnm.formats.label_png_rewriting import with_samples
 from pnm.predictions.image_predictions import Key, Partition, checked_labels
-from pnm.predictions.label_png_rewriting import with_samples
 from pnm.predictions.prediction_set import PredictionSet, RecordOf, files_digest
 from pnm.predictions.records import Record
-from pnm.user_error import UserError
 
 
 def files_below(folder: str | Path, pattern: str) -> list[str]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from pnm.errors import UserError
+from pnm.formats.json_list import JsonList
 from pnm.predictions.image_predictions import Key
-from pnm.predictions.json_list import JsonList
 from pnm.predictions.prediction_set import PredictionSet, RecordOf, files_digest
 from pnm.predictions.records import Record
 from pnm.predictions.refined_masks import changed_entry
-from pnm.user_error import UserError
 
 Size = tuple[int, int]  # (height, width)
 

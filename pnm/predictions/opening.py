@@ -4,15 +4,15 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from pnm.coco_files import read_json
+from pnm.errors import UserError
+from pnm.formats.coco_instances import read_json
+from pnm.formats.json_list import first_item, is_list
 from pnm.predictions.cityscapes_instances import CityscapesPredictions
 from pnm.predictions.coco_panoptic import PanopticPredictions
 from pnm.predictions.coco_results import CocoResultPredictions
-from pnm.predictions.json_list import first_item, is_list
 from pnm.predictions.label_folder import LabelPngPredictions, files_below
 from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.sem_seg_json import SemSegPredictions
-from pnm.user_error import UserError
 
 _TASKS = ("instance", "semantic", "panoptic")
 _OF_DETECTRON2 = ("coco_instances_results.json", "sem_seg_predictions.json", "predictions.json")

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pnm.errors import UserError
 from pnm.predictions.image_predictions import Key, Objects, Partition
 from pnm.predictions.records import Place, RecordFile, find_records, read_record
-from pnm.user_error import UserError
 
 if TYPE_CHECKING:  # it makes writers
     from pnm.predictions.prediction_set import PredictionSet

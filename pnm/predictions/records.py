@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from pnm.errors import UserError
 from pnm.predictions.image_predictions import Key
-from pnm.user_error import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pnm.mask_runs import MaskRuns, decode_masks, rle_text
-from pnm.user_error import UserError
+from pnm.errors import UserError
+from pnm.masks.runs import MaskRuns, decode_masks, rle_text
 
 Change = list  # [counts as text or None if the mask is as it was, area in pixels, [x, y, width, height]]
 
@@ -24,7 +24,7 @@ def rle_counts(masks: MaskRuns) -> list[bytes]:
 
 
 def coco_rles(segmentations: Sequence[Any], size: tuple[int, int], name: Callable[[int], str]) -> tuple[dict, ...]:
-    """Compressed COCO RLEs, counts as bytes, of what :func:`pnm.mask_runs.decode_masks` takes.
+    """Compressed COCO RLEs, counts as bytes, of what :func:`pnm.masks.runs.decode_masks` takes.
 
     Raises:
         UserError: as that function; ``name`` is what an error calls mask n.

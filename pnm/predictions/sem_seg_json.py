@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pnm.metrics.semantic_files import MaskEntries, read_labels
+from pnm.formats.semantic_maps import MaskEntries, read_labels
 from pnm.predictions.image_predictions import Key, Partition, checked_labels
 from pnm.predictions.mask_list_json import MaskListPredictions
 from pnm.predictions.records import Record

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from detectron2.config import CfgNode
 
-from pnm.boundary_patches import check_patch_settings
-from pnm.user_error import UserError
+from pnm.boundary_patches.extraction import check_patch_settings
+from pnm.errors import UserError
 
 TASKS = ("instance", "semantic", "panoptic")
 

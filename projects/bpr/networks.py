@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pnm.user_error import UserError
+from pnm.errors import UserError
 
 _DROPOUT = 0.1
 

@@ -10,14 +10,12 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
 
-from pnm.boundary_patches import cut_patches, find_patches
-from pnm.mask_crops import MaskCrop, paste
+from pnm.boundary_patches.extraction import cut_patches, find_patches
+from pnm.errors import UserError
+from pnm.masks.crops import MaskCrop, paste
 from pnm.predictions import Objects, Partition
-from pnm.user_error import UserError
 
-from .config import PatchSettings
-from .refiner import IGNORED, has_background
-from .truths import (
+from ..refining.truths import (
     Truth,
     check_size,
     coarse_masks,
@@ -28,6 +26,8 @@ from .truths import (
     segment_info,
     semantic_truth,
 )
+from .config import PatchSettings
+from .refiner import IGNORED, has_background
 
 CoarseOf = Callable[[Mapping[str, Any]], Objects | Partition | None]
 

@@ -11,10 +11,10 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
-from pnm.boundary_patches import cut_patches, find_patches
-from pnm.mask_crops import MaskCrop, crop_array, crop_segments, paste
-from pnm.patch_reassembly import reassemble, reassemble_partition
-from pnm.user_error import UserError
+from pnm.boundary_patches.extraction import cut_patches, find_patches
+from pnm.boundary_patches.reassembly import reassemble, reassemble_partition
+from pnm.errors import UserError
+from pnm.masks.crops import MaskCrop, crop_array, crop_segments, paste
 
 from .config import PatchSettings
 from .networks import build_network
@@ -206,7 +206,7 @@ class BoundaryPatchRefiner(nn.Module):
         return [reassemble(crop, *found, height, width) for crop, found in zip(crops, patches, strict=True)]
 
     def refine_partition(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> np.ndarray:
-        """Refined label map; see :func:`pnm.patch_reassembly.reassemble_partition`.
+        """Refined label map; see :func:`pnm.boundary_patches.reassembly.reassemble_partition`.
 
         Args:
             image: (3, H, W) uint8.

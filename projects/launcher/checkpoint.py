@@ -12,7 +12,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from tabulate import tabulate
 
-from pnm.safe_checkpoint import CheckpointError, load_pickle, load_torch
+from pnm.formats.safe_checkpoint import CheckpointError, load_pickle, load_torch
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import yaml
 from detectron2.config import CfgNode, get_cfg
 
-from pnm.user_error import UserError
-from projects.bpr import add_bpr_config
-from projects.pnm_heads import add_pnm_config, add_semantic_network_config, use_pnm_classes
+from pnm.errors import UserError
+from pnm.projects.bpr import add_bpr_config
+from pnm.projects.pnm_heads import add_pnm_config, add_semantic_network_config, use_pnm_classes
 
-from .coarse_predictions import add_prediction_config
+from ..refining.coarse_predictions import add_prediction_config
 
 
 def add_launcher_config(cfg: CfgNode) -> None:

@@ -1,12 +1,8 @@
-"""From the command line to a run: checked arguments, logger, seed, and one-line errors."""
+"""From the command line to a run: checked arguments, data sets, logger and seed."""
 
 import logging
 import os
-import sys
 import tempfile
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import detectron2
@@ -16,14 +12,13 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from pnm.user_error import UserError
+from pnm.errors import UserError
 
 from .checkpoint import SafeCheckpointer
 from .config import load_config
-from .shapes import register_shapes
-from .user_data import register_user_data
+from .data.shapes import register_shapes
+from .data.user_data import register_user_data
 
-EXIT_USER_ERROR = 2
 logger = logging.getLogger(__name__)
 
 
@@ -85,8 +80,7 @@ def setup_run(args) -> CfgNode:
     register_user_data(cfg)
     _share_seed(cfg)
     cfg.freeze()
-    for name in ("projects", "pnm"):
-        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="pnm")
     logger.info("%s (%s)", engine_name(), Path(detectron2.__file__).parent)
     logger.info("torch %s on %s; %d process(es)", torch.__version__, _devices(cfg), comm.get_world_size())
     logger.info("seed %d", cfg.SEED)
@@ -111,27 +105,3 @@ def use_last_checkpoint(cfg: CfgNode) -> None:
 def register_builtin_data() -> None:
     """Data sets that come with the project, beside Detectron2's own."""
     register_shapes()
-
-
-def _one_line(error: BaseException) -> str:
-    """The message; of an error from a loader's worker process, which carries a traceback as text, the last line."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    text = lines[-1] if lines[0].startswith("Caught ") else lines[0]
-    name, _, rest = text.partition(": ")
-    # Only the worker's text repeats the type's name.
-    return rest if rest and name.rsplit(".", 1)[-1].endswith("Error") and lines[0].startswith("Caught ") else text
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Tells errors that the user can mend in one line and exits with status 2; ``PNM_TRACEBACK=1`` shows all."""
-    try:
-        yield
-    except (UserError, OSError, ImportError) as error:
-        if os.environ.get("PNM_TRACEBACK"):
-            traceback.print_exc()
-        message = _one_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {_one_line(error)}"
-        print(f"error: {message}", file=sys.stderr, flush=True)
-        sys.exit(EXIT_USER_ERROR)

@@ -6,7 +6,7 @@ from detectron2.solver import LRMultiplier, WarmupParamScheduler, build_lr_sched
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from fvcore.common.param_scheduler import ParamScheduler
 
-from pnm.user_error import UserError
+from pnm.errors import UserError
 
 
 class PolynomialDecay(ParamScheduler):

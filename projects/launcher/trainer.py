@@ -11,12 +11,12 @@ from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, Trainer
 from detectron2.utils import comm
 from torch.nn.parallel import DistributedDataParallel
 
-from pnm.user_error import UserError
+from pnm.errors import UserError
 
+from ..refining.coarse_predictions import check_learnable, refined_task, tagged_dataset
 from .checkpoint import SafeCheckpointer
-from .coarse_predictions import check_learnable, refined_task, tagged_dataset
-from .evaluators import build_evaluator
-from .mappers import build_mapper
+from .data.mappers import build_mapper
+from .evaluation.evaluators import build_evaluator
 from .solver import lr_scheduler_from_config, optimizer_from_config
 
 

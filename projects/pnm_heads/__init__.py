@@ -3,12 +3,12 @@
 ``MODEL.PNM.ENABLED True`` weights the mask and semantic losses of Mask R-CNN, Panoptic FPN and semantic segmentors.
 """
 
+from ..semantic_networks.deeplab import PNMDeepLabV3Head, PNMDeepLabV3PlusHead, build_atrous_resnet_backbone
+from ..semantic_networks.semantic_network import PNMSemanticNetwork, add_semantic_network_config
 from .config import PNMSettings, add_pnm_config, use_pnm_classes
-from .deeplab import PNMDeepLabV3Head, PNMDeepLabV3PlusHead, build_atrous_resnet_backbone
 from .mask_head import PixelWeightedMaskLoss, PNMMaskRCNNConvUpsampleHead, PNMROIHeads
 from .meta_arch import PassesPixelWeights, PNMPanopticFPN, PNMSemanticSegmentor
 from .semantic_head import PixelWeightedHead, PNMSemSegFPNHead
-from .semantic_network import PNMSemanticNetwork, add_semantic_network_config
 
 __all__ = [
     "PNMDeepLabV3Head",

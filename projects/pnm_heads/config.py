@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, ROI_HEADS_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
-from pnm.null_model import check_locality
-from pnm.pixel_weights import check_transform
-from pnm.user_error import UserError
+from pnm.errors import UserError
+from pnm.null_model.null_model import check_locality
+from pnm.null_model.pixel_weights import check_transform
 
 SOURCES = ("online", "offline")
 _META_ARCHS = {"SemanticSegmentor": "PNMSemanticSegmentor", "PanopticFPN": "PNMPanopticFPN"}

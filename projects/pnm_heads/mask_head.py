@@ -7,10 +7,10 @@ from detectron2.modeling.roi_heads.mask_head import BaseMaskRCNNHead, MaskRCNNCo
 from detectron2.structures import Instances
 from torch import nn
 
-from pnm.null_model_torch import pixel_null_model_torch
-from pnm.pixel_weights import pixel_weights
-from pnm.user_error import UserError
-from pnm.weighted_losses import weighted_bce_with_logits
+from pnm.errors import UserError
+from pnm.null_model.batched import pixel_null_model_torch
+from pnm.null_model.pixel_weights import pixel_weights
+from pnm.null_model.weighted_losses import weighted_bce_with_logits
 
 from .config import PNMSettings
 from .weight_scalars import log_weights

@@ -5,7 +5,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, PanopticFPN, SemanticSegment
 from detectron2.structures import ImageList
 from torch import nn
 
-from pnm.user_error import UserError
+from pnm.errors import UserError
 
 
 def batch_pixel_weights(batched_inputs: list[dict], backbone: nn.Module, device: torch.device) -> torch.Tensor | None:

@@ -1,6 +1,6 @@
 """PNM IoU alone, for people who put their evaluators together themselves."""
 
-from projects.launcher.metric_evaluators import SemanticMetricsEvaluator
+from pnm.projects.launcher.evaluation.metric_evaluators import SemanticMetricsEvaluator
 
 
 class PNMIoUEvaluator(SemanticMetricsEvaluator):
@@ -11,7 +11,7 @@ class PNMIoUEvaluator(SemanticMetricsEvaluator):
 
     Args:
         dataset_name: registered, with "stuff_classes" and "ignore_label" as metadata.
-        locality, transform, border: of the null model, see :func:`pnm.null_model.pixel_null_model`.
+        locality, transform, border: of the null model, see :func:`pnm.null_model.null_model.pixel_null_model`.
     """
 
     task = "pnm_iou"

@@ -7,9 +7,9 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
 from torch import nn
 
-from pnm.null_model_torch import pixel_null_model_torch
-from pnm.pixel_weights import pixel_weights
-from pnm.weighted_losses import weighted_cross_entropy
+from pnm.null_model.batched import pixel_null_model_torch
+from pnm.null_model.pixel_weights import pixel_weights
+from pnm.null_model.weighted_losses import weighted_cross_entropy
 
 from .config import PNMSettings
 from .weight_scalars import log_weights
@@ -37,7 +37,7 @@ class PixelWeightedHead(nn.Module):
         Args:
             logits: (N, K, H, W), at the size of the targets.
             targets: (N, H, W) int64.
-            hard_pixel_share: see :func:`pnm.weighted_losses.weighted_cross_entropy`.
+            hard_pixel_share: see :func:`pnm.null_model.weighted_losses.weighted_cross_entropy`.
         """
         arguments = {"ignore_label": self.ignore_value, "hard_pixel_share": hard_pixel_share}
         unit = torch.ones_like(targets, dtype=torch.float32)

@@ -9,11 +9,11 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 
-from pnm.null_model import pixel_null_model
-from pnm.pixel_weights import pixel_weights
-from pnm.surprisal import weights_of_surprisal
-from pnm.user_error import UserError
-from pnm.weight_maps import WeightMapParameters, WeightMaps, default_weight_root, weight_folder
+from pnm.errors import UserError
+from pnm.null_model.null_model import pixel_null_model
+from pnm.null_model.pixel_weights import pixel_weights
+from pnm.null_model.stored.maps import WeightMapParameters, WeightMaps, default_weight_root, weight_folder
+from pnm.null_model.stored.surprisal import weights_of_surprisal
 
 from .config import PNMSettings
 

@@ -9,7 +9,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from torch import nn
 
-from projects.bpr.networks import NETWORKS
+from pnm.projects.bpr.networks import NETWORKS
 
 
 class KnownNetwork(nn.Module):

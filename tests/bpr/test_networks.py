@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from pnm.user_error import UserError
-from projects.bpr.networks import NETWORKS, build_network, widen_first_convolution
+from pnm.errors import UserError
+from pnm.projects.bpr.networks import NETWORKS, build_network, widen_first_convolution
 
 STRIDES = {"fcn_resnet18": 8, "fcn_resnet50": 8, "patch_unet": 2}
 REAL = [name for name in NETWORKS if name not in ("identity", "color")]

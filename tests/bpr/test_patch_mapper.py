@@ -5,13 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pnm.label_png import read_label_png
-from pnm.mask_crops import crop_array, crop_rle, paste
+from pnm.errors import UserError
+from pnm.formats.label_png import read_label_png
+from pnm.masks.crops import crop_array, crop_rle, paste
 from pnm.metrics.panoptic_quality import ids_to_rgb
 from pnm.predictions import Objects, Partition
-from pnm.user_error import UserError
-from projects.bpr import BoundaryPatchMapper, PatchSettings
-from projects.bpr.truths import coarse_masks, match, semantic_truth
+from pnm.projects.bpr import BoundaryPatchMapper, PatchSettings
+from pnm.projects.refining.truths import coarse_masks, match, semantic_truth
 
 SHAPE = 90, 110
 

@@ -13,18 +13,18 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from pnm.cityscapes_files import (
+from pnm.boundary_patches.degraded_masks import degrade_partition, draw_low_resolution
+from pnm.formats.cityscapes import (
     CITYSCAPES_INSTANCE_CLASSES,
     prediction_lines,
     read_cityscapes_predictions,
     write_cityscapes_predictions,
 )
-from pnm.degraded_masks import degrade_partition, draw_low_resolution
-from pnm.label_png import read_label_png, read_panoptic_png
-from pnm.mask_crops import crop_array, crop_segments, paste
-from pnm.metrics.cityscapes_instance_files import instance_annotations
+from pnm.formats.label_png import read_label_png, read_panoptic_png
+from pnm.masks.crops import crop_array, crop_segments, paste
 from pnm.metrics.panoptic_quality import ids_to_rgb
-from projects.bpr import build_network
+from pnm.projects.bpr import build_network
+from pnm.scoring.cityscapes_instance_files import instance_annotations
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = "SOLVER.IMS_PER_BATCH 2 SOLVER.MAX_ITER 3 SOLVER.CHECKPOINT_PERIOD 100 MODEL.BPR.PATCHES_PER_IMAGE 8"

@@ -7,12 +7,12 @@ from detectron2.structures import Instances
 from detectron2.utils.events import EventStorage
 from scipy.ndimage import distance_transform_edt
 
-from pnm.boundary_patches import boundary_patches
-from pnm.label_png import read_label_png
-from pnm.mask_crops import crop_array, crop_rle, paste
+from pnm.boundary_patches.extraction import boundary_patches
+from pnm.errors import UserError
+from pnm.formats.label_png import read_label_png
+from pnm.masks.crops import crop_array, crop_rle, paste
 from pnm.metrics.instance_ap import InstanceMetrics
-from pnm.user_error import UserError
-from projects.bpr import BoundaryPatchRefiner, PatchSettings, build_network
+from pnm.projects.bpr import BoundaryPatchRefiner, PatchSettings, build_network
 
 SETTINGS = {"size": 16, "input_size": 32, "threshold": 0.55}
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 
-from pnm.safe_checkpoint import CheckpointError, UnsafeCheckpointError
-from pnm.user_error import UserError
-from projects.launcher.checkpoint import SafeCheckpointer, read_checkpoint
-from projects.launcher.config import add_launcher_config, load_config
-from projects.launcher.run_setup import check_processes, check_writable
-from projects.launcher.user_data import register_user_data
+from pnm.errors import UserError
+from pnm.formats.safe_checkpoint import CheckpointError, UnsafeCheckpointError
+from pnm.projects.launcher.checkpoint import SafeCheckpointer, read_checkpoint
+from pnm.projects.launcher.config import add_launcher_config, load_config
+from pnm.projects.launcher.data.user_data import register_user_data
+from pnm.projects.launcher.run_setup import check_processes, check_writable
 
 QUICKSTART = "configs/quickstart/mask_rcnn_R_18_FPN.yaml"
 SMALL = "SOLVER.IMS_PER_BATCH 2 SOLVER.MAX_ITER 2 INPUT.MIN_SIZE_TRAIN (96,) DATASETS.TEST ()"

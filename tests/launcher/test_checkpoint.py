@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pnm.safe_checkpoint import CheckpointError
-from projects.launcher.checkpoint import SafeCheckpointer
+from pnm.formats.safe_checkpoint import CheckpointError
+from pnm.projects.launcher.checkpoint import SafeCheckpointer
 
 
 def network() -> nn.Module:

@@ -9,10 +9,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 
+from pnm.errors import UserError
 from pnm.metrics.semantic_metrics import SemanticMetrics
-from pnm.user_error import UserError
-from projects.launcher.metric_evaluators import InstanceMetricsEvaluator, SemanticMetricsEvaluator, reported
-from projects.pnm_heads.pnm_iou_evaluator import PNMIoUEvaluator
+from pnm.projects.launcher.evaluation.metric_evaluators import (
+    InstanceMetricsEvaluator,
+    SemanticMetricsEvaluator,
+    reported,
+)
+from pnm.projects.pnm_heads.pnm_iou_evaluator import PNMIoUEvaluator
 
 NAME = "metric_evaluators_test"
 

@@ -7,11 +7,11 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from pnm.user_error import UserError
-from projects.launcher.config import load_config
-from projects.launcher.mappers import build_mapper
-from projects.launcher.shapes import register_shapes
-from projects.launcher.user_data import register_user_data
+from pnm.errors import UserError
+from pnm.projects.launcher.config import load_config
+from pnm.projects.launcher.data.mappers import build_mapper
+from pnm.projects.launcher.data.shapes import register_shapes
+from pnm.projects.launcher.data.user_data import register_user_data
 
 
 @pytest.fixture

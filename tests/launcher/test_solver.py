@@ -4,9 +4,9 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 
-from pnm.user_error import UserError
-from projects.launcher.config import add_launcher_config
-from projects.launcher.solver import lr_scheduler_from_config, optimizer_from_config
+from pnm.errors import UserError
+from pnm.projects.launcher.config import add_launcher_config
+from pnm.projects.launcher.solver import lr_scheduler_from_config, optimizer_from_config
 
 
 def config(**solver):

@@ -58,7 +58,7 @@ def _provide_panopticapi() -> None:
     try:
         import panopticapi.evaluation  # noqa: F401
     except ImportError:
-        from pnm.metrics.panoptic_files import evaluate_panoptic_files
+        from pnm.formats.coco_panoptic import evaluate_panoptic_files
         from pnm.metrics.panoptic_quality import ids_to_rgb
 
         api, utils, evaluation = (types.ModuleType(f"panopticapi{n}") for n in ("", ".utils", ".evaluation"))

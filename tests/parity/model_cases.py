@@ -12,7 +12,7 @@ from detectron2.data.datasets import load_coco_json
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks
 
-from projects.launcher.config import load_config
+from pnm.projects.launcher.config import load_config
 
 CONFIGS = {
     "mask_rcnn": "configs/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",

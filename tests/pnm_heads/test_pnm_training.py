@@ -5,7 +5,7 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
-from projects.launcher.config import load_config
+from pnm.projects.launcher.config import load_config
 
 CONFIGS = ("mask_rcnn_R_18_FPN_PNM", "panoptic_fpn_R_18_PNM", "semantic_fpn_R_18_PNM")
 SHORT = "SOLVER.MAX_ITER 3 SOLVER.IMS_PER_BATCH 2 SOLVER.CHECKPOINT_PERIOD 100 SOLVER.AMP.ENABLED False"

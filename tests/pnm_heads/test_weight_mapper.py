@@ -7,14 +7,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 from PIL import Image
 
-from pnm.null_model import pixel_null_model
-from pnm.pixel_weights import pixel_weights
-from pnm.user_error import UserError
-from pnm.weight_map_writer import write_weight_maps
-from pnm.weight_maps import WeightMapParameters
-from projects.launcher.config import load_config
-from projects.launcher.mappers import build_mapper
-from projects.pnm_heads.weight_mapper import move_surprisal
+from pnm.errors import UserError
+from pnm.null_model.null_model import pixel_null_model
+from pnm.null_model.pixel_weights import pixel_weights
+from pnm.null_model.stored.maps import WeightMapParameters
+from pnm.null_model.stored.writer import write_weight_maps
+from pnm.projects.launcher.config import load_config
+from pnm.projects.launcher.data.mappers import build_mapper
+from pnm.projects.pnm_heads.weight_mapper import move_surprisal
 
 LOCALITY = 9
 

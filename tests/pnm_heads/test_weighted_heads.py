@@ -10,10 +10,10 @@ from detectron2.modeling.roi_heads.mask_head import build_mask_head, mask_rcnn_l
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
-from pnm.user_error import UserError
-from projects.launcher.config import load_config
-from projects.pnm_heads import PNMSettings, add_pnm_config, use_pnm_classes
-from projects.pnm_heads.mask_head import PixelWeightedMaskLoss, weight_mask_head, weighted_mask_loss
+from pnm.errors import UserError
+from pnm.projects.launcher.config import load_config
+from pnm.projects.pnm_heads import PNMSettings, add_pnm_config, use_pnm_classes
+from pnm.projects.pnm_heads.mask_head import PixelWeightedMaskLoss, weight_mask_head, weighted_mask_loss
 
 SEMANTIC = "configs/quickstart/semantic_fpn_R_18.yaml"
 PANOPTIC = "configs/quickstart/panoptic_fpn_R_18.yaml"

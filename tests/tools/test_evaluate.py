@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pnm.metrics.compare import compare, interval, resampled
+from pnm.errors import UserError
+from pnm.formats.semantic_maps import CITYSCAPES_CLASSES, image_name
 from pnm.metrics.panoptic_quality import ids_to_rgb
-from pnm.metrics.semantic_files import CITYSCAPES_CLASSES, image_name
-from pnm.user_error import UserError
+from pnm.scoring.compare import compare, interval, resampled
 
 
 def save(path, pixels, mode=None):

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from pnm.cityscapes_files import (
+from pnm.formats.cityscapes import (
     CITYSCAPES_INSTANCE_CLASSES,
     prediction_lines,
     read_cityscapes_predictions,
     write_cityscapes_predictions,
 )
-from pnm.metrics.cityscapes_instance_files import instance_annotations
+from pnm.scoring.cityscapes_instance_files import instance_annotations
 
 
 def perturbed(ids, rng):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pnm.cityscapes_files import prediction_lines, write_cityscapes_predictions
+from pnm.formats.cityscapes import prediction_lines, write_cityscapes_predictions
 from pnm.metrics.panoptic_quality import ids_to_rgb
 
 NOTHING = object()

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pnm.label_png import read_label_png, read_panoptic_png
-from pnm.null_model import pixel_null_model
-from pnm.pixel_weights import pixel_weights
-from pnm.surprisal import weights_of_surprisal
-from pnm.weight_maps import WeightMapParameters, WeightMaps
+from pnm.formats.label_png import read_label_png, read_panoptic_png
+from pnm.null_model.null_model import pixel_null_model
+from pnm.null_model.pixel_weights import pixel_weights
+from pnm.null_model.stored.maps import WeightMapParameters, WeightMaps
+from pnm.null_model.stored.surprisal import weights_of_surprisal
 
 ROOT = Path(__file__).resolve().parents[2]
 

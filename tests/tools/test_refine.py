@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pnm.cityscapes_files import (
+from pnm.formats.cityscapes import (
     prediction_lines,
     read_cityscapes_predictions,
     read_mask,
     write_cityscapes_predictions,
 )
-from projects.bpr.networks import NETWORKS
-from projects.launcher.config import load_config
-from projects.launcher.refiner import Refiner
+from pnm.projects.bpr.networks import NETWORKS
+from pnm.projects.launcher.config import load_config
+from pnm.projects.refining.refiner import Refiner
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "configs/quickstart/bpr_instance.yaml"

@@ -117,7 +117,7 @@ class DetectionCheckpointer(Checkpointer):
         return super().load(local, checkpointables)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        from pnm.safe_checkpoint import load_pickle, load_torch
+        from pnm.formats.safe_checkpoint import load_pickle, load_torch
 
         is_pickle = filename.endswith(".pkl")
         loaded = load_pickle(filename) if is_pickle else load_torch(filename)

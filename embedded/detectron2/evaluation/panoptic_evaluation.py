@@ -80,7 +80,7 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         gathered = comm.gather(self._predictions)
         if not comm.is_main_process():
             return None
-        from pnm.metrics.panoptic_files import evaluate_panoptic_files, pq_percentages, pq_table, write_predictions
+        from pnm.formats.coco_panoptic import evaluate_panoptic_files, pq_percentages, pq_table, write_predictions
 
         gt_json = PathManager.get_local_path(self._metadata.panoptic_json)
         gt_folder = PathManager.get_local_path(self._metadata.panoptic_root)

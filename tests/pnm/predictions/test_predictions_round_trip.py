@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from pnm.metrics.panoptic_files import score_panoptic_files, write_predictions
+from pnm.formats.coco_panoptic import score_panoptic_files, write_predictions
 from pnm.predictions import Objects, Partition, open_predictions
 
 TASKS = {"coco": "instance", "cityscapes": "instance", "labels": "semantic", "sem_seg": "semantic"}

@@ -1,0 +1,162 @@
+"""Masks and label maps put together from refined boundary patches (BPR: Hu et al., IJCV 2022, sections 3.2 and 3.3).
+
+The probability of foreground is averaged over the patches that cover a pixel; above 0.5 it is foreground. Pixels that
+no patch covers keep what they had.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numba
+import numpy as np
+
+from pnm.errors import UserError
+from pnm.masks.crops import MaskCrop
+
+_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+def _check(corners: np.ndarray, foreground: np.ndarray) -> None:
+    if corners.ndim != 2 or corners.shape[1] != 2 or corners.dtype != np.int32:
+        raise UserError(f"corners are {corners.shape} {corners.dtype}, expected (N, 2) int32 as from boundary_patches")
+    square = foreground.ndim == 3 and foreground.shape[1] == foreground.shape[2]
+    if not square or len(foreground) != len(corners) or foreground.dtype != np.float32:
+        raise UserError(
+            f"probabilities are {foreground.shape} {foreground.dtype}, expected ({len(corners)}, size, size) float32"
+        )
+
+
+@_kernel
+def _add_patches(corners, foreground, top, left, sums, counts):
+    """Adds each patch to the region whose first pixel is (top, left); what lies outside it is left out."""
+    rows, columns = sums.shape
+    size = foreground.shape[1]
+    for n in range(len(corners)):
+        y0, x0 = corners[n, 0] - top, corners[n, 1] - left
+        width = min(size, columns - x0)
+        for y in range(min(size, rows - y0)):
+            total, number, patch = sums[y0 + y, x0 : x0 + width], counts[y0 + y, x0 : x0 + width], foreground[n, y]
+            for x in range(width):
+                total[x] += patch[x]
+                number[x] += 1
+
+
+@_kernel
+def _paste_crop(pixels, y0, x0, out):
+    h, w = pixels.shape
+    out[y0 : y0 + h, x0 : x0 + w] = pixels
+
+
+@_kernel
+def _decide(sums, counts, mask):
+    """The average over 0.5, where there is one: sums over half of the count."""
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            refined = sums[y, x] > np.float32(0.5) * np.float32(counts[y, x])
+            mask[y, x] = refined if counts[y, x] else mask[y, x]
+
+
+def _region(corners: np.ndarray, size: int, crop: MaskCrop, height: int, width: int) -> tuple[int, int, int, int]:
+    """Rectangle (top, left, bottom, right) of the image that holds the crop and all patches."""
+    (top, left), (bottom, right) = corners.min(axis=0), corners.max(axis=0) + size
+    h, w = crop.pixels.shape
+    if h:
+        top, left, bottom, right = (
+            min(top, crop.top),
+            min(left, crop.left),
+            max(bottom, crop.top + h),
+            max(right, crop.left + w),
+        )
+    return int(top), int(left), min(int(bottom), height), min(int(right), width)
+
+
+def reassemble(crop: MaskCrop, corners: np.ndarray, foreground: np.ndarray, height: int, width: int) -> MaskCrop:
+    """A mask with its patches replaced.
+
+    Args:
+        crop: coarse mask in an image of height x width.
+        corners: (N, 2) int32 of :func:`pnm.boundary_patches.extraction.boundary_patches`.
+        foreground: (N, size, size) float32, probability of foreground in each box.
+
+    Returns:
+        The refined mask; its rectangle may be larger than its foreground.
+    """
+    _check(corners, foreground)
+    if not len(corners):
+        return crop
+    top, left, bottom, right = _region(corners, foreground.shape[1], crop, height, width)
+    sums = np.zeros((bottom - top, right - left), np.float32)
+    counts = np.zeros(sums.shape, np.uint16)
+    _add_patches(corners, foreground, top, left, sums, counts)
+    mask = np.zeros(sums.shape, np.bool_)
+    _paste_crop(crop.pixels, crop.top - top, crop.left - left, mask)
+    _decide(sums, counts, mask)
+    return MaskCrop(mask, top, left)
+
+
+@_kernel
+def _claim(labels, segment, top, left, sums, counts, best, owner, refined):
+    """Lets a segment claim the pixels of its region where its average is over 0.5 and the highest so far.
+
+    ``refined`` marks the pixels that the segment has in ``labels`` and a patch of its own covers.
+    """
+    for y in range(sums.shape[0]):
+        for x in range(sums.shape[1]):
+            if counts[y, x] == 0:
+                continue
+            average = sums[y, x] / np.float32(counts[y, x])
+            mine = labels[top + y, left + x] == segment
+            if mine:
+                refined[top + y, left + x] = True
+            held = best[top + y, left + x]
+            if average > np.float32(0.5) and (average > held or (average == held and mine)):
+                best[top + y, left + x], owner[top + y, left + x] = average, segment
+
+
+@_kernel
+def _settle(labels, sorted_segments, best, owner, refined, out):
+    """``out``: the owner of each claimed pixel, unless its label is a segment that no own patch covers there."""
+    height, width = labels.shape
+    label, kept = labels[0, 0], False
+    for y in range(height):
+        for x in range(width):
+            if labels[y, x] != label or x + y == 0:
+                label = labels[y, x]
+                at = np.searchsorted(sorted_segments, np.int64(label))
+                kept = at == sorted_segments.size or sorted_segments[at] != label
+            may_change = kept or refined[y, x]
+            out[y, x] = owner[y, x] if may_change and best[y, x] > 0 else label
+
+
+def reassemble_partition(
+    labels: np.ndarray, segments: Sequence[int], patches: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """A label map with the patches of its segments replaced (section 3.3).
+
+    Every segment is refined as a mask of its own. A pixel that several claim goes to the one with the highest average,
+    of equal ones to that which had it, or else the first; one that nobody claims keeps its label. A segment's pixel
+    outside its own patches was not refined and stays. Pixels of other labels, such as void, can be claimed.
+
+    Args:
+        labels: (H, W) integers.
+        segments: the labels that were refined.
+        patches: of each segment, corners (N, 2) int32 and probabilities of foreground (N, size, size) float32.
+
+    Returns:
+        (H, W) of the same type; no label that ``labels`` did not have.
+    """
+    height, width = labels.shape
+    best, owner = np.zeros(labels.shape, np.float32), labels.copy()
+    refined = np.zeros(labels.shape, np.bool_)
+    for segment, (corners, foreground) in zip(segments, patches, strict=True):
+        _check(corners, foreground)
+        if not len(corners):
+            continue
+        nothing = MaskCrop(np.zeros((0, 0), np.bool_), 0, 0)
+        top, left, bottom, right = _region(corners, foreground.shape[1], nothing, height, width)
+        sums = np.zeros((bottom - top, right - left), np.float32)
+        counts = np.zeros(sums.shape, np.uint16)
+        _add_patches(corners, foreground, top, left, sums, counts)
+        _claim(labels, labels.dtype.type(segment), top, left, sums, counts, best, owner, refined)
+    out = np.empty_like(labels)
+    _settle(labels, np.sort(np.asarray(segments, np.int64)), best, owner, refined, out)
+    return out

@@ -1,0 +1,251 @@
+"""COCO's instance annotations and results, read from files that may have been written by anybody."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pnm.errors import UserError
+from pnm.masks.runs import MOST_PIXELS
+from pnm.metrics.instance_records import decode_entries
+
+Id = int | str
+_LARGEST = 1e300  # of any number; neither inf, nan nor an integer that no float can hold
+
+
+class CocoImage(NamedTuple):
+    """Size in pixels; file name as the ground truth has it, "" if it has none."""
+
+    height: int
+    width: int
+    file_name: str
+
+
+@dataclass(frozen=True)
+class CocoGroundTruth:
+    """A checked ground truth.
+
+    Attributes:
+        path: of the file.
+        images: by id.
+        categories: names by id.
+        annotations: of each image id, as in the file; an empty list for an image without any.
+    """
+
+    path: str
+    images: dict[Id, CocoImage]
+    categories: dict[int, str]
+    annotations: dict[Id, list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class CocoResults:
+    """Checked results, and what doesn't belong to the ground truth.
+
+    Attributes:
+        path: of the file.
+        by_image: detections of each image of the ground truth in the order of the file; an empty list if none.
+        images_without_results: ids of the ground truth for which there is no detection. That may be as it should be.
+        unknown_images, unknown_categories: ``{id: number of detections}`` that the ground truth doesn't have.
+        wrong_sizes: numbers of the entries, from 0, whose RLE has another size than the image.
+            Detections of these three kinds are left out of ``by_image``.
+    """
+
+    path: str
+    by_image: dict[Id, list[dict[str, Any]]]
+    images_without_results: list[Id] = field(default_factory=list)
+    unknown_images: dict[Id, int] = field(default_factory=dict)
+    unknown_categories: dict[Id, int] = field(default_factory=dict)
+    wrong_sizes: list[int] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each kind of mismatch; none if all detections could be used and all images have one."""
+        lines = []
+        for ids, what in ((self.unknown_images, "image"), (self.unknown_categories, "category")):
+            if ids:
+                number = sum(ids.values())
+                lines.append(f"{number} detections left out, of {len(ids)} unknown {what} ids: {_some(ids)}")
+        if self.wrong_sizes:
+            number = len(self.wrong_sizes)
+            lines.append(
+                f"{number} detections left out, masks of another size than the image: entries {_some(self.wrong_sizes)}"
+            )
+        if self.images_without_results:
+            without = self.images_without_results
+            lines.append(f"no detections for {len(without)} of {len(self.by_image)} images: {_some(without)}")
+        return [f"{self.path}: {line}" for line in lines]
+
+
+def _some(ids: Any) -> str:
+    shown = [str(k) for k in list(ids)[:5]]
+    return ", ".join(shown) + (", ..." if len(ids) > 5 else "")
+
+
+def read_json(path: Path, expected: str) -> Any:
+    """The content of a JSON file; errors name it and say that it should be ``expected``."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing: expected {expected}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON ({error}): expected {expected}") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): expected {expected}") from None
+
+
+def read_coco_ground_truth(path: str | Path, *, masks: bool = True) -> CocoGroundTruth:
+    """Reads and checks a COCO instance annotation file.
+
+    Args:
+        path: a JSON with "images", "annotations" and "categories". Empty lists are all right.
+        masks: whether each annotation needs a sound segmentation; without, one isn't looked at.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: it isn't such a JSON; an id comes twice or is referred to in vain; a segmentation is damaged or of
+            another size than its image. The message names the file and the entry, counted from 0.
+    """
+    path = Path(path)
+    expected = 'a COCO ground truth, {"images": [...], "annotations": [...], "categories": [...]}'
+    content = read_json(path, expected)
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(key), list) for key in ("images", "annotations", "categories")
+    ):
+        raise UserError(f"{path} doesn't have the three lists: expected {expected}")
+    images = _images(path, content["images"])
+    categories = {
+        category: str(entry.get("name", category))
+        for category, entry in _by_id(path, content["categories"], "categories", int)
+    }
+    annotations = _annotations(path, content["annotations"], images, categories)
+    if masks:
+        for image, numbered in annotations.items():
+            names = [f"{path}: annotations[{n}]" for n, _ in numbered]
+            _check_masks(images[image], [annotation for _, annotation in numbered], names)
+    by_image = {image: [annotation for _, annotation in entries] for image, entries in annotations.items()}
+    return CocoGroundTruth(str(path), images, categories, by_image)
+
+
+def _images(path: Path, entries: list) -> dict[Id, CocoImage]:
+    images: dict[Id, CocoImage] = {}
+    for image, entry in _by_id(path, entries, "images", (int, str)):
+        where = f"images[{len(images)}]"
+        height, width = [_value(path, where, entry, key, int) for key in ("height", "width")]
+        if min(height, width) < 1 or height * width > MOST_PIXELS:
+            raise UserError(f"{path}: {where} is {height} x {width}, expected 1 to {MOST_PIXELS} pixels")
+        images[image] = CocoImage(height, width, str(entry.get("file_name", "")))
+    if len({type(image) for image in images}) > 1:
+        raise UserError(f"{path}: some image ids are numbers and some text: use one kind")
+    return images
+
+
+def _annotations(
+    path: Path, entries: list, images: dict, categories: dict
+) -> dict[Id, list[tuple[int, dict[str, Any]]]]:
+    """Annotations with their numbers, by image."""
+    annotations: dict[Id, list[tuple[int, dict[str, Any]]]] = {image: [] for image in images}
+    seen: dict[Any, int] = {}
+    for n, entry in enumerate(entries):
+        where = f"annotations[{n}]"
+        image = _value(path, where, entry, "image_id", (int, str))
+        category = _value(path, where, entry, "category_id", int)
+        if image not in images or category not in categories:
+            name, unknown = ("image", image) if image not in images else ("category", category)
+            raise UserError(f"{path}: {where} is of {name} {unknown}, which the file doesn't list: add or remove it")
+        if "id" in entry and seen.setdefault(_value(path, where, entry, "id", (int, str)), n) != n:
+            raise UserError(f"{path}: annotations {seen[entry['id']]} and {n} have the same id {entry['id']}: renumber")
+        for key in {"area", "iscrowd"} & entry.keys():
+            _number(path, where, entry, key)
+        annotations[image].append((n, entry))
+    return annotations
+
+
+def read_coco_results(path: str | Path, gt: CocoGroundTruth, *, masks: bool = True) -> CocoResults:
+    """Reads and checks a COCO result file, a list of ``{"image_id", "category_id", "segmentation", "score"}``.
+
+    Args:
+        path: the JSON. An empty list is all right: nothing was found.
+        gt: the ground truth that the results are for.
+        masks: whether each detection needs a sound segmentation; without, it needs a "bbox" of four numbers instead.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: it isn't such a list; a score isn't finite; a segmentation is damaged. The message names the file and
+            the entry, counted from 0. What only doesn't fit the ground truth is no error but in the result.
+    """
+    path = Path(path)
+    expected = 'COCO results, [{"image_id": ..., "category_id": ..., "segmentation": ..., "score": ...}, ...]'
+    content = read_json(path, expected)
+    if not isinstance(content, list):
+        raise UserError(f"{path} is not a list: expected {expected}")
+    found: dict[Id, list[tuple[int, dict[str, Any]]]] = {image: [] for image in gt.images}
+    results = CocoResults(str(path), {})
+    for n, entry in enumerate(content):
+        image = _value(path, f"entry {n}", entry, "image_id", (int, str))
+        category = _value(path, f"entry {n}", entry, "category_id", int)
+        _number(path, f"entry {n}", entry, "score")
+        if image not in gt.images:
+            results.unknown_images[image] = results.unknown_images.get(image, 0) + 1
+        elif category not in gt.categories:
+            results.unknown_categories[category] = results.unknown_categories.get(category, 0) + 1
+        elif masks and _of_other_size(entry, gt.images[image]):
+            results.wrong_sizes.append(n)
+        else:
+            found[image].append((n, entry))
+    for image, entries in found.items():
+        names = [f"{path}: entry {n}" for n, _ in entries]
+        results.by_image[image] = [detection for _, detection in entries]
+        if masks:
+            _check_masks(gt.images[image], results.by_image[image], names)
+        else:
+            _check_boxes(results.by_image[image], names)
+    results.images_without_results.extend(image for image, entries in found.items() if not entries)
+    return results
+
+
+def _value(path: Path, where: str, entry: Any, key: str, kinds: Any) -> Any:
+    """``entry[key]``, checked for its kind; a bool is a number only as "iscrowd"."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if not isinstance(value, kinds) or (isinstance(value, bool) and key != "iscrowd"):
+        names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        raise UserError(f"{path}: {where} is {str(entry)[:80]}, expected {key!r} in it, {names}")
+    return value
+
+
+def _number(path: Path, where: str, entry: Any, key: str) -> float:
+    value = _value(path, where, entry, key, (int, float))
+    if not -_LARGEST <= value <= _LARGEST:
+        raise UserError(f"{path}: {where} has {key} {str(value)[:20]}, expected a finite number")
+    return value
+
+
+def _by_id(path: Path, entries: list, name: str, kinds: Any) -> list[tuple[Any, dict[str, Any]]]:
+    """``(id, entry)`` of each, the ids being unlike."""
+    seen: dict[Any, int] = {}
+    for n, entry in enumerate(entries):
+        first = seen.setdefault(_value(path, f"{name}[{n}]", entry, "id", kinds), n)
+        if first != n:
+            raise UserError(f"{path}: {name} {first} and {n} have the same id {entry['id']}: renumber one")
+    return list(zip(seen, entries))
+
+
+def _of_other_size(entry: dict[str, Any], image: CocoImage) -> bool:
+    segmentation = entry.get("segmentation")
+    size = segmentation.get("size") if isinstance(segmentation, dict) else None
+    return isinstance(size, list) and size != [image.height, image.width]
+
+
+def _check_masks(image: CocoImage, entries: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    decode_entries(entries, (image.height, image.width), names.__getitem__)
+
+
+def _check_boxes(entries: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    for name, entry in zip(names, entries):
+        box = entry.get("bbox")
+        numbers = (
+            [v for v in box if type(v) in (int, float) and -_LARGEST <= v <= _LARGEST] if type(box) is list else []
+        )
+        if len(numbers) != 4 or numbers != box or min(numbers[2:]) < 0:
+            raise UserError(f"{name} has bbox {str(box)[:60]}, expected [x, y, width, height] in pixels")

@@ -1,0 +1,176 @@
+"""Semantic predictions and ground truth in files: label PNGs of any model, and Detectron2's JSON of masks.
+
+Files belong together by their image's name, see :func:`image_name`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numba
+import numpy as np
+
+from pnm.errors import UserError
+from pnm.formats.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_IDS
+from pnm.formats.coco_instances import read_json
+from pnm.formats.label_png import png_size, read_label_png
+from pnm.masks.runs import decode_masks
+
+_NO_CLASS = -1
+_LABELS = r"_gtFine_label(?:Train)?Ids|_gtCoarse_label(?:Train)?Ids"
+_SUFFIX = re.compile(rf"(_leftImg8bit.*|{_LABELS}|_pred.*)$")
+_NO_LABELS = re.compile(r"_gt(?:Fine|Coarse)_(color|instance(?:Train)?Ids)$")
+
+
+class MaskEntries(NamedTuple):
+    """Masks of one image from Detectron2's ``sem_seg_predictions.json``."""
+
+    path: Path
+    image: str
+    entries: list[dict[str, Any]]
+
+
+Source = Path | MaskEntries
+
+
+def image_name(file_name: str | Path) -> str:
+    """The name by which files of one image are matched.
+
+    It is the file name without folders and extension, and without what Cityscapes appends: ``_leftImg8bit...``,
+    ``_gtFine_labelIds``, ``_gtFine_labelTrainIds`` (also ``_gtCoarse``), ``_pred...``.
+    """
+    return _SUFFIX.sub("", Path(file_name).stem)
+
+
+def label_files(folder: str | Path, *, label_ids: bool = False) -> dict[str, Path]:
+    """Label PNGs in a folder and the folders in it, by :func:`image_name`, sorted.
+
+    Cityscapes' colour and instance files are passed over. Of an image that has both label ids and train ids, the latter
+    are taken, or the former with ``label_ids``.
+
+    Raises:
+        FileNotFoundError: no such folder, or no PNG in it.
+        UserError: two files of one image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder: expected one with label PNGs")
+    files = [file for file in sorted(folder.rglob("*.png")) if not _NO_LABELS.search(file.stem)]
+    unwanted = "labelTrainIds" if label_ids else "labelIds"
+    wanted = {image_name(file) for file in files if not file.stem.endswith(unwanted)}
+    found: dict[str, Path] = {}
+    for file in files:
+        name = image_name(file)
+        if file.stem.endswith(unwanted) and name in wanted:
+            continue
+        if name in found:
+            raise UserError(f"{found[name]} and {file} are both of image {name}: keep one of them in {folder}")
+        found[name] = file
+    if not found:
+        raise FileNotFoundError(f"{folder} has no label PNG in it: check the path")
+    return dict(sorted(found.items()))
+
+
+def mask_entries(path: str | Path) -> dict[str, MaskEntries]:
+    """Entries of Detectron2's ``sem_seg_predictions.json``, by :func:`image_name`, sorted.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: it isn't such a JSON.
+    """
+    path = Path(path)
+    expected = 'a list of {"file_name", "category_id", "segmentation"}, one for each image and class'
+    content = read_json(path, expected)
+    if not isinstance(content, list):
+        raise UserError(f"{path} is not a list: expected {expected}")
+    found: dict[str, MaskEntries] = {}
+    files: dict[str, str] = {}
+    for n, entry in enumerate(content):
+        file, category = (entry.get("file_name"), entry.get("category_id")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(file, str) or type(category) is not int or "segmentation" not in entry:
+            raise UserError(f"{path}: entry {n} is {str(entry)[:80]}: expected {expected}")
+        name = image_name(file)
+        if files.setdefault(name, file) != file:
+            raise UserError(f"{path}: {files[name]} and {file} have the same image name {name}: rename one")
+        found.setdefault(name, MaskEntries(path, name, [])).entries.append({**entry, "number": n})
+    return dict(sorted(found.items()))
+
+
+def prediction_sources(path: str | Path) -> Mapping[str, Source]:
+    """Of each image, where its prediction is: a folder of label PNGs or ``sem_seg_predictions.json``."""
+    if Path(path).suffix == ".json":
+        return mask_entries(path)
+    return label_files(path, label_ids=True)
+
+
+def source_size(source: Source) -> tuple[int, int]:
+    """(height, width) that a PNG's header or the first mask states; a UserError if neither can be read."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return png_size(file.read(64), source)
+    for entry in source.entries:
+        segmentation = entry["segmentation"]
+        size = segmentation.get("size") if isinstance(segmentation, dict) else None
+        if isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size):
+            return size[0], size[1]
+    raise UserError(f'{source.path}: no mask of image {source.image} states its size: expected RLE with "size": [H, W]')
+
+
+def unknown_categories(source: Source, category_ids: Sequence[int]) -> list[int]:
+    """Category ids of masks that the data set doesn't have; none for a PNG, whose strange labels are no class."""
+    if isinstance(source, Path):
+        return []
+    return sorted({entry["category_id"] for entry in source.entries} - set(category_ids))
+
+
+def train_ids(path: Path, label_map: np.ndarray, *, truth: bool) -> np.ndarray:
+    """Cityscapes' train ids 0..18, and 255, of a map of label ids; maps named ``*labelTrainIds`` are left as they are.
+
+    Raises:
+        UserError: a ground truth with label ids that Cityscapes doesn't have.
+    """
+    if path.stem.endswith("labelTrainIds"):
+        return label_map
+    if truth and label_map.max(initial=0) >= CITYSCAPES_IDS:
+        raise UserError(
+            f"{path} has label {label_map.max()}, expected label ids 0 to {CITYSCAPES_IDS - 1}: train ids belong in "
+            "files named *_gtFine_labelTrainIds.png"
+        )
+    table = np.full(2**16, 255, np.uint8)
+    table[list(CITYSCAPES_CLASSES)] = np.arange(len(CITYSCAPES_CLASSES))
+    return cv2.LUT(label_map, table[:256]) if label_map.dtype == np.uint8 else table[label_map]
+
+
+def read_labels(source: Source, category_ids: Sequence[int]) -> np.ndarray:
+    """(H, W) labels of a PNG, or classes of masks: the places of their categories in ``category_ids``, else -1.
+
+    Raises:
+        UserError: a damaged file or mask, masks that overlap or are of a category that isn't there.
+    """
+    if isinstance(source, Path):
+        return read_label_png(source)
+    size, column = source_size(source), {category: k for k, category in enumerate(category_ids)}
+    names = [f"{source.path}: entry {entry['number']}" for entry in source.entries]
+    strange = unknown_categories(source, category_ids)
+    if strange:
+        raise UserError(f"{source.path}: image {source.image} has categories {strange[:5]}, unknown to the data set")
+    masks = decode_masks([entry["segmentation"] for entry in source.entries], *size, names.__getitem__)
+    columns = np.array([column[entry["category_id"]] for entry in source.entries], np.int64)
+    labels = np.full(size[0] * size[1], _NO_CLASS, np.int32)
+    if _paint(masks.starts, masks.ends, masks.offsets, columns, labels):
+        raise UserError(f"{source.path}: masks of image {source.image} overlap: expected one class a pixel")
+    return np.ascontiguousarray(labels.reshape(size[1], size[0]).T)
+
+
+@numba.njit(nogil=True, cache=True)
+def _paint(starts, ends, offsets, columns, labels):
+    """Writes each mask's class into ``labels``, which go by columns; whether two masks share a pixel."""
+    overlap = False
+    for n in range(columns.size):
+        for r in range(offsets[n], offsets[n + 1]):
+            for pixel in range(starts[r], ends[r]):
+                overlap |= labels[pixel] != -1
+                labels[pixel] = columns[n]
+    return overlap

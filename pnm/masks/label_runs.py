@@ -1,0 +1,140 @@
+"""Runs of equal labels in the rows of a map, for numba kernels: counted, found and numbered.
+
+A label map of any width of integer is flat here: ``labels`` is (H * W,) unsigned, row y starts at y * W.
+"""
+
+import numba
+import numpy as np
+
+from pnm.masks.simd_lanes import LANES, bit_count, changes, lowest_bit
+
+_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+@_kernel
+def count_runs(labels, height, width):
+    """Number of runs in each row, (H,) int64."""
+    counts = np.ones(height, np.int64)
+    for y in range(height):
+        x, base = 1, y * width
+        while x + LANES <= width:
+            counts[y] += bit_count(changes(labels, base + x))
+            x += LANES
+        for rest in range(x, width):
+            counts[y] += labels[base + rest] != labels[base + rest - 1]
+    return counts
+
+
+@_kernel
+def find_runs(labels, base, width, starts, at):
+    """Writes the first column of each run of the row at ``base`` to ``starts[at:]``, then ``width``; their number."""
+    starts[at] = 0
+    end = at + 1
+    x = 1
+    while x + LANES <= width:
+        bits = changes(labels, base + x)
+        while bits != 0:
+            starts[end] = x + lowest_bit(bits)
+            end += 1
+            bits &= bits - np.uint32(1)
+        x += LANES
+    for rest in range(x, width):
+        if labels[base + rest] != labels[base + rest - 1]:
+            starts[end] = rest
+            end += 1
+    starts[end] = width
+    return end - at
+
+
+@_kernel
+def most_runs_at_once(counts, first, last, rows):
+    """The most runs that ``rows`` consecutive rows of first..last - 1 have together, and the most that one row has."""
+    together = most = longest = 0
+    for y in range(first, last):
+        together += counts[y]
+        if y - rows >= first:
+            together -= counts[y - rows]
+        most = max(most, together)
+        longest = max(longest, counts[y])
+    return most, longest
+
+
+@_kernel
+def _bucket(key, table):
+    return np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & (table.size - 1)
+
+
+@_kernel
+def find_slot(key, keys, table):
+    """The slot of a label, or -1. ``table`` holds slot + 1 (0 = empty), open addressing, a power of two long."""
+    bucket = _bucket(key, table)
+    while table[bucket] != 0:
+        slot = table[bucket] - 1
+        if keys[slot] == key:
+            return slot
+        bucket = (bucket + 1) & (table.size - 1)
+    return -1
+
+
+@_kernel
+def _insert(slot, keys, table):
+    bucket = _bucket(keys[slot], table)
+    while table[bucket] != 0:
+        bucket = (bucket + 1) & (table.size - 1)
+    table[bucket] = slot + 1
+
+
+@_kernel
+def take_slot(key, keys, uses, table, free):
+    """A slot for a label that has none; -1 if too many are in use.
+
+    ``free[0]`` is the height of the stack of free slots ``free[1:]``. Labels that nobody uses any more keep their slot
+    until none is free; then they are forgotten all at once.
+    """
+    if free[0] == 0:
+        table[:] = 0
+        for slot in range(keys.size):
+            if uses[slot] > 0:
+                _insert(slot, keys, table)
+            else:
+                free[0] += 1
+                free[free[0]] = slot
+        if 4 * free[0] <= keys.size:
+            return -1
+    slot = free[free[0]]
+    free[0] -= 1
+    keys[slot] = key
+    _insert(slot, keys, table)
+    return slot
+
+
+@_kernel
+def labels_present(labels):
+    """Which of the 256 values a uint8 map has, (256,) bool."""
+    present = np.zeros(256, np.bool_)
+    for label in labels:
+        present[label] = True
+    return present
+
+
+@_kernel
+def renumber_up_to_256(labels):
+    """``(index, keys, number)``: the map as uint8 numbers k of the labels ``keys[k]``, k < ``number``.
+
+    ``number`` is -1 and ``index`` not complete if there are more than 256 labels.
+    """
+    keys, table = np.zeros(256, np.uint64), np.zeros(1024, np.int32)
+    index = np.empty(labels.size, np.uint8)
+    number = slot = 0
+    for i in range(labels.size):
+        if i == 0 or labels[i] != labels[i - 1]:
+            slot = find_slot(np.uint64(labels[i]), keys, table)
+            if slot < 0:
+                if number == 256:
+                    return index, keys, -1
+                slot = number
+                keys[slot] = labels[i]
+                _insert(slot, keys, table)
+                number += 1
+        index[i] = slot
+    return index, keys, number

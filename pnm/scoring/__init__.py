@@ -1,0 +1,1 @@
+"""Result files of any model against their ground truth: metrics over formats, comparisons, reports."""

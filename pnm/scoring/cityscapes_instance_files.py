@@ -1,0 +1,117 @@
+"""Cityscapes' instance results in files, scored by its own rules and by COCO's, which papers use beside them."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pnm.errors import UserError
+from pnm.formats.cityscapes import (
+    CITYSCAPES_INSTANCE_CLASSES,
+    CityscapesPrediction,
+    files_by_frame,
+    mask_size,
+    read_cityscapes_predictions,
+    read_mask,
+    result_files,
+)
+from pnm.formats.label_png import read_label_png
+from pnm.masks.runs import array_counts, rle_text
+from pnm.metrics.cityscapes_instance_ap import FIRST_INSTANCE, CityscapesInstanceAP
+from pnm.metrics.instance_ap import InstanceMetrics
+from pnm.scoring.result_files import Scores, for_each_image, missing_lines
+
+_TRUTH = "_gtFine_instanceIds.png"
+_BY_COCO = "COCO-"
+
+
+def _rle(mask: np.ndarray) -> dict[str, Any]:
+    return {"size": list(mask.shape), "counts": rle_text(array_counts(mask))}
+
+
+def instance_annotations(ids: np.ndarray) -> list[dict[str, Any]]:
+    """COCO annotations of a map of instance ids (H, W), as in ``*_gtFine_instanceIds.png``.
+
+    Id 1000 c + n is an instance of label id c, the id c alone a group, which becomes a crowd region. Labels without
+    instances are left out: COCO knows no void.
+    """
+    annotations = []
+    for number in np.flatnonzero(np.bincount(ids.ravel())).tolist():
+        label = number // FIRST_INSTANCE if number >= FIRST_INSTANCE else number
+        if label in CITYSCAPES_INSTANCE_CLASSES:
+            crowd = int(number < FIRST_INSTANCE)
+            annotations.append({"category_id": label, "segmentation": _rle(ids == number), "iscrowd": crowd})
+    return annotations
+
+
+class CityscapesInstanceFiles:
+    """A folder of ``*_pred.txt`` (:mod:`pnm.formats.cityscapes`) beside one with ``*_gtFine_instanceIds.png``.
+
+    ``AP``, ``AP50`` and those of the classes follow the benchmark (:mod:`pnm.metrics.cityscapes_instance_ap`). Names
+    with ``COCO-`` before them are those of :class:`pnm.metrics.instance_ap.InstanceMetrics`, with groups as crowd
+    regions and void as background: ``COCO-AP``, ``COCO-AP90``, ``COCO-Boundary-AP``, ``COCO-AF``..., as Zhang et al.
+    ("BPR") report them for Cityscapes, too.
+
+    Args:
+        options: of :class:`pnm.metrics.instance_ap.InstanceMetrics`.
+
+    Raises:
+        FileNotFoundError: a folder that holds no such files.
+        UserError: damaged text files, with a line for each, or two files of one image.
+    """
+
+    def __init__(self, pred: str | Path, gt: str | Path, **options: Any):
+        self._options = options
+        self._truth = files_by_frame(gt, _TRUTH)
+        files = result_files(pred)
+        read = for_each_image(partial(read_cityscapes_predictions, folder=pred), list(files.values()), 1, False)
+        self._pred: dict[str, list[CityscapesPrediction]] = dict(zip(files, read))
+        self.problems = missing_lines(self._truth, self._pred, str(pred))
+        without = sum(not predictions for predictions in self._pred.values())
+        self.remarks = [f"{pred}: no instances in {without} of {len(files)} text files"] if without else []
+        self.images = [image for image in self._truth if image in self._pred and self._fits(image)]
+
+    def _fits(self, image: str) -> bool:
+        size = mask_size(self._truth[image])
+        sizes = {prediction.mask_path: mask_size(prediction.mask_path) for prediction in self._pred[image]}
+        wrong = [
+            f"image {image}: mask {mask} is {found[0]} x {found[1]}, the ground truth {size[0]} x {size[1]}"
+            for mask, found in sizes.items()
+            if found != size
+        ]
+        self.problems += wrong
+        return not wrong
+
+    def score(self, images: Sequence[str], workers: int = 1, progress: bool = False) -> Scores:
+        names = list(CITYSCAPES_INSTANCE_CLASSES.values())
+        own = CityscapesInstanceAP()
+        coco = InstanceMetrics(list(CITYSCAPES_INSTANCE_CLASSES), class_names=names, **self._options)
+
+        def add(image: str) -> None:
+            ids = read_label_png(self._truth[image])
+            height, width = ids.shape
+            found = [self._detection(prediction, (height, width)) for prediction in self._pred[image]]
+            try:
+                own.update(image, ids, found)
+            except UserError as error:
+                raise UserError(f"{self._truth[image]}: {error}") from None
+            coco.update(image, height, width, instance_annotations(ids), found)
+
+        for_each_image(add, images, workers, progress)
+
+        def joined(ours: dict[str, np.ndarray], cocos: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return ours | {_BY_COCO + name: values for name, values in cocos.items()}
+
+        return Scores(
+            own.image_ids,
+            names,
+            lambda multiplicities: joined(own.compute_many(multiplicities), coco.compute_many(multiplicities)),
+            lambda: joined(own.per_image(), coco.per_image()),
+        )
+
+    @staticmethod
+    def _detection(prediction: CityscapesPrediction, size: tuple[int, int]) -> dict[str, Any]:
+        mask = _rle(read_mask(prediction.mask_path, size))
+        return {"category_id": prediction.label_id, "segmentation": mask, "score": prediction.score}

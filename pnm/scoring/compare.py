@@ -1,0 +1,116 @@
+"""How far two predictions differ, and how sure that is: a bootstrap over images.
+
+Images are drawn with replacement as often as there are images, both predictions are scored on the same draw, and the
+percentiles of the scores are the interval (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from pnm.errors import UserError
+
+Values = Mapping[str, np.ndarray]
+OnSamples = Callable[[np.ndarray], Values]
+_AT_ONCE = 50  # resamples; bounds the memory of their statistics
+
+
+class Interval(NamedTuple):
+    """A value on the data set itself, and the percentile interval over resamples; nan where undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Comparison(NamedTuple):
+    """One metric of two predictions, A and B; ``difference`` is B - A."""
+
+    a: Interval
+    b: Interval
+    difference: Interval
+
+
+def resampled(images: int, resamples: int, seed: int = 0) -> np.ndarray:
+    """(``resamples``, ``images``) int64: how often each image is drawn; rows sum to ``images``.
+
+    Raises:
+        UserError: fewer than one image or resample, or a negative seed.
+    """
+    if images < 1 or resamples < 1 or seed < 0:
+        raise UserError(
+            f"{images} image(s), {resamples} resample(s) and seed {seed} came: a bootstrap needs at least one image "
+            "and resample, and a seed from 0"
+        )
+    draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
+    return draws.astype(np.int64)
+
+
+def _blocks(draws: np.ndarray) -> Iterator[np.ndarray]:
+    return (draws[first : first + _AT_ONCE] for first in range(0, len(draws), _AT_ONCE))
+
+
+def _on_all(on_samples: OnSamples, draws: np.ndarray, done: Callable[[int], object]) -> dict[str, np.ndarray]:
+    parts: dict[str, list[np.ndarray]] = {}
+    for block in _blocks(draws):
+        for name, values in on_samples(block).items():
+            parts.setdefault(name, []).append(values)
+        done(len(block))
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def interval(value: float, samples: np.ndarray, level: float = 0.95) -> Interval:
+    """Percentile interval of (B,) samples; those that are nan, where a class wasn't drawn, are left out.
+
+    Raises:
+        UserError: a level that isn't between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise UserError(f"level is {level}, expected a fraction between 0 and 1, such as 0.95")
+    known = samples[~np.isnan(samples)]
+    if np.isnan(value) or not known.size:
+        return Interval(float(value), float("nan"), float("nan"))
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(value), float(low), float(high))
+
+
+def compare(
+    a: OnSamples,
+    b: OnSamples,
+    images: int,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    done: Callable[[int], object] = lambda number: None,
+) -> dict[str, Comparison]:
+    """Every metric of two predictions of the same images, with intervals.
+
+    Args:
+        a, b: what each prediction scores on B data sets, given as (B, ``images``) multiplicities of the images: (B,)
+            values of each metric. The metrics' ``compute_many`` are made for it.
+        images: their number; the same images in the same order in both.
+        resamples: data sets that are drawn; the seed decides which.
+        level: of the intervals.
+        done: told the number of resamples after each block of one prediction, for a progress bar.
+
+    Returns:
+        Of the metrics that both have. A prediction compared with itself differs by 0, from 0 to 0.
+
+    Raises:
+        UserError: see :func:`resampled` and :func:`interval`.
+    """
+    draws = resampled(images, resamples, seed)
+    every = np.ones((1, images), np.int64)
+    whole_a, whole_b = a(every), b(every)
+    drawn_a, drawn_b = _on_all(a, draws, done), _on_all(b, draws, done)
+    return {
+        name: Comparison(
+            interval(whole_a[name][0], drawn_a[name], level),
+            interval(whole_b[name][0], drawn_b[name], level),
+            interval(whole_b[name][0] - whole_a[name][0], drawn_b[name] - drawn_a[name], level),
+        )
+        for name in whole_a
+        if name in whole_b
+    }

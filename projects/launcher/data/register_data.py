@@ -1,0 +1,176 @@
+"""Registers data sets from file names alone: COCO instances, COCO panoptic and label PNGs.
+
+The checks that users need (paths, categories) are made when a data set is loaded, or at once for those
+named in ``DATASETS.REGISTER``; see :mod:`.user_data`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_coco_json
+
+from pnm.errors import UserError
+
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True)
+class Semantic:
+    """Label PNGs: a folder with one file for each image, named alike; pixel values index ``classes``."""
+
+    labels: Path
+    classes: Sequence[str]
+    ignore_label: int = 255
+
+
+@dataclass(frozen=True)
+class PanopticFiles:
+    """COCO panoptic annotations, and the two files made of them that Panoptic FPN learns from.
+
+    ``stuff_folder`` holds label PNGs (0 = any thing, 1.. = stuff classes in order of category id, 255 = ignore),
+    ``instances_json`` COCO instances; ``datasets/prepare_panoptic_fpn.py`` makes both.
+    """
+
+    panoptic_json: Path
+    panoptic_folder: Path
+    stuff_folder: Path
+    instances_json: Path
+
+
+def require(paths: Mapping[str, Path], name: str, made_by: str = "") -> None:
+    """Raises UserError for the first of ``{what it is: path}`` that doesn't exist."""
+    for what, path in paths.items():
+        if not path.exists():
+            remedy = f"make it with: {made_by}" if made_by else "check the path, and DETECTRON2_DATASETS"
+            raise UserError(f"data set {name}: {what} {path} does not exist; {remedy}")
+
+
+def _add(name: str, load, **metadata: Any) -> None:
+    if name in DatasetCatalog.list():
+        raise UserError(f"data set name {name!r} is taken already; choose another")
+    DatasetCatalog.register(name, load)
+    MetadataCatalog.get(name).set(**metadata)
+
+
+def register_coco(
+    name: str, annotation_json: Path, images: Path, classes: Mapping[int, str], made_by: str = ""
+) -> None:
+    """Registers COCO instances with ``{category id: name}``."""
+
+    def load():
+        require({"annotation file": annotation_json, "image folder": images}, name, made_by)
+        return load_coco_json(str(annotation_json), str(images), name)
+
+    _add(
+        name,
+        load,
+        json_file=str(annotation_json),
+        image_root=str(images),
+        evaluator_type="coco",
+        thing_classes=list(classes.values()),
+        thing_dataset_id_to_contiguous_id={category: k for k, category in enumerate(classes)},
+    )
+
+
+def register_semantic(name: str, images: Path, semantic: Semantic, made_by: str = "") -> None:
+    """Registers a folder of images and one of label PNGs."""
+
+    def load():
+        require({"label folder": semantic.labels, "image folder": images}, name, made_by)
+        return _pair_by_name(name, images, semantic.labels)
+
+    _add(
+        name,
+        load,
+        image_root=str(images),
+        sem_seg_root=str(semantic.labels),
+        evaluator_type="sem_seg",
+        stuff_classes=list(semantic.classes),
+        ignore_label=semantic.ignore_label,
+    )
+
+
+def _pair_by_name(name: str, images: Path, labels: Path) -> list[dict]:
+    """Dataset dicts of images and labels of equal relative path, suffix aside."""
+
+    def stems(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+        files = (p for p in sorted(folder.rglob("*")) if p.suffix.lower() in suffixes)
+        return {str(p.relative_to(folder).with_suffix("")): p for p in files}
+
+    image_of, label_of = stems(images, _IMAGE_SUFFIXES), stems(labels, (".png",))
+    without = sorted(set(image_of) - set(label_of))
+    if without or not image_of:
+        found = f"{len(without)} images have no label PNG, first {without[:3]}" if without else "there is no image"
+        raise UserError(f"data set {name}: {found}; {images} and {labels} must hold files of equal names")
+    return [{"file_name": str(image_of[stem]), "sem_seg_file_name": str(label_of[stem])} for stem in image_of]
+
+
+def _panoptic_annotations(panoptic_json: Path, name: str) -> dict[int, dict]:
+    """{image id: annotation} of a COCO panoptic JSON."""
+    try:
+        rows = json.loads(panoptic_json.read_text())["annotations"]
+        return {row["image_id"]: {"file_name": row["file_name"], "segments": row["segments_info"]} for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"data set {name}: {panoptic_json} is not a COCO panoptic JSON ({error!r})") from None
+
+
+def register_panoptic(
+    name: str,
+    images: Path,
+    files: PanopticFiles,
+    things: Mapping[int, str],
+    stuff: Mapping[int, str],
+    made_by: str = "",
+) -> None:
+    """Registers COCO panoptic data for Panoptic FPN with the ``{category id: name}`` of things and stuff."""
+    thing_ids = {category: k for k, category in enumerate(things)}
+    stuff_ids = {category: k for k, category in enumerate(stuff, 1)}
+
+    def contiguous(segment: dict) -> dict:
+        isthing = segment["category_id"] in thing_ids
+        category = (thing_ids if isthing else stuff_ids)[segment["category_id"]]
+        return {**segment, "category_id": category, "isthing": isthing}
+
+    def load():
+        wanted = {
+            "image folder": images,
+            "panoptic annotation file": files.panoptic_json,
+            "panoptic PNG folder": files.panoptic_folder,
+            "stuff label folder": files.stuff_folder,
+            "instance annotation file": files.instances_json,
+        }
+        require(wanted, name, made_by)
+        annotations = _panoptic_annotations(files.panoptic_json, name)
+        records = load_coco_json(str(files.instances_json), str(images), name)
+        for record in records:
+            if record["image_id"] not in annotations:
+                raise UserError(f"data set {name}: {files.panoptic_json} has no annotation of {record['file_name']}")
+            annotation = annotations[record["image_id"]]
+            png = annotation["file_name"]
+            require({"stuff label file": files.stuff_folder / png}, name, made_by)
+            record["pan_seg_file_name"] = str(files.panoptic_folder / png)
+            record["sem_seg_file_name"] = str(files.stuff_folder / png)
+            record["segments_info"] = [contiguous(segment) for segment in annotation["segments"]]
+        return records
+
+    _add(
+        name,
+        load,
+        image_root=str(images),
+        panoptic_root=str(files.panoptic_folder),
+        panoptic_json=str(files.panoptic_json),
+        sem_seg_root=str(files.stuff_folder),
+        json_file=str(files.instances_json),
+        evaluator_type="coco_panoptic_seg",
+        ignore_label=255,
+        label_divisor=1000,
+        thing_classes=list(things.values()),
+        # Detectron2's Panoptic FPN predicts one class "things" before the stuff classes.
+        stuff_classes=["things", *stuff.values()],
+        thing_dataset_id_to_contiguous_id=thing_ids,
+        stuff_dataset_id_to_contiguous_id={0: 0, **stuff_ids},
+    )

@@ -1,0 +1,115 @@
+"""``DATASETS.REGISTER``: the user's own data sets from a config or the command line, without Python.
+
+Each entry is a mapping; paths are relative to the working directory:
+
+- ``{name, type: coco, annotations, images}``: COCO instances
+- ``{name, type: semantic, images, labels, classes, ignore_label: 255}``: label PNGs, ``classes`` a list of names
+  or a text file with a name on each line
+- ``{name, type: panoptic, images, annotations, panoptic}``: COCO panoptic JSON and PNG folder; ``stuff`` and
+  ``instances`` (made by ``datasets/prepare_panoptic_fpn.py``) default to ``<panoptic>_stuff`` and
+  ``<annotations without .json>_instances.json``
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from pnm.errors import UserError
+
+from .register_data import PanopticFiles, Semantic, register_coco, register_panoptic, register_semantic, require
+
+logger = logging.getLogger(__name__)
+
+_KEYS = {
+    "coco": ({"name", "type", "annotations", "images"}, set()),
+    "semantic": ({"name", "type", "images", "labels", "classes"}, {"ignore_label"}),
+    "panoptic": ({"name", "type", "images", "annotations", "panoptic"}, {"stuff", "instances"}),
+}
+
+
+def register_user_data(cfg: CfgNode) -> None:
+    """Registers every entry of ``DATASETS.REGISTER`` and logs its categories.
+
+    Raises:
+        UserError: an entry is malformed, a path is missing or a file cannot be understood.
+    """
+    for entry in cfg.DATASETS.REGISTER:
+        _check_entry(entry)
+        register = {"coco": _register_coco, "semantic": _register_semantic, "panoptic": _register_panoptic}
+        summary = register[entry["type"]](entry)
+        logger.info("registered data set %s (%s): %s", entry["name"], entry["type"], summary)
+
+
+def _check_entry(entry: Any) -> None:
+    if not isinstance(entry, Mapping) or entry.get("type") not in _KEYS or not entry.get("name"):
+        raise UserError(
+            f"DATASETS.REGISTER: {entry!r} is not a mapping with a name and a type ({', '.join(_KEYS)}); "
+            "see datasets/README.md"
+        )
+    required, optional = _KEYS[entry["type"]]
+    missing, unknown = required - set(entry), set(entry) - required - optional
+    if missing or unknown:
+        raise UserError(
+            f"DATASETS.REGISTER, {entry['name']}: missing {sorted(missing)}, unknown {sorted(unknown)}; "
+            f"type {entry['type']} takes {sorted(required | optional)}"
+        )
+
+
+def _read_categories(path: Path, name: str) -> list[dict]:
+    """The ``categories`` of a COCO file, checked."""
+    try:
+        categories = json.loads(path.read_text())["categories"]
+        rows = [{**c, "id": int(c["id"]), "name": str(c["name"])} for c in categories]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"data set {name}: {path} is not a COCO annotation file ({error!r})") from None
+    if not rows or len({c["id"] for c in rows}) < len(rows):
+        raise UserError(f"data set {name}: {path} has no categories, or two with the same id")
+    return sorted(rows, key=lambda c: c["id"])
+
+
+def _listed(classes) -> str:
+    names = list(classes)
+    shown = ", ".join(names[:12]) + (f", ... {names[-1]}" if len(names) > 12 else "")
+    return f"{len(names)} classes: {shown}"
+
+
+def _register_coco(entry: Mapping[str, Any]) -> str:
+    annotations, images = Path(entry["annotations"]), Path(entry["images"])
+    require({"annotation file": annotations, "image folder": images}, entry["name"])
+    classes = {c["id"]: c["name"] for c in _read_categories(annotations, entry["name"])}
+    register_coco(entry["name"], annotations, images, classes)
+    return _listed(classes.values())
+
+
+def _register_semantic(entry: Mapping[str, Any]) -> str:
+    name, images, labels, classes = entry["name"], Path(entry["images"]), Path(entry["labels"]), entry["classes"]
+    require({"image folder": images, "label folder": labels}, name)
+    if isinstance(classes, str):
+        require({"class file": Path(classes)}, name)
+        classes = [line.strip() for line in Path(classes).read_text().splitlines() if line.strip()]
+    if not isinstance(classes, (list, tuple)) or not classes:
+        raise UserError(f"data set {name}: classes must be a list of names or a text file with a name on each line")
+    names = [str(c) for c in classes]
+    register_semantic(name, images, Semantic(labels, names, int(entry.get("ignore_label", 255))))
+    return _listed(names)
+
+
+def _register_panoptic(entry: Mapping[str, Any]) -> str:
+    name, annotations, folder = entry["name"], Path(entry["annotations"]), Path(entry["panoptic"])
+    require({"image folder": Path(entry["images"]), "annotation file": annotations, "PNG folder": folder}, name)
+    stuff = Path(entry.get("stuff", f"{folder}_stuff"))
+    instances = Path(entry.get("instances", f"{annotations.with_suffix('')}_instances.json"))
+    command = (
+        f"python datasets/prepare_panoptic_fpn.py --panoptic-json {annotations} --panoptic-folder {folder} "
+        f"--output {stuff} --instances-json {instances}"
+    )
+    require({"stuff label folder": stuff, "instance annotation file": instances}, name, command)
+    categories = _read_categories(annotations, name)
+    things, stuffs = ({c["id"]: c["name"] for c in categories if bool(c.get("isthing")) == t} for t in (True, False))
+    files = PanopticFiles(annotations, folder, stuff, instances)
+    register_panoptic(name, Path(entry["images"]), files, things, stuffs, made_by=command)
+    return f"{_listed(things.values())}; stuff: {_listed(stuffs.values())}"

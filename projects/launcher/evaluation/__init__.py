@@ -1,0 +1,1 @@
+"""Evaluators by the type of the data set."""

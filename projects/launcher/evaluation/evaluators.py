@@ -1,0 +1,84 @@
+"""Evaluators by the data set's type; each leaves standard result files in its own folder."""
+
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import (
+    CityscapesInstanceEvaluator,
+    CityscapesSemSegEvaluator,
+    COCOEvaluator,
+    DatasetEvaluator,
+    DatasetEvaluators,
+    SemSegEvaluator,
+)
+
+from pnm.errors import UserError
+
+from ...refining.coarse_predictions import refined_task
+from .cityscapes_results import CityscapesInstanceResults
+from .metric_evaluators import InstanceMetricsEvaluator, SemanticMetricsEvaluator, boundary_ratio_of
+from .panoptic_evaluator import PanopticEvaluator
+
+
+class SemanticEvaluator(SemSegEvaluator):
+    """Detectron2's, without its "Boundary IoU": that one erodes the integer label map and is not Boundary IoU."""
+
+    def __init__(self, dataset_name: str, output_dir: str):
+        super().__init__(dataset_name, distributed=True, output_dir=output_dir)
+        self._compute_boundary_iou = False
+
+
+def _coco(name: str, folder: str, cfg: CfgNode) -> DatasetEvaluator:
+    tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)
+    return COCOEvaluator(name, tasks=tasks, distributed=True, output_dir=folder)
+
+
+def _semantic(name: str, cfg: CfgNode) -> SemanticMetricsEvaluator:
+    node = cfg.MODEL.PNM
+    return SemanticMetricsEvaluator(name, locality=node.LOCALITY, transform=node.TRANSFORM, border=node.BORDER)
+
+
+def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:
+    """The evaluators of a data set, writing to ``output_folder`` (default ``OUTPUT_DIR/inference/<dataset>``).
+
+    ========================  ====================================================================
+    ``evaluator_type``        result files
+    ========================  ====================================================================
+    ``coco``                  ``coco_instances_results.json``
+    ``sem_seg``               ``sem_seg_predictions.json``
+    ``coco_panoptic_seg``     ``predictions.json`` + ``panoptic/*.png``, and both of the above
+    ``cityscapes_instance``   ``*_pred.txt`` + ``masks/*.png``
+    ``cityscapes_*``          semantic and panoptic files as above
+    ========================  ====================================================================
+
+    Beside Detectron2's own numbers come PNM IoU, Boundary IoU and boundary F-score for label maps, AP90, Boundary AP
+    and AF for COCO masks (:mod:`.metric_evaluators`), and Boundary PQ for panoptic maps.
+
+    Raises:
+        UserError: the data set has no evaluator.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    kind = metadata.get("evaluator_type", None)
+    folder = output_folder or str(Path(cfg.OUTPUT_DIR) / "inference" / dataset_name)
+    found: list[DatasetEvaluator] = []
+    task = refined_task(cfg)
+    wanted = {task} if task else {"instance", "semantic", "panoptic"}  # a refiner gives what it was given, refined
+    if "instance" in wanted and kind in ("coco", "coco_panoptic_seg"):
+        found.append(_coco(dataset_name, folder, cfg))
+        if cfg.MODEL.MASK_ON:
+            found.append(InstanceMetricsEvaluator(dataset_name))
+    if "semantic" in wanted and kind in ("sem_seg", "coco_panoptic_seg", "cityscapes_sem_seg"):
+        found.append(SemanticEvaluator(dataset_name, folder))
+        found.append(_semantic(dataset_name, cfg))
+    if "panoptic" in wanted and kind in ("coco_panoptic_seg", "cityscapes_panoptic_seg"):
+        found.append(PanopticEvaluator(dataset_name, folder, boundary_ratio_of(dataset_name)))
+    if "semantic" in wanted and kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg"):
+        found.append(CityscapesSemSegEvaluator(dataset_name))
+    if "instance" in wanted and kind in ("cityscapes_instance", "cityscapes_panoptic_seg"):
+        found.append(CityscapesInstanceEvaluator(dataset_name))
+        found.append(CityscapesInstanceResults(dataset_name, folder))
+    if not found:
+        what = f"evaluator of task {task}" if task else "evaluator"
+        raise UserError(f"data set {dataset_name} has evaluator_type {kind!r}, for which there is no {what}")
+    return found[0] if len(found) == 1 else DatasetEvaluators(found)

@@ -1,0 +1,67 @@
+"""Panoptic evaluation without panopticapi, whose result files stay on disk for refiners to read."""
+
+import io
+import itertools
+import logging
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from PIL import Image
+
+from pnm.formats.coco_panoptic import pq_table, score_panoptic_files, write_predictions
+from pnm.metrics.panoptic_quality import ids_to_rgb
+
+logger = logging.getLogger(__name__)
+
+
+class PanopticEvaluator(DatasetEvaluator):
+    """Writes ``predictions.json`` and ``panoptic/*.png`` in COCO's format under ``output_folder`` and scores them.
+
+    Results: ``{"panoptic_seg": {"PQ", "SQ", "RQ", "PQ_th", ..., "RQ_st"}}`` in percent, as Detectron2 names them, and
+    the same of Boundary PQ as "Boundary_PQ", ..., "Boundary_RQ_st".
+    PNGs are encoded in the process that predicted them and gathered; the main process scores all images once.
+    """
+
+    def __init__(self, dataset_name: str, output_folder: str | Path, boundary_ratio: float = 0.02):
+        self._metadata = MetadataCatalog.get(dataset_name)
+        self._folder, self._boundary_ratio = Path(output_folder), boundary_ratio
+        things = self._metadata.thing_dataset_id_to_contiguous_id
+        stuff = self._metadata.stuff_dataset_id_to_contiguous_id
+        self._category = {(True, k): category for category, k in things.items()}
+        self._category |= {(False, k): category for category, k in stuff.items()}
+        self._records: list[dict[str, Any]] = []
+
+    def reset(self) -> None:
+        self._records = []
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        for given, output in zip(inputs, outputs, strict=True):
+            ids, segments = output["panoptic_seg"]
+            png = io.BytesIO()
+            Image.fromarray(ids_to_rgb(np.asarray(ids.cpu()))).save(png, format="PNG")
+            rows = [
+                {"id": int(s["id"]), "category_id": self._category[bool(s["isthing"]), int(s["category_id"])]}
+                for s in segments
+            ]
+            name = Path(given["file_name"]).stem + ".png"
+            self._records.append(
+                {"image_id": given["image_id"], "file_name": name, "segments_info": rows, "png": png.getvalue()}
+            )
+
+    def evaluate(self) -> dict | None:
+        comm.synchronize()
+        gathered = comm.gather(self._records)
+        if not comm.is_main_process():
+            return None
+        records = list({r["image_id"]: r for r in itertools.chain(*gathered)}.values())
+        predictions = write_predictions(self._folder, records, self._metadata.panoptic_json)
+        files = (self._metadata.panoptic_json, self._metadata.panoptic_root, predictions, self._folder / "panoptic")
+        quality = score_panoptic_files(*files, boundary_ratio=self._boundary_ratio).quality
+        logger.info("panoptic quality:\n%s", pq_table(quality.by_split()))
+        means = {name: value for name, value in quality.compute().items() if "Q-" not in name and "_th-" not in name}
+        return OrderedDict(panoptic_seg={name.replace("-", "_"): 100 * value for name, value in means.items()})

@@ -1,0 +1,1 @@
+"""What every refiner shares: coarse predictions, truths, and refinement as a function."""

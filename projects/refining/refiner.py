@@ -1,0 +1,126 @@
+"""A trained refiner as a function of an image and its coarse masks."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
+from pnm.errors import UserError
+from pnm.masks.crops import crop_array, crop_rle, crop_runs, paste
+from pnm.masks.runs import decode_masks
+from pnm.predictions import Objects, Partition
+
+from ..launcher.checkpoint import SafeCheckpointer
+from .coarse_predictions import REFINERS, refined_task
+
+_VOID = {"semantic": (255,), "panoptic": (0,)}  # labels that are no segment
+
+
+class Refiner:
+    """Refines predictions of any model, one image at a time.
+
+    ::
+
+        cfg = load_config("configs/quickstart/bpr_instance.yaml", ["MODEL.WEIGHTS", "model_final.pth"])
+        refiner = Refiner.from_config(cfg)
+        refined = refiner(image, masks)
+    """
+
+    def __init__(self, model: torch.nn.Module, task: str, image_format: str = "RGB"):
+        """
+        Args:
+            model: a refiner's meta-architecture in evaluation mode: ``refine_objects`` and ``refine_partition``.
+            task: "instance", "semantic" or "panoptic".
+            image_format: "RGB" or "BGR", what the model was trained with.
+        """
+        self.model, self.task, self.image_format = model, task, image_format
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "Refiner":
+        """The model that a config describes, with ``MODEL.WEIGHTS``.
+
+        Raises:
+            UserError: the config is of no refiner, or names no weights.
+            CheckpointError: the weights cannot be had or don't fit.
+        """
+        task = refined_task(cfg)
+        if task is None:
+            raise UserError(
+                f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} refines nothing, expected one of "
+                f"{', '.join(REFINERS)}: give the config that the refiner was trained with"
+            )
+        if not cfg.MODEL.WEIGHTS:
+            raise UserError("a refiner needs weights; add: MODEL.WEIGHTS path/to/model_final.pth")
+        model = build_model(cfg)
+        SafeCheckpointer(model, strict=not cfg.TEST.ALLOW_PARTIAL_WEIGHTS).load(cfg.MODEL.WEIGHTS)
+        return cls(model.eval(), task, cfg.INPUT.FORMAT)
+
+    def __call__(self, image: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """
+        Args:
+            image: (H, W, 3) uint8, RGB.
+            masks: task "instance": (N, H, W) or (H, W), pixels other than 0 are foreground; "semantic" and "panoptic":
+                (H, W) integers, where 255 and 0, respectively, are no segment.
+
+        Returns:
+            Refined masks: bool of the same shape, or labels of the same shape and type.
+
+        Raises:
+            UserError: something else, or sizes that differ.
+        """
+        masks = np.asarray(masks)
+        if self.task != "instance":
+            segments = [k for k in np.unique(masks).tolist() if k not in _VOID[self.task]]
+            return self._partition(image, masks, segments)
+        if masks.ndim not in (2, 3):
+            raise UserError(f"masks are {masks.shape}, expected (N, H, W) or (H, W)")
+        stack = masks if masks.ndim == 3 else masks[None]
+        tensor = self._tensor(image, stack.shape[1:])
+        refined = self.model.refine_objects(tensor, [crop_array(mask) for mask in stack])
+        height, width = stack.shape[1:]
+        found = np.zeros(stack.shape, np.bool_)
+        for mask, crop in zip(found, refined, strict=True):
+            mask[:] = paste(crop, height, width)
+        return found if masks.ndim == 3 else found[0]
+
+    def refine(self, image: np.ndarray, prediction: Objects | Partition) -> list[dict[str, Any]] | np.ndarray:
+        """A prediction read from a file, refined as its writer takes it: RLEs of Objects, labels of a Partition."""
+        if isinstance(prediction, Partition):
+            return self._partition(image, prediction.labels, list(prediction.segments))
+        if not len(prediction):  # whose size may be unknown
+            return []
+        height, width = prediction.size
+        tensor = self._tensor(image, prediction.size)
+        masks = decode_masks(prediction.masks, height, width)
+        crops = [crop_runs(masks, n) for n in range(len(prediction))]
+        return [crop_rle(crop, height, width) for crop in self.model.refine_objects(tensor, crops)]
+
+    def _partition(self, image: np.ndarray, labels: np.ndarray, segments: list[int]) -> np.ndarray:
+        if labels.ndim != 2 or labels.dtype.kind not in "iu":
+            raise UserError(f"labels are {labels.shape} {labels.dtype}, expected (H, W) integers")
+        return self.model.refine_partition(self._tensor(image, labels.shape), labels, segments)
+
+    def _tensor(self, image: np.ndarray, size: tuple[int, ...]) -> torch.Tensor:
+        if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            kind = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise UserError(f"the image is {kind}, expected (H, W, 3) uint8, RGB")
+        if image.shape[:2] != tuple(size):
+            raise UserError(
+                f"the image is {image.shape[0]} x {image.shape[1]}, its masks {size[0]} x {size[1]}: masks must be of "
+                "the image's own size"
+            )
+        channels = image if self.image_format == "RGB" else image[:, :, ::-1]
+        return torch.from_numpy(np.ascontiguousarray(channels.transpose(2, 0, 1)))
+
+
+def refiner_fingerprint(cfg: CfgNode) -> str:
+    """Tells what a refiner's output depends on: its weights' bytes and ``MODEL`` and ``INPUT`` of its config."""
+    digest = hashlib.sha256((cfg.MODEL.dump() + cfg.INPUT.dump()).encode())
+    path = SafeCheckpointer(torch.nn.Identity()).path_manager.get_local_path(cfg.MODEL.WEIGHTS.partition("?")[0])
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
