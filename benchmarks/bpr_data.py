@@ -38,8 +38,8 @@ from pnm.formats.label_png import read_label_png
 from pnm.masks.crops import crop_array, crop_rle
 from pnm.scoring.cityscapes_instance_files import instance_annotations
 from pnm.predictions import Objects, open_predictions
-from pnm.projects.bpr import BoundaryPatchMapper
-from pnm.projects.launcher.data.color_augmentation import ColorAugSSDTransform
+from pnm.projects.bpr import BoundaryPatchMapper, PatchSettings
+from pnm.projects.dataset_mappers import ColorAugSSDTransform
 from pnm.projects.launcher.config import load_config
 
 CONFIG = str(Path(__file__).resolve().parents[1] / "configs/Cityscapes-InstanceSegmentation/bpr_hrnet_w18s_128.yaml")
@@ -118,7 +118,11 @@ def mapper_table(root: Path, rounds: int) -> str:
         sys.exit(f"no *{LABELS} in {root}/gtFine: give Cityscapes' folder")
     cfg = load_config(CONFIG, [])
     colors = ColorAugSSDTransform(cfg.INPUT.FORMAT)
-    mapper = BoundaryPatchMapper.from_config(cfg, True, lambda entry: coarse[entry["file_name"]], colors)
+    settings = PatchSettings.from_config(cfg, is_train=True)
+    options = {"image_format": cfg.INPUT.FORMAT, "patches_per_image": cfg.MODEL.BPR.PATCHES_PER_IMAGE}
+    mapper = BoundaryPatchMapper(
+        settings, is_train=True, coarse=lambda entry: coarse[entry["file_name"]], colors=colors, **options
+    )
     tasks: dict[str, Callable[[dict], object]] = {
         "reading": lambda entry: read_image(entry["file_name"], format=cfg.INPUT.FORMAT),
         "all of the mapper": mapper,

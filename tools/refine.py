@@ -34,7 +34,8 @@ from pnm.formats.label_png import read_label_png
 from pnm.predictions import ImageFiles, Key, PredictionSet, PredictionWriter, missing_images, open_predictions
 from pnm.errors import UserError, one_line_errors
 from pnm.projects.launcher.config import load_config
-from pnm.projects.refining.refiner import Refiner, refiner_fingerprint
+from pnm.projects.launcher.refiner_loading import load_refiner, refiner_fingerprint
+from pnm.projects.refining import Refiner
 from pnm.projects.launcher.run_setup import check_device, check_processes
 
 AHEAD = 2  # images that are read while another is refined
@@ -82,7 +83,7 @@ def refine_files(args) -> None:
         setup_logger(distributed_rank=comm.get_rank(), name="pnm")
         cfg = load_config(args.config_file, args.opts)
         check_device(cfg)
-        refiner = Refiner.from_config(cfg)
+        refiner = load_refiner(cfg)
         images = ImageFiles(args.images, args.image_info)
         options = {"png_folder": args.png_folder} if args.png_folder else {}
         if images.sizes and Path(args.predictions).is_file() and refiner.task == "instance":
@@ -125,7 +126,7 @@ def refine_one(args) -> None:
         cfg = load_config(args.config_file, args.opts)
         check_device(cfg)
         image, mask = load_image(args.image), read_label_png(args.mask)
-        refined = Refiner.from_config(cfg)(image, mask)
+        refined = load_refiner(cfg)(image, mask)
         if refined.dtype == np.bool_:
             refined = refined.astype(np.uint8) * (mask.max() or 255)
         partial = args.output.with_name(f".{args.output.name}.partial")

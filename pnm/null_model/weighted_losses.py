@@ -47,11 +47,23 @@ def weighted_cross_entropy(
     if labels.is_floating_point() or labels.dtype == torch.bool:
         raise UserError(f"labels are {labels.dtype}, expected integers: convert them with .long()")
     _check_weights(weights, labels.shape)
+    losses, valid = pixel_cross_entropy(logits, labels, ignore_label=ignore_label, label_smoothing=label_smoothing)
+    return weighted_mean(losses, weights, valid, hard_pixel_share)
+
+
+def pixel_cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, *, ignore_label: int = 255, label_smoothing: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Softmax cross-entropy of each pixel (N, ...), and which pixels are valid (N, ...), for :func:`weighted_mean`.
+
+    Arguments as in :func:`weighted_cross_entropy`, whose parts these two functions are: losses that are computed once
+    can be averaged with several weights.
+    """
     labels = labels.long()
     losses = F.cross_entropy(
         logits, labels, reduction="none", ignore_index=ignore_label, label_smoothing=label_smoothing
     )
-    return _weighted_mean(losses, weights, labels != ignore_label, hard_pixel_share)
+    return losses, labels != ignore_label
 
 
 def weighted_bce_with_logits(
@@ -86,7 +98,7 @@ def weighted_bce_with_logits(
     targets = targets.to(logits.dtype)
     valid = torch.ones_like(targets, dtype=torch.bool) if ignore_label is None else targets != ignore_label
     losses = F.binary_cross_entropy_with_logits(logits, targets.where(valid, 0), reduction="none")
-    return _weighted_mean(losses, weights, valid, hard_pixel_share)
+    return weighted_mean(losses, weights, valid, hard_pixel_share)
 
 
 def _check_weights(weights: torch.Tensor, shape: torch.Size) -> None:
@@ -97,13 +109,29 @@ def _check_weights(weights: torch.Tensor, shape: torch.Size) -> None:
         )
 
 
-def _weighted_mean(
-    losses: torch.Tensor, weights: torch.Tensor, valid: torch.Tensor, hard_pixel_share: float
+def weighted_mean(
+    losses: torch.Tensor, weights: torch.Tensor | None, valid: torch.Tensor, hard_pixel_share: float = 1.0
 ) -> torch.Tensor:
+    """Sum of weight x loss over the valid pixels, divided by their number (Eq. 6); 0 where there is none.
+
+    Args:
+        losses: of each pixel, any shape.
+        weights: floating, as ``losses``; None for weight 1.
+        valid: bool, as ``losses``.
+        hard_pixel_share: as in :func:`weighted_cross_entropy`.
+
+    Returns:
+        Scalar of the losses' type.
+
+    Raises:
+        UserError: a share outside (0, 1].
+    """
     if not 0 < hard_pixel_share <= 1:
         raise UserError(f"hard_pixel_share is {hard_pixel_share}, expected a share in (0, 1]; 1 takes every pixel")
     dtype = torch.promote_types(losses.dtype, torch.float32)  # a sum in half precision would overflow
-    weighted = losses.to(dtype).where(valid, 0) * weights.to(dtype).where(valid, 0)
+    weighted = losses.to(dtype).where(valid, 0)
+    if weights is not None:
+        weighted = weighted * weights.to(dtype).where(valid, 0)
     if hard_pixel_share == 1:
         return (weighted.sum() / valid.sum().clamp(min=1)).to(losses.dtype)
     number = int(valid.sum())

@@ -13,10 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from pnm.errors import UserError
+from pnm.formats import semantic_maps
 from pnm.formats.coco_instances import read_coco_ground_truth, read_coco_results
 from pnm.formats.coco_panoptic import quality_of, read_annotations
 from pnm.formats.label_png import png_size, read_panoptic_png
-from pnm.formats import semantic_maps
 from pnm.metrics.instance_ap import InstanceMetrics
 from pnm.metrics.semantic_metrics import SemanticMetrics
 

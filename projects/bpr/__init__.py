@@ -3,7 +3,8 @@
 Hu et al., "Improving Image Segmentation with Boundary Patch Refinement", IJCV 2022.
 """
 
-from .config import PatchSettings, add_bpr_config
+from .config import PatchSettings
+from .config import add_bpr_config as add_config
 from .networks import NETWORKS, build_network
 from .patch_mapper import BoundaryPatchMapper
 from .refiner import BoundaryPatchRefiner
@@ -13,6 +14,6 @@ __all__ = [
     "BoundaryPatchMapper",
     "BoundaryPatchRefiner",
     "PatchSettings",
-    "add_bpr_config",
+    "add_config",
     "build_network",
 ]

@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 from pnm.boundary_patches.extraction import check_patch_settings
 from pnm.errors import UserError
 
-TASKS = ("instance", "semantic", "panoptic")
+from ..refining import TASKS
 
 
 def add_bpr_config(cfg: CfgNode) -> None:

@@ -12,34 +12,20 @@ from torch import nn
 
 from pnm.errors import UserError
 
+from ..semantic_networks.blocks import FusedLevels, check_norm, conv_norm_relu, pretrained_weights_error, resize_like
+
 _DROPOUT = 0.1
 
 
-def _conv_norm_relu(channels: int, width: int, kernel: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-    )
-
-
-def _resize_like(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(x, other.shape[-2:], mode="bilinear", align_corners=False)
-
-
-class FusedLevels(nn.Module):
-    """HRNetV2's head (Wang et al., "Deep High-Resolution Representation Learning", 2020): all levels at the finest
-    one's resolution, concatenated, a 1 x 1 convolution and the classifier."""
+class FusedLevelsHead(FusedLevels):
+    """HRNetV2's head with its classifier."""
 
     def __init__(self, channels: list[int], width: int = 0):
-        super().__init__()
-        width = width or sum(channels)
-        self.fuse = _conv_norm_relu(sum(channels), width, 1)
-        self.predictor = nn.Conv2d(width, 1, 1)
+        super().__init__(channels, width)
+        self.predictor = nn.Conv2d(self.out_channels, 1, 1)
 
     def forward(self, levels: list[torch.Tensor]) -> torch.Tensor:
-        finest = levels[0]
-        return self.predictor(self.fuse(torch.cat([finest, *(_resize_like(x, finest) for x in levels[1:])], 1)))
+        return self.predictor(super().forward(levels))
 
 
 class FCNHead(nn.Module):
@@ -49,8 +35,8 @@ class FCNHead(nn.Module):
     def __init__(self, channels: list[int]):
         super().__init__()
         width = channels[-1] // 4
-        self.convs = nn.Sequential(_conv_norm_relu(channels[-1], width, 3), _conv_norm_relu(width, width, 3))
-        self.fuse = _conv_norm_relu(channels[-1] + width, width, 3)
+        self.convs = nn.Sequential(conv_norm_relu(channels[-1], width, 3), conv_norm_relu(width, width, 3))
+        self.fuse = conv_norm_relu(channels[-1] + width, width, 3)
         self.predictor = nn.Sequential(nn.Dropout2d(_DROPOUT), nn.Conv2d(width, 1, 1))
 
     def forward(self, levels: list[torch.Tensor]) -> torch.Tensor:
@@ -85,7 +71,7 @@ class PatchUNet(nn.Module):
 
     @staticmethod
     def _block(channels: int, width: int) -> nn.Sequential:
-        return nn.Sequential(_conv_norm_relu(channels, width, 3), _conv_norm_relu(width, width, 3))
+        return nn.Sequential(conv_norm_relu(channels, width, 3), conv_norm_relu(width, width, 3))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 4, s, s) to (N, 1, s / 2, s / 2) logits."""
@@ -94,7 +80,7 @@ class PatchUNet(nn.Module):
             x = block(F.max_pool2d(x, 2) if number else x)
             levels.append(x)
         for skip, block in zip(levels[-2::-1], reversed(self.up)):
-            x = block(torch.cat([skip, _resize_like(x, skip)], 1))
+            x = block(torch.cat([skip, resize_like(x, skip)], 1))
         return self.predictor(x)
 
 
@@ -127,7 +113,7 @@ def _on_timm(name: str, pretrained: bool, head: Callable[[list[int]], nn.Module]
 
 def _hrnet(name: str) -> Callable[[bool], nn.Module]:
     # Its own branches, strides 4 to 32, without those that the ImageNet classifier widens.
-    return lambda pretrained: _on_timm(name, pretrained, FusedLevels, 1, feature_location="")
+    return lambda pretrained: _on_timm(name, pretrained, FusedLevelsHead, 1, feature_location="")
 
 
 def _dilated_resnet(name: str) -> Callable[[bool], nn.Module]:
@@ -146,7 +132,7 @@ def _deeplabv3plus(pretrained: bool) -> nn.Module:
 
 
 def _mobilenet(pretrained: bool) -> nn.Module:
-    return _on_timm("mobilenetv3_large_100", pretrained, lambda channels: FusedLevels(channels, 64), 1)
+    return _on_timm("mobilenetv3_large_100", pretrained, lambda channels: FusedLevelsHead(channels, 64), 1)
 
 
 NETWORKS: dict[str, Callable[[bool], nn.Module]] = {
@@ -174,8 +160,7 @@ def build_network(name: str, pretrained: bool, norm: str = "BN") -> nn.Module:
     """
     if name not in NETWORKS:
         raise UserError(f"MODEL.BPR.NETWORK is {name!r}, expected one of {', '.join(NETWORKS)}")
-    if norm not in ("BN", "SyncBN"):
-        raise UserError(f"MODEL.BPR.NORM is {norm!r}, expected BN or SyncBN")
+    check_norm("MODEL.BPR.NORM", norm)
     try:
         network = NETWORKS[name](pretrained)
     except ImportError as error:
@@ -185,9 +170,5 @@ def build_network(name: str, pretrained: bool, norm: str = "BN") -> nn.Module:
     except Exception as error:  # whatever the hub's transport raises
         if not pretrained:
             raise
-        raise UserError(
-            f"the ImageNet weights of MODEL.BPR.NETWORK {name} cannot be had ({' '.join(str(error).split())[:150]}); "
-            "they are downloaded from the Hugging Face hub: run once with a network, or set HF_HOME to a folder that "
-            "has them, or train from scratch with MODEL.BPR.PRETRAINED False"
-        ) from error
+        raise pretrained_weights_error(f"MODEL.BPR.NETWORK {name}", error, "MODEL.BPR.PRETRAINED False") from error
     return nn.SyncBatchNorm.convert_sync_batchnorm(network) if norm == "SyncBN" else network

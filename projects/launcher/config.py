@@ -1,30 +1,28 @@
-"""Config keys of the launcher, beside Detectron2's own."""
+"""Config keys of the launcher, beside Detectron2's own and the rooms'."""
 
+import ast
 import difflib
 import re
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from pnm.errors import UserError
-from pnm.projects.bpr import add_bpr_config
-from pnm.projects.pnm_heads import add_pnm_config, add_semantic_network_config, use_pnm_classes
 
-from ..refining.coarse_predictions import add_prediction_config
+from .config_files import find_config_file
+from .rooms import KEY, hooks
 
 
 def add_launcher_config(cfg: CfgNode) -> None:
     """Adds the launcher's keys to ``cfg``."""
+    # Packages of your own to import before a model is built, whose models, mappers and config keys then are there:
+    # ("my_package.my_head",). See CONTRIBUTING.md.
+    cfg.MODEL.IMPORTS = ()
     # The user's own data sets, without Python: a list of mappings, see datasets/README.md.
     cfg.DATASETS.REGISTER = []
-    # Name in DATASET_MAPPER_REGISTRY: default_mapper (Detectron2's own augmentations) or semantic_mapper.
-    cfg.INPUT.MAPPER = "default_mapper"
-    # SSD's photometric augmentation; read by semantic_mapper.
-    cfg.INPUT.COLOR_AUG_SSD = False
-    # Crops in which one class covers more than this share are drawn again, 1.0 = never; read by semantic_mapper.
-    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
     # "SGD", "ADAM" or "ADAMW".
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Factor on BASE_LR for all that isn't in the model's `backbone`; SegFormer is trained with 10. Biases follow
@@ -39,12 +37,12 @@ def add_launcher_config(cfg: CfgNode) -> None:
 
 def all_keys(cfg: CfgNode, prefix: str = "") -> list[str]:
     """Full names of all keys, nodes included."""
-    found = []
+    names = []
     for name, value in cfg.items():
-        found.append(prefix + name)
+        names.append(prefix + name)
         if isinstance(value, CfgNode):
-            found += all_keys(value, f"{prefix}{name}.")
-    return found
+            names += all_keys(value, f"{prefix}{name}.")
+    return names
 
 
 def _unknown_key(cfg: CfgNode, key: str, where: str) -> UserError:
@@ -69,36 +67,57 @@ def _explain(cfg: CfgNode, error: Exception, where: str) -> UserError:
     return UserError(f"{where}: {' '.join(text.split())[:300] or 'not understood; overrides are KEY VALUE pairs'}")
 
 
-def _merge(cfg: CfgNode, merge, argument, where: str) -> None:
+def _merge(cfg: CfgNode, merge, argument, where: str) -> Any:
     try:
-        merge(argument)
+        return merge(argument)
     except yaml.YAMLError as error:
         raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
     except (KeyError, ImportError, ValueError, AssertionError, SyntaxError, TypeError) as error:
         raise _explain(cfg, error, where) from None
 
 
-def load_config(config_file: str, overrides: list[str]) -> CfgNode:
+def _wanted_imports(cfg: CfgNode, config_file: str, overrides: Sequence[str]) -> tuple[str, ...]:
+    """``MODEL.IMPORTS`` of a file and of overrides, which is known before the keys that those packages add."""
+    content: dict = {}
+    if config_file:
+        load = partial(CfgNode.load_yaml_with_base, allow_unsafe=False)
+        content = _merge(cfg, load, config_file, config_file)
+    model = content.get("MODEL") if isinstance(content, dict) else None
+    names = model.get("IMPORTS", ()) if isinstance(model, dict) else ()
+    for key, value in zip(overrides[::2], overrides[1::2]):
+        names = value if key == KEY else names
+    if isinstance(names, str):  # as YAML and the command line give a tuple
+        try:
+            names = ast.literal_eval(names)
+        except (ValueError, SyntaxError):
+            names = None
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise UserError(f'{KEY} takes names of packages, like ("my_package.my_head",)')
+    return tuple(names)
+
+
+def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     """The run's config: defaults, then the YAML file (with its ``_BASE_``), then ``KEY VALUE`` overrides.
+
+    Args:
+        config_file: a path, or the name of one of this project's configs, like "quickstart/bpr_instance.yaml", or "".
 
     Raises:
         UserError: file missing or malformed, unknown key (the nearest known one is named), wrong type of value.
     """
-    cfg = get_cfg()
-    add_launcher_config(cfg)
-    add_pnm_config(cfg)
-    add_semantic_network_config(cfg)
-    add_prediction_config(cfg)
-    add_bpr_config(cfg)
-    if config_file:
-        if not Path(config_file).is_file():
-            near = difflib.get_close_matches(config_file, map(str, Path("configs").rglob("*.yaml")), n=1, cutoff=0.3)
-            advice = f"; did you mean {near[0]}?" if near else ""
-            raise UserError(f"config file {config_file} does not exist{advice}")
-        # YAML can name Python functions to call; a config is data.
-        _merge(cfg, partial(cfg.merge_from_file, allow_unsafe=False), config_file, config_file)
+    overrides = list(overrides)
     if len(overrides) % 2:
         raise UserError(f"overrides are KEY VALUE pairs, got an odd number: {' '.join(overrides)}")
+    config_file = find_config_file(config_file) if config_file else ""
+    cfg = get_cfg()
+    add_launcher_config(cfg)
+    imports = _wanted_imports(cfg, config_file, overrides)
+    for add_config in hooks("add_config", imports):
+        add_config(cfg)
+    if config_file:
+        # YAML can name Python functions to call; a config is data.
+        _merge(cfg, partial(cfg.merge_from_file, allow_unsafe=False), config_file, config_file)
     _merge(cfg, cfg.merge_from_list, overrides, "command line")
-    use_pnm_classes(cfg)
+    for finish_config in hooks("finish_config", imports):
+        finish_config(cfg)
     return cfg

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pnm.errors import UserError
 
-from ..refining.coarse_predictions import check_learnable, refined_task, tagged_dataset
+from ..refining import check_learnable, refined_task, tagged_dataset
 from .checkpoint import SafeCheckpointer
 from .data.mappers import build_mapper
 from .evaluation.evaluators import build_evaluator

@@ -3,12 +3,19 @@
 ``MODEL.PNM.ENABLED True`` weights the mask and semantic losses of Mask R-CNN, Panoptic FPN and semantic segmentors.
 """
 
-from ..semantic_networks.deeplab import PNMDeepLabV3Head, PNMDeepLabV3PlusHead, build_atrous_resnet_backbone
-from ..semantic_networks.semantic_network import PNMSemanticNetwork, add_semantic_network_config
-from .config import PNMSettings, add_pnm_config, use_pnm_classes
-from .mask_head import PixelWeightedMaskLoss, PNMMaskRCNNConvUpsampleHead, PNMROIHeads
-from .meta_arch import PassesPixelWeights, PNMPanopticFPN, PNMSemanticSegmentor
-from .semantic_head import PixelWeightedHead, PNMSemSegFPNHead
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from pnm.null_model.settings import PNMSettings
+
+from .config import add_pnm_config as add_config
+from .mask_head import PNMMaskRCNNConvUpsampleHead, PNMROIHeads
+from .meta_archs import PNMPanopticFPN, PNMSemanticNetwork, PNMSemanticSegmentor
+from .semantic_heads import PNMDeepLabV3Head, PNMDeepLabV3PlusHead, PNMSemSegFPNHead
+from .weight_mapper import PixelWeightMapper
+from .weight_mapper import add_pixel_weights as wrap_mapper
+from .weighted_classes import use_pnm_classes as finish_config
 
 __all__ = [
     "PNMDeepLabV3Head",
@@ -20,11 +27,15 @@ __all__ = [
     "PNMSemanticNetwork",
     "PNMSemanticSegmentor",
     "PNMSettings",
-    "PassesPixelWeights",
-    "PixelWeightedHead",
-    "PixelWeightedMaskLoss",
-    "add_pnm_config",
-    "add_semantic_network_config",
-    "build_atrous_resnet_backbone",
-    "use_pnm_classes",
+    "PixelWeightMapper",
+    "add_config",
+    "finish_config",
+    "semantic_metric_options",
+    "wrap_mapper",
 ]
+
+
+def semantic_metric_options(cfg: CfgNode) -> dict[str, Any]:
+    """PNM IoU has the weights that the loss has."""
+    node = cfg.MODEL.PNM
+    return {"locality": node.LOCALITY, "transform": node.TRANSFORM, "border": node.BORDER}

@@ -3,41 +3,28 @@
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import ROI_HEADS_REGISTRY, ROI_MASK_HEAD_REGISTRY, StandardROIHeads
-from detectron2.modeling.roi_heads.mask_head import BaseMaskRCNNHead, MaskRCNNConvUpsampleHead, mask_rcnn_loss
+from detectron2.modeling.roi_heads import select_foreground_proposals
+from detectron2.modeling.roi_heads.mask_head import BaseMaskRCNNHead, MaskRCNNConvUpsampleHead
 from detectron2.structures import Instances
+from detectron2.utils.events import get_event_storage
 from torch import nn
 
 from pnm.errors import UserError
-from pnm.null_model.batched import pixel_null_model_torch
-from pnm.null_model.pixel_weights import pixel_weights
-from pnm.null_model.weighted_losses import weighted_bce_with_logits
+from pnm.null_model.settings import PNMSettings
+from pnm.null_model.weighted_losses import weighted_mean
 
-from .config import PNMSettings
-from .weight_scalars import log_weights
-
-
-class _CroppedMasks:
-    """Masks of one image, already cropped to their regions: what ``mask_rcnn_loss`` asks of ground-truth masks."""
-
-    def __init__(self, masks: torch.Tensor):
-        self.masks = masks
-
-    def __len__(self) -> int:
-        return len(self.masks)
-
-    def crop_and_resize(self, boxes: torch.Tensor, mask_size: int) -> torch.Tensor:
-        return self.masks
+from ..semantic_networks.weight_scalars import log_weights
+from .config import mask_settings
 
 
-def _cropped(instances: list[Instances], size: int) -> list[Instances]:
-    """The instances with masks of ``size`` x ``size`` px in their proposal boxes; images without any are left out."""
-    found = []
-    for image in instances:
-        if len(image):
-            masks = image.gt_masks.crop_and_resize(image.proposal_boxes.tensor, size).to(image.gt_classes.device)
-            fields = {"proposal_boxes": image.proposal_boxes, "gt_classes": image.gt_classes}
-            found.append(Instances(image.image_size, **fields, gt_masks=_CroppedMasks(masks)))
-    return found
+def region_targets(instances: list[Instances], size: int, device: torch.device) -> torch.Tensor:
+    """(B, size, size) float32: the true masks of all objects in their proposal boxes."""
+    masks = [
+        image.gt_masks.crop_and_resize(image.proposal_boxes.tensor, size).to(device)
+        for image in instances
+        if len(image)
+    ]
+    return torch.cat(masks).float()
 
 
 def weighted_mask_loss(
@@ -45,48 +32,54 @@ def weighted_mask_loss(
 ) -> torch.Tensor:
     """Detectron2's ``mask_rcnn_loss``, weighted by pixel; a mean over all pixels of all masks of this process.
 
+    It logs what that function logs, too: the shares of wrong pixels, and every ``vis_period`` iterations the masks.
+
     Args:
         pred_mask_logits: (B, K, M, M), or (B, 1, M, M) when the classes share a mask.
         instances: B objects altogether, with ``proposal_boxes``, ``gt_classes`` and ``gt_masks``.
         pnm: how pixels are weighted.
-        vis_period: every so many iterations the masks are logged as images; 0 never.
+        vis_period: 0 for never.
 
     Returns:
         A scalar; a differentiable 0 without objects.
     """
-    with torch.no_grad():
-        cropped = _cropped(instances, pred_mask_logits.shape[-1])
-    if not cropped:
+    if not len(pred_mask_logits):
         return pred_mask_logits.sum() * 0
-    with torch.no_grad():  # also logs the accuracy of the masks, and the images
-        unweighted = mask_rcnn_loss(pred_mask_logits.detach(), cropped, vis_period)
-        masks = torch.cat([image.gt_masks.masks for image in cropped])
-        labels = (masks if masks.dtype == torch.bool else masks > 0.5).long()
-        null_model = pixel_null_model_torch(labels, pnm.locality, ignore_label=None, border=pnm.border)
-        weights = pixel_weights(null_model, pnm.transform)
-    classes = torch.cat([image.gt_classes for image in cropped])
+    with torch.no_grad():
+        targets = region_targets(instances, pred_mask_logits.shape[-1], pred_mask_logits.device)
+        true_masks = targets > 0.5
+        weights = pnm.weights(true_masks, ignore_label=None)
+        everywhere = torch.ones_like(true_masks)
+    classes = torch.cat([image.gt_classes for image in instances if len(image)])
     column = classes if pred_mask_logits.shape[1] > 1 else torch.zeros_like(classes)
     logits = pred_mask_logits[torch.arange(len(column), device=column.device), column]
-    loss = weighted_bce_with_logits(logits, masks.to(logits.dtype), weights, ignore_label=None)
-    log_weights("mask", weights, torch.ones_like(weights, dtype=torch.bool), loss, unweighted)
+    losses = nn.functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
+    loss = weighted_mean(losses, weights, everywhere)
+    log_weights("mask", weights, everywhere, loss, weighted_mean(losses.detach(), None, everywhere))
+    _log_masks(logits.detach(), true_masks, vis_period)
     return loss
 
 
-class PixelWeightedMaskLoss(nn.Module):
-    """Mixin of ``BaseMaskRCNNHead`` and its subclasses, to be named before them; ``pnm`` None leaves the loss as is."""
-
-    pnm: PNMSettings | None = None
-
-    def forward(self, x, instances: list[Instances]):
-        """As ``BaseMaskRCNNHead``."""
-        if self.pnm is None or not self.training:
-            return super().forward(x, instances)
-        loss = weighted_mask_loss(self.layers(x), instances, self.pnm, self.vis_period)
-        return {"loss_mask": loss * self.loss_weight}
+def _log_masks(logits: torch.Tensor, true_masks: torch.Tensor, vis_period: int) -> None:
+    """Shares of wrong pixels (of all, of the background, of the foreground) under Detectron2's names, and pictures."""
+    storage = get_event_storage()
+    wrong = (logits > 0) != true_masks
+    pixels, foreground = true_masks.numel(), true_masks.sum()
+    shares = {
+        "accuracy": 1 - wrong.sum() / pixels,
+        "false_positive": (wrong & ~true_masks).sum() / (pixels - foreground).clamp(min=1),
+        "false_negative": (wrong & true_masks).sum() / foreground.clamp(min=1),
+    }
+    for name, share in zip(shares, torch.stack(list(shares.values())).tolist()):  # one synchronisation
+        storage.put_scalar(f"mask_rcnn/{name}", share)
+    if vis_period > 0 and storage.iter % vis_period == 0:
+        beside = torch.cat([logits.float().sigmoid(), true_masks.float()], dim=2)
+        for number, picture in enumerate(beside):
+            storage.put_image(f"Left: mask prediction;   Right: mask GT ({number})", picture.expand(3, -1, -1))
 
 
 @ROI_MASK_HEAD_REGISTRY.register()
-class PNMMaskRCNNConvUpsampleHead(PixelWeightedMaskLoss, MaskRCNNConvUpsampleHead):
+class PNMMaskRCNNConvUpsampleHead(MaskRCNNConvUpsampleHead):
     """Mask R-CNN's head with a weighted loss, for ROI heads other than :class:`PNMROIHeads`."""
 
     @configurable
@@ -101,33 +94,60 @@ class PNMMaskRCNNConvUpsampleHead(PixelWeightedMaskLoss, MaskRCNNConvUpsampleHea
 
     @classmethod
     def from_config(cls, cfg, input_shape) -> dict:
-        return {**super().from_config(cfg, input_shape), "pnm": PNMSettings.mask(cfg)}
+        return {**super().from_config(cfg, input_shape), "pnm": mask_settings(cfg)}
 
-
-def weight_mask_head(head: nn.Module, pnm: PNMSettings) -> nn.Module:
-    """Turns a mask head, of whatever subclass of ``BaseMaskRCNNHead``, into one with a weighted loss; returns it.
-
-    Raises:
-        UserError: a head of another kind.
-    """
-    if not isinstance(head, BaseMaskRCNNHead):
-        raise UserError(
-            f"MODEL.PNM.MASK_LOSS: mask head {type(head).__name__} is no BaseMaskRCNNHead, its loss cannot be "
-            "weighted; set MODEL.PNM.MASK_LOSS False"
-        )
-    if not isinstance(head, PixelWeightedMaskLoss):
-        head.__class__ = type(f"PixelWeighted{type(head).__name__}", (PixelWeightedMaskLoss, type(head)), {})
-    head.pnm = pnm
-    return head
+    def forward(self, x, instances: list[Instances]):
+        """As ``BaseMaskRCNNHead``."""
+        if self.pnm is None or not self.training:
+            return super().forward(x, instances)
+        loss = weighted_mask_loss(self.layers(x), instances, self.pnm, self.vis_period)
+        return {"loss_mask": loss * self.loss_weight}
 
 
 @ROI_HEADS_REGISTRY.register()
 class PNMROIHeads(StandardROIHeads):
-    """``StandardROIHeads`` that weights the loss of its mask head, of whatever class that is."""
+    """``StandardROIHeads`` that weights the loss of its mask head, of whatever ``BaseMaskRCNNHead`` that is.
+
+    The head gives the logits (its ``layers``), this class makes the loss of them.
+    """
+
+    @configurable
+    def __init__(self, *, pnm: PNMSettings | None, **kwargs):
+        """
+        Args:
+            pnm: None gives ``StandardROIHeads``.
+            kwargs: see ``StandardROIHeads``.
+
+        Raises:
+            UserError: a mask head that makes its loss in a way of its own.
+        """
+        super().__init__(**kwargs)
+        self.pnm = pnm
+        if pnm is not None and self.mask_on:
+            check_weightable(self.mask_head)
 
     @classmethod
-    def _init_mask_head(cls, cfg: CfgNode, input_shape) -> dict:
-        arguments, pnm = super()._init_mask_head(cfg, input_shape), PNMSettings.mask(cfg)
-        if pnm is not None and "mask_head" in arguments:
-            weight_mask_head(arguments["mask_head"], pnm)
-        return arguments
+    def from_config(cls, cfg: CfgNode, input_shape) -> dict:
+        return {**super().from_config(cfg, input_shape), "pnm": mask_settings(cfg)}
+
+    def _forward_mask(self, features: dict[str, torch.Tensor], instances: list[Instances]):
+        """As ``StandardROIHeads``."""
+        if self.pnm is None or not (self.training and self.mask_on):
+            return super()._forward_mask(features, instances)
+        objects, _ = select_foreground_proposals(instances, self.num_classes)
+        regions = {name: features[name] for name in self.mask_in_features}
+        if self.mask_pooler is not None:
+            regions = self.mask_pooler(list(regions.values()), [image.proposal_boxes for image in objects])
+        loss = weighted_mask_loss(self.mask_head.layers(regions), objects, self.pnm, self.mask_head.vis_period)
+        return {"loss_mask": loss * self.mask_head.loss_weight}
+
+
+def check_weightable(head: nn.Module) -> None:
+    """A UserError unless a mask head's loss is Detectron2's, of the logits that ``layers`` gives."""
+    own = (BaseMaskRCNNHead.forward, PNMMaskRCNNConvUpsampleHead.forward)
+    if not isinstance(head, BaseMaskRCNNHead) or type(head).forward not in own:
+        kind = "no BaseMaskRCNNHead" if not isinstance(head, BaseMaskRCNNHead) else "a head with a forward of its own"
+        raise UserError(
+            f"MODEL.PNM.MASK_LOSS: mask head {type(head).__name__} is {kind}, its loss cannot be weighted; set "
+            "MODEL.PNM.MASK_LOSS False"
+        )

@@ -12,22 +12,11 @@ from detectron2.data import transforms as T
 from pnm.errors import UserError
 from pnm.null_model.null_model import pixel_null_model
 from pnm.null_model.pixel_weights import pixel_weights
+from pnm.null_model.settings import PNMSettings
 from pnm.null_model.stored.maps import WeightMapParameters, WeightMaps, default_weight_root, weight_folder
 from pnm.null_model.stored.surprisal import weights_of_surprisal
 
-from .config import PNMSettings
-
-
-class _RememberedTransforms:
-    """An ``AugmentationList`` that keeps the transforms it has drawn last."""
-
-    def __init__(self, augmentations: T.AugmentationList):
-        self.augmentations = augmentations
-        self.last: T.TransformList | None = None
-
-    def __call__(self, aug_input: T.AugInput) -> T.TransformList:
-        self.last = self.augmentations(aug_input)
-        return self.last
+from .config import semantic_settings
 
 
 def move_surprisal(encoded: np.ndarray, transforms: T.TransformList) -> np.ndarray:
@@ -87,33 +76,34 @@ class PixelWeightMapper:
     def __init__(self, mapper: Callable, pnm: PNMSettings, ignore_label: int, offline: OfflineWeights | None = None):
         """
         Args:
-            mapper: gives "sem_seg"; for offline weights it needs Detectron2's attribute ``augmentations``.
+            mapper: gives "sem_seg"; for offline weights it needs ``map_with_transforms``, see
+                :class:`..dataset_mappers.CheckedDatasetMapper`.
             ignore_label: label without weight.
             offline: stored maps; None computes the weights.
 
         Raises:
-            UserError: offline weights for a mapper that keeps its augmentations to itself.
+            UserError: offline weights for a mapper that keeps its transforms to itself.
         """
         self.mapper, self.pnm, self.ignore_label, self.offline = mapper, pnm, ignore_label, offline
-        if offline is not None:
-            if not isinstance(getattr(mapper, "augmentations", None), T.AugmentationList):
-                raise UserError(
-                    f"mapper {type(mapper).__name__} has no augmentations that offline weight maps could follow; "
-                    "set MODEL.PNM.SOURCE online"
-                )
-            self._transforms = _RememberedTransforms(mapper.augmentations)
-            mapper.augmentations = self._transforms
+        if offline is not None and not callable(getattr(mapper, "map_with_transforms", None)):
+            raise UserError(
+                f"mapper {type(mapper).__name__} has no map_with_transforms, by which offline weight maps could follow "
+                "its augmentations; set MODEL.PNM.SOURCE online"
+            )
 
     @classmethod
     def from_config(cls, cfg: CfgNode, mapper: Callable) -> "PixelWeightMapper":
         """As ``MODEL.PNM`` says, for training on ``DATASETS.TRAIN``."""
-        pnm = PNMSettings.semantic(cfg)
+        pnm = semantic_settings(cfg)
         assert pnm is not None
         offline = OfflineWeights.from_config(cfg) if cfg.MODEL.PNM.SOURCE == "offline" else None
         return cls(mapper, pnm, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, offline)
 
     def __call__(self, dataset_dict: dict) -> dict | None:
-        sample = self.mapper(dataset_dict)
+        if self.offline is None:
+            sample, transforms = self.mapper(dataset_dict), None
+        else:
+            sample, transforms = self.mapper.map_with_transforms(dataset_dict)
         if sample is None:
             return None
         if "sem_seg" not in sample:
@@ -122,19 +112,18 @@ class PixelWeightMapper:
                 "train on a semantic or panoptic data set, or set MODEL.PNM.SEMANTIC_LOSS False"
             )
         labels = np.asarray(sample["sem_seg"])
-        weights = self._computed(labels) if self.offline is None else self._stored(dataset_dict, labels)
+        weights = self._computed(labels) if transforms is None else self._stored(dataset_dict, labels, transforms)
         weights[labels == self.ignore_label] = 0
-        sample["pixel_weights"] = torch.from_numpy(weights)
-        return sample
+        return {**sample, "pixel_weights": torch.from_numpy(weights)}
 
     def _computed(self, labels: np.ndarray) -> np.ndarray:
         null_model = pixel_null_model(labels, self.pnm.locality, ignore_label=self.ignore_label, border=self.pnm.border)
         return pixel_weights(null_model, self.pnm.transform, overwrite_pnm=True)
 
-    def _stored(self, dataset_dict: dict, labels: np.ndarray) -> np.ndarray:
-        assert self.offline is not None and self._transforms.last is not None
+    def _stored(self, dataset_dict: dict, labels: np.ndarray, transforms: T.TransformList) -> np.ndarray:
+        assert self.offline is not None
         encoded = self.offline.read(str(dataset_dict["sem_seg_file_name"]))
-        weights = weights_of_surprisal(move_surprisal(encoded, self._transforms.last), self.pnm.transform)
+        weights = weights_of_surprisal(move_surprisal(encoded, transforms), self.pnm.transform)
         if weights.shape != labels.shape:
             raise UserError(
                 f"the weight map of {dataset_dict['sem_seg_file_name']} is {weights.shape} after augmentation and the "
@@ -143,6 +132,8 @@ class PixelWeightMapper:
         return weights
 
 
-def wants_pixel_weights(cfg: CfgNode) -> bool:
-    """Whether samples for training need weights."""
-    return PNMSettings.semantic(cfg) is not None and cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN"
+def add_pixel_weights(cfg: CfgNode, mapper: Callable) -> Callable:
+    """The training mapper, with pixel weights in its samples if ``MODEL.PNM`` weights a semantic loss."""
+    if semantic_settings(cfg) is None or cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN":
+        return mapper
+    return PixelWeightMapper.from_config(cfg, mapper)

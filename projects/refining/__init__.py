@@ -1,1 +1,23 @@
-"""What every refiner shares: coarse predictions, truths, and refinement as a function."""
+"""What every refiner shares: its base classes, coarse predictions, truths, and refinement as a function."""
+
+from .coarse_predictions import CoarsePredictions, check_learnable, coarse_predictions, tagged_dataset
+from .config import add_refining_config as add_config
+from .config import check_refining_config as finish_config
+from .mapper import RefiningMapper
+from .model import TASKS, RefiningModel, refined_task, refiner_names
+from .refiner import Refiner
+
+__all__ = [
+    "TASKS",
+    "CoarsePredictions",
+    "Refiner",
+    "RefiningMapper",
+    "RefiningModel",
+    "add_config",
+    "check_learnable",
+    "coarse_predictions",
+    "finish_config",
+    "refined_task",
+    "refiner_names",
+    "tagged_dataset",
+]

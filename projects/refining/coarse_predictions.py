@@ -18,25 +18,12 @@ from pnm.predictions import Key, Objects, Partition, PredictionSet, open_predict
 from pnm.predictions.cityscapes_instances import CityscapesPredictions
 from pnm.predictions.sem_seg_json import SemSegPredictions
 
+from .model import refined_task
+
 logger = logging.getLogger(__name__)
 
 DATASET_NAME = "dataset_name"  # key of a dataset dict
 _TRIED = 50  # training images that are looked at before training
-REFINERS = {"BoundaryPatchRefiner": "BPR"}  # node of MODEL with the refiner's TASK
-
-
-def add_prediction_config(cfg: CfgNode) -> None:
-    """Adds ``DATASETS.PREDICTIONS_TRAIN`` and ``_TEST``."""
-    # Result files that a refiner starts from, one for each data set in DATASETS.TRAIN and .TEST: COCO results JSON,
-    # COCO panoptic JSON, sem_seg_predictions.json, a folder of label PNGs, or one of Cityscapes *_pred.txt.
-    cfg.DATASETS.PREDICTIONS_TRAIN = ()
-    cfg.DATASETS.PREDICTIONS_TEST = ()
-
-
-def refined_task(cfg: CfgNode) -> str | None:
-    """ "instance", "semantic" or "panoptic" if the model is a refiner, else None."""
-    node = REFINERS.get(cfg.MODEL.META_ARCHITECTURE)
-    return None if node is None else cfg.MODEL[node].TASK
 
 
 class DatasetPredictions:
@@ -168,7 +155,7 @@ def check_learnable(mapper: Callable[[dict], dict | None], entries: Sequence[dic
         raise UserError(
             f"none of {len(tried)} training images has a coarse mask that fits a true one of its class, or its own "
             "boundary: check that predictions and data sets belong together, or lower the IoU that is asked for "
-            "(MODEL.BPR.MATCH_IOU)"
+            "(the refiner's MATCH_IOU)"
         )
 
 

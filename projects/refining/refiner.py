@@ -1,20 +1,16 @@
 """A trained refiner as a function of an image and its coarse masks."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 
 from pnm.errors import UserError
 from pnm.masks.crops import crop_array, crop_rle, crop_runs, paste
 from pnm.masks.runs import decode_masks
 from pnm.predictions import Objects, Partition
 
-from ..launcher.checkpoint import SafeCheckpointer
-from .coarse_predictions import REFINERS, refined_task
+from .model import RefiningModel
 
 _VOID = {"semantic": (255,), "panoptic": (0,)}  # labels that are no segment
 
@@ -24,39 +20,18 @@ class Refiner:
 
     ::
 
-        cfg = load_config("configs/quickstart/bpr_instance.yaml", ["MODEL.WEIGHTS", "model_final.pth"])
-        refiner = Refiner.from_config(cfg)
+        refiner = pnm.load_refiner("quickstart/bpr_instance.yaml", "model_final.pth")
         refined = refiner(image, masks)
     """
 
-    def __init__(self, model: torch.nn.Module, task: str, image_format: str = "RGB"):
+    def __init__(self, model: RefiningModel, task: str, image_format: str = "RGB"):
         """
         Args:
-            model: a refiner's meta-architecture in evaluation mode: ``refine_objects`` and ``refine_partition``.
+            model: in evaluation mode.
             task: "instance", "semantic" or "panoptic".
             image_format: "RGB" or "BGR", what the model was trained with.
         """
         self.model, self.task, self.image_format = model, task, image_format
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> "Refiner":
-        """The model that a config describes, with ``MODEL.WEIGHTS``.
-
-        Raises:
-            UserError: the config is of no refiner, or names no weights.
-            CheckpointError: the weights cannot be had or don't fit.
-        """
-        task = refined_task(cfg)
-        if task is None:
-            raise UserError(
-                f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} refines nothing, expected one of "
-                f"{', '.join(REFINERS)}: give the config that the refiner was trained with"
-            )
-        if not cfg.MODEL.WEIGHTS:
-            raise UserError("a refiner needs weights; add: MODEL.WEIGHTS path/to/model_final.pth")
-        model = build_model(cfg)
-        SafeCheckpointer(model, strict=not cfg.TEST.ALLOW_PARTIAL_WEIGHTS).load(cfg.MODEL.WEIGHTS)
-        return cls(model.eval(), task, cfg.INPUT.FORMAT)
 
     def __call__(self, image: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """
@@ -114,13 +89,3 @@ class Refiner:
             )
         channels = image if self.image_format == "RGB" else image[:, :, ::-1]
         return torch.from_numpy(np.ascontiguousarray(channels.transpose(2, 0, 1)))
-
-
-def refiner_fingerprint(cfg: CfgNode) -> str:
-    """Tells what a refiner's output depends on: its weights' bytes and ``MODEL`` and ``INPUT`` of its config."""
-    digest = hashlib.sha256((cfg.MODEL.dump() + cfg.INPUT.dump()).encode())
-    path = SafeCheckpointer(torch.nn.Identity()).path_manager.get_local_path(cfg.MODEL.WEIGHTS.partition("?")[0])
-    with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()

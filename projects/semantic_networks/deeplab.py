@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.layers import ASPP, CNNBlockBase, Conv2d, DepthwiseSeparableConv2d, ShapeSpec, get_norm
-from detectron2.modeling import BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY
+from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone.resnet import BasicStem, BottleneckBlock, ResNet
 from fvcore.nn.weight_init import c2_msra_fill, c2_xavier_fill
 from torch import nn
 
 from pnm.errors import UserError
+from pnm.null_model.settings import PNMSettings
 
-from ..pnm_heads.config import PNMSettings
-from ..pnm_heads.semantic_head import PixelWeightedHead
+from .pixel_loss import PixelWeightedHead
 
 HARD_PIXEL_SHARE = {"cross_entropy": 1.0, "hard_pixel_mining": 0.2}
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -36,7 +36,7 @@ class _DeepLabHead(PixelWeightedHead):
         loss_weight: float,
         loss_type: str,
         ignore_value: int,
-        pnm: PNMSettings | None,
+        pnm: PNMSettings | None = None,
     ):
         super().__init__()
         if loss_type not in HARD_PIXEL_SHARE:
@@ -62,21 +62,27 @@ class _DeepLabHead(PixelWeightedHead):
             "loss_weight": head.LOSS_WEIGHT,
             "loss_type": head.LOSS_TYPE,
             "ignore_value": head.IGNORE_VALUE,
-            "pnm": PNMSettings.semantic(cfg),
         }
 
     def layers(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """(N, K, H / common_stride, W / common_stride) logits."""
         raise NotImplementedError
 
-    def forward(self, features: dict[str, torch.Tensor], targets: torch.Tensor | None = None):
+    def forward(
+        self,
+        features: dict[str, torch.Tensor],
+        targets: torch.Tensor | None = None,
+        pixel_weights: torch.Tensor | None = None,
+    ):
         """(None, losses) in training; ((N, K, H, W) logits at the images' resolution, {}) in inference."""
         logits = F.interpolate(
             self.layers(features).float(), scale_factor=self.common_stride, mode="bilinear", align_corners=False
         )
         if not self.training:
             return logits, {}
-        return None, {"loss_sem_seg": self.pixel_loss(logits, targets, self.hard_pixel_share) * self.loss_weight}
+        assert targets is not None
+        loss = self.pixel_loss(logits, targets, pixel_weights, self.hard_pixel_share)
+        return None, {"loss_sem_seg": loss * self.loss_weight}
 
 
 def _pool_window(cfg, stride: int) -> tuple[int, int] | None:
@@ -107,8 +113,7 @@ def _aspp(cfg, channels: int, stride: int) -> ASPP:
     )
 
 
-@SEM_SEG_HEADS_REGISTRY.register()
-class PNMDeepLabV3Head(_DeepLabHead):
+class DeepLabV3Head(_DeepLabHead):
     """Atrous spatial pyramid pooling and a classifier, on one feature map."""
 
     @configurable
@@ -135,8 +140,7 @@ class PNMDeepLabV3Head(_DeepLabHead):
         return self.predictor(self.aspp(features[self.in_feature]))
 
 
-@SEM_SEG_HEADS_REGISTRY.register()
-class PNMDeepLabV3PlusHead(_DeepLabHead):
+class DeepLabV3PlusHead(_DeepLabHead):
     """ASPP on the coarsest feature map, joined by finer ones from coarse to fine."""
 
     @configurable
@@ -145,7 +149,7 @@ class PNMDeepLabV3PlusHead(_DeepLabHead):
         Args:
             in_features: names from fine to coarse.
             decoder: for each a ModuleDict of ``project_conv`` (ASPP for the last) and, but for the last, ``fuse_conv``.
-            kwargs: as for :class:`PNMDeepLabV3Head`.
+            kwargs: as for :class:`DeepLabV3Head`.
         """
         super().__init__(**kwargs)
         self.in_features, self.decoder = list(in_features), decoder

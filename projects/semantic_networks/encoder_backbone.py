@@ -8,6 +8,8 @@ from torch import nn
 
 from pnm.errors import UserError
 
+from .blocks import pretrained_weights_error
+
 NODE = "MODEL.SEMANTIC_NETWORK"
 STAGES = ("res2", "res3", "res4", "res5")
 FINEST_STRIDE = 4
@@ -57,11 +59,7 @@ def _explain(name: str, weights: str, output_stride: int, error: Exception) -> U
     except Exception:  # whatever a library raises for what it doesn't support
         advice = f"set {NODE}.OUTPUT_STRIDE 32" if output_stride != 32 else "take another encoder"
         return UserError(f"{NODE}.ENCODER {name} cannot be built at output stride {output_stride}; {advice} ({cause})")
-    return UserError(
-        f"{NODE}.ENCODER_WEIGHTS {weights!r} of {name} cannot be loaded ({cause}); they are downloaded from the "
-        f"Hugging Face hub: run once with a network, or set HF_HOME to a folder that has them, or train from scratch "
-        f"with {NODE}.ENCODER_WEIGHTS ''"
-    )
+    return pretrained_weights_error(f"{NODE}.ENCODER {name}", error, f"{NODE}.ENCODER_WEIGHTS ''")
 
 
 def _check_features(backbone: "EncoderBackbone", name: str) -> None:

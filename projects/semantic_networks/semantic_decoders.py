@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from pnm.errors import UserError
 
+from .blocks import FusedLevels, conv_norm_relu
 from .encoder_backbone import NODE, STAGES
 
 _PLANNED = ("ocrnet", "ccnet", "nlnet")
@@ -40,12 +40,6 @@ def _rates(output_stride: int) -> tuple[int, int, int]:
     return (12, 24, 36) if output_stride == 8 else (6, 12, 18)
 
 
-def conv_norm_relu(channels: int, width: int, size: int) -> nn.Sequential:
-    """size x size convolution that keeps the resolution, BatchNorm, ReLU."""
-    conv = nn.Conv2d(channels, width, size, padding=size // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-
-
 class DilatedFCN(nn.Module):
     """FCN on a dilated encoder: 3x3 convolutions over the last of the features."""
 
@@ -59,20 +53,12 @@ class DilatedFCN(nn.Module):
         return self.layers(features[-1])
 
 
-class MultiResolutionFCN(nn.Module):
-    """FCN on HRNet (Wang et al., 2020, "HRNetV2"): all resolutions joined at the finest, one 1x1 convolution."""
-
-    def __init__(self, channels: list[int]):
-        super().__init__()
-        self.out_channels = sum(channels)
-        self.fuse = conv_norm_relu(self.out_channels, self.out_channels, 1)
+class MultiResolutionFCN(FusedLevels):
+    """FCN on HRNet: :class:`.blocks.FusedLevels` of the four stages."""
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """(N, sum of the stages' channels, H / 4, W / 4)."""
-        stages = features[-len(STAGES) :]
-        size = stages[0].shape[-2:]
-        finer = [F.interpolate(x, size=size, mode="bilinear", align_corners=False) for x in stages]
-        return self.fuse(torch.cat(finer, dim=1))
+        return super().forward(features[-len(STAGES) :])
 
 
 def _pspnet(channels: list[int], width: int, output_stride: int) -> nn.Module:

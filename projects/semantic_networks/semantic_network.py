@@ -1,4 +1,4 @@
-"""Semantic networks over segmentation-models-pytorch and timm, with a pixel-weighted loss.
+"""Semantic networks over segmentation-models-pytorch and timm, whose loss can be weighted by pixel.
 
 One meta-architecture for what the tables of the PNM paper compare: FCN (Long et al., 2015), PSPNet (Zhao et al.,
 2017), DeepLabV3 and V3+ (Chen et al., 2017, 2018), UPerNet (Xiao et al., 2018) and SegFormer (Xie et al., 2021), on any
@@ -9,41 +9,18 @@ libraries give encoders and decoders; classifier, auxiliary head and losses are 
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
-from detectron2.modeling import META_ARCH_REGISTRY, SemanticSegmentor
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from pnm.errors import UserError
-from pnm.null_model.weighted_losses import weighted_cross_entropy
+from pnm.null_model.settings import PNMSettings
+from pnm.null_model.weighted_losses import pixel_cross_entropy, weighted_mean
 
-from ..pnm_heads.config import PNMSettings
-from ..pnm_heads.meta_arch import PassesPixelWeights
-from ..pnm_heads.semantic_head import PixelWeightedHead
+from .blocks import check_norm, conv_norm_relu
 from .encoder_backbone import FINEST_STRIDE, NODE, STAGES, EncoderBackbone, is_hrnet
-from .semantic_decoders import MultiResolutionFCN, conv_norm_relu, find_decoder
-
-
-def add_semantic_network_config(cfg: CfgNode) -> None:
-    """Adds ``MODEL.SEMANTIC_NETWORK``.
-
-    NUM_CLASSES, IGNORE_VALUE and LOSS_WEIGHT are those of ``MODEL.SEM_SEG_HEAD``.
-    """
-    node = cfg.MODEL.SEMANTIC_NETWORK = CfgNode()
-    # "fcn", "pspnet", "deeplabv3", "deeplabv3plus", "upernet" or "segformer".
-    node.ARCH = "deeplabv3"
-    # Encoder by its name in segmentation-models-pytorch: resnet50, mit_b2, or "tu-" and a timm model: tu-hrnet_w48.
-    node.ENCODER = "resnet50"
-    # Pretrained encoder: "imagenet" downloads it, "" starts from scratch. Not read when MODEL.WEIGHTS names a file.
-    node.ENCODER_WEIGHTS = "imagenet"
-    # Stride of the encoder's last features, px: 8 or 16 by dilation, 32 without. UPerNet, SegFormer and HRNet: 32.
-    node.OUTPUT_STRIDE = 8
-    # Width of the decoder.
-    node.DECODER_CHANNELS = 256
-    # Probability that a channel is dropped before a classifier.
-    node.DROPOUT = 0.1
-    # Weight of the loss of an FCN head on the third of the encoder's four stages, in training only; 0 = no such head.
-    node.AUX_LOSS_WEIGHT = 0.0
-    # "BN", or "SyncBN" for statistics over all processes.
-    node.NORM = "BN"
+from .meta_arch import PixelWeightedSegmentor
+from .pixel_loss import PixelWeightedHead
+from .semantic_decoders import MultiResolutionFCN, find_decoder
 
 
 class SemanticNetworkHead(PixelWeightedHead):
@@ -82,12 +59,17 @@ class SemanticNetworkHead(PixelWeightedHead):
                 conv_norm_relu(aux_channels, aux_width, 3), _classifier(aux_width, num_classes, dropout)
             )
 
-    def forward(self, features: dict[str, torch.Tensor], targets: torch.Tensor | None = None):
+    def forward(
+        self,
+        features: dict[str, torch.Tensor],
+        targets: torch.Tensor | None = None,
+        pixel_weights: torch.Tensor | None = None,
+    ):
         """(None, losses) in training; ((N, K, H, W) logits at the images' resolution, {}) in inference."""
         if not self.training:
             return self.logits(features), {}
         assert targets is not None
-        return None, self.losses(features, targets)
+        return None, self.losses(features, targets, pixel_weights)
 
     def logits(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """(N, K, H, W) at the size of the padded images."""
@@ -108,28 +90,20 @@ class SemanticNetworkHead(PixelWeightedHead):
                 f"two images or more (SOLVER.IMS_PER_BATCH), or set {NODE}.NORM SyncBN on several processes"
             ) from error
 
-    def losses(self, features: dict[str, torch.Tensor], targets: torch.Tensor) -> dict[str, torch.Tensor]:
+    def losses(
+        self, features: dict[str, torch.Tensor], targets: torch.Tensor, pixel_weights: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         """``loss_sem_seg`` and, with an auxiliary head, ``loss_sem_seg_aux``: means over this process's valid pixels.
 
         Without a valid pixel both are zeros that can be differentiated.
         """
-        given = self.pixel_weights
-        if self.pnm is not None:
-            self.pixel_weights = self._weights(targets)  # once for both losses
-        try:
-            found = {"loss_sem_seg": self.pixel_loss(self.logits(features), targets) * self.loss_weight}
-            if self.aux_loss_weight:
-                found["loss_sem_seg_aux"] = self._aux_loss(features, targets) * self.aux_loss_weight
-        finally:
-            self.pixel_weights = given
-        return found
-
-    def _aux_loss(self, features: dict[str, torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
-        logits = _resize(self.aux_head(features["res4"]), _image_size(features))
-        weights = self.pixel_weights if self.pnm is not None else None
-        if weights is None:
-            weights = torch.ones_like(targets, dtype=torch.float32)
-        return weighted_cross_entropy(logits, targets, weights, ignore_label=self.ignore_value)
+        weights = self.weights_of(targets, pixel_weights)  # once for both losses
+        losses = {"loss_sem_seg": self.pixel_loss(self.logits(features), targets, weights) * self.loss_weight}
+        if self.aux_loss_weight:
+            logits = _resize(self.aux_head(features["res4"]), _image_size(features))
+            pixels, valid = pixel_cross_entropy(logits, targets, ignore_label=self.ignore_value)
+            losses["loss_sem_seg_aux"] = weighted_mean(pixels, weights, valid) * self.aux_loss_weight
+        return losses
 
 
 def _classifier(width: int, num_classes: int, dropout: float) -> nn.Sequential:
@@ -148,7 +122,7 @@ def _resize(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
 
 
-def _build_head(cfg: CfgNode, channels: list[int]) -> SemanticNetworkHead:
+def _build_head(cfg: CfgNode, channels: list[int], pnm: PNMSettings | None) -> SemanticNetworkHead:
     node, head = cfg.MODEL.SEMANTIC_NETWORK, cfg.MODEL.SEM_SEG_HEAD
     width = node.DECODER_CHANNELS
     if node.ARCH == "fcn" and is_hrnet(node.ENCODER):
@@ -165,13 +139,12 @@ def _build_head(cfg: CfgNode, channels: list[int]) -> SemanticNetworkHead:
         dropout=node.DROPOUT,
         aux_channels=channels[2],
         aux_loss_weight=node.AUX_LOSS_WEIGHT,
-        pnm=PNMSettings.semantic(cfg),
+        pnm=pnm,
     )
 
 
 def _with_norm(module: nn.Module, norm: str) -> nn.Module:
-    if norm not in ("BN", "SyncBN"):
-        raise UserError(f"{NODE}.NORM is {norm!r}, expected BN or SyncBN")
+    check_norm(f"{NODE}.NORM", norm)
     if norm == "BN":
         return module
     from timm.layers import convert_sync_batchnorm  # knows timm's BatchNorm with an activation, too
@@ -180,18 +153,15 @@ def _with_norm(module: nn.Module, norm: str) -> nn.Module:
 
 
 @META_ARCH_REGISTRY.register()
-class PNMSemanticNetwork(PassesPixelWeights, SemanticSegmentor):
+class SemanticNetwork(PixelWeightedSegmentor):
     """The network ``MODEL.SEMANTIC_NETWORK``; inputs and outputs are ``SemanticSegmentor``'s.
 
-    In training it returns ``loss_sem_seg`` and, with an auxiliary head, ``loss_sem_seg_aux``, weighted by pixel with
-    ``MODEL.PNM.ENABLED`` and plain cross-entropy without.
+    In training it returns ``loss_sem_seg`` and, with an auxiliary head, ``loss_sem_seg_aux``.
     """
 
-    weights_its_own_loss = True
-
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict:
-        """Arguments of ``SemanticSegmentor``.
+    def from_config(cls, cfg: CfgNode, pnm: PNMSettings | None = None) -> dict:
+        """Arguments of ``SemanticSegmentor``; ``pnm`` weights the losses.
 
         Raises:
             UserError: an architecture, encoder, output stride or norm that doesn't exist or doesn't go together.
@@ -203,7 +173,7 @@ class PNMSemanticNetwork(PassesPixelWeights, SemanticSegmentor):
         channels = [shape.channels for shape in backbone.output_shape().values()]
         return {
             "backbone": _with_norm(backbone, node.NORM),
-            "sem_seg_head": _with_norm(_build_head(cfg, channels), node.NORM),
+            "sem_seg_head": _with_norm(_build_head(cfg, channels, pnm), node.NORM),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }

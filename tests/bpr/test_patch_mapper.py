@@ -54,7 +54,7 @@ def objects(*masks, categories=None):
 
 def mapper(task, coarse, **options):
     settings = PatchSettings(task, size=16, input_size=32, padding=options.pop("padding", 0), threshold=0.25)
-    return BoundaryPatchMapper(settings, is_train=True, coarse=coarse and (lambda entry: coarse), flip=False, **options)
+    return BoundaryPatchMapper(settings, is_train=True, coarse=coarse and (lambda entry: coarse), flip="none", **options)
 
 
 @pytest.mark.parametrize("padding", [0, 4])
@@ -87,13 +87,24 @@ def test_only_matches_of_the_same_class_are_learned_from(scene):
     assert mapper("instance", objects(far, coarse))(entry) is not None
 
 
-def test_flip_turns_all_alike(scene):
+@pytest.mark.parametrize("flip", ["horizontal", "vertical"])
+def test_flip_turns_all_alike_and_about_its_axis(scene, flip):
     entry, truth, _ = scene
     coarse, settings = objects(np.roll(truth, 2, 1)), PatchSettings("instance", 16, 0, 32)
-    flipped = BoundaryPatchMapper(settings, is_train=True, coarse=lambda entry: coarse, patches_per_image=200)
-    found = flipped(entry)
-    target = found["target_patches"]
-    assert torch.equal(target[target != 255] == 1, found["patches"][:, 0][target != 255] == 200)
+    samples = {}
+    for name in ("none", flip):
+        np.random.seed(0)  # noqa: NPY002 - the mapper draws from it
+        options = {"is_train": True, "coarse": lambda entry: coarse, "patches_per_image": 200, "flip": name}
+        samples[name] = BoundaryPatchMapper(settings, **options)(entry)
+    plain, flipped = samples["none"], samples[flip]
+    target = flipped["target_patches"]
+    assert torch.equal(target[target != 255] == 1, flipped["patches"][:, 0][target != 255] == 200)
+    axis = {"horizontal": -1, "vertical": -2}[flip]
+    is_turned = [not torch.equal(a, b) for a, b in zip(plain["target_patches"], target)]
+    assert any(is_turned) and not all(is_turned)
+    for key in ("patches", "inside_patches", "mask_patches", "target_patches"):
+        for before, after, turned in zip(plain[key], flipped[key], is_turned):
+            assert torch.equal(before.flip(axis) if turned else before, after)
 
 
 @pytest.mark.parametrize("task", ["semantic", "panoptic"])

@@ -13,6 +13,7 @@ from pnm.formats.label_png import read_label_png
 from pnm.masks.crops import crop_array, crop_rle, paste
 from pnm.metrics.instance_ap import InstanceMetrics
 from pnm.projects.bpr import BoundaryPatchRefiner, PatchSettings, build_network
+from pnm.projects.bpr.patches import patches_of
 
 SETTINGS = {"size": 16, "input_size": 32, "threshold": 0.55}
 
@@ -75,7 +76,7 @@ def test_same_result_for_any_batch_size(network):
     results = []
     for most in (16, 17, 40, 1000):
         model = refiner(network, max_patches_per_batch=most)
-        corners, masks = zip(*(model._patches_of(crop, *coarse.shape) for crop in crops))
+        corners, masks = zip(*(patches_of(crop, *coarse.shape, model.settings) for crop in crops))
         foreground = model._foreground(image, np.concatenate(corners), np.concatenate(masks))
         results.append((foreground, model.refine_objects(image, crops)))
     assert len(results[0][0]) > 40

@@ -7,7 +7,7 @@ import pytest
 from detectron2.data import transforms as T
 from PIL import Image, ImageEnhance
 
-from pnm.projects.launcher.data.color_augmentation import ColorAugSSDTransform
+from pnm.projects.dataset_mappers.color_augmentation import ColorAugSSDTransform
 
 BAD_INPUT = (ValueError, AssertionError, TypeError, NotImplementedError)
 

@@ -1,21 +1,27 @@
 """Weighted heads against torch's and Detectron2's own losses."""
 
+import pickle
+
 import pytest
 import torch
 import torch.nn.functional as F
-from detectron2.config import get_cfg
+from detectron2.config import configurable, get_cfg
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_model
-from detectron2.modeling.roi_heads.mask_head import build_mask_head, mask_rcnn_loss
+from detectron2.modeling import BACKBONE_REGISTRY, ROI_MASK_HEAD_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_model
+from detectron2.modeling.roi_heads.mask_head import BaseMaskRCNNHead, mask_rcnn_loss
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from pnm.errors import UserError
 from pnm.projects.launcher.config import load_config
-from pnm.projects.pnm_heads import PNMSettings, add_pnm_config, use_pnm_classes
-from pnm.projects.pnm_heads.mask_head import PixelWeightedMaskLoss, weight_mask_head, weighted_mask_loss
+from pnm.projects.pnm_heads import PNMROIHeads, PNMSettings
+from pnm.projects.pnm_heads.config import add_pnm_config
+from pnm.projects.pnm_heads.mask_head import check_weightable, weighted_mask_loss
+from pnm.projects.pnm_heads.weighted_classes import use_pnm_classes
+from pnm.projects.semantic_networks.config import add_semantic_network_config
 
 SEMANTIC = "configs/quickstart/semantic_fpn_R_18.yaml"
+INSTANCE = "configs/quickstart/mask_rcnn_R_18_FPN.yaml"
 PANOPTIC = "configs/quickstart/panoptic_fpn_R_18.yaml"
 
 
@@ -34,6 +40,7 @@ def brute_force_weights(labels, locality, ignore=None):
 
 def settings(**changes):
     cfg = get_cfg()
+    add_semantic_network_config(cfg)
     add_pnm_config(cfg)
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM, cfg.MODEL.SEM_SEG_HEAD.NORM = 5, 8, ""
     cfg.MODEL.SEM_SEG_HEAD.ASPP_CHANNELS = 8
@@ -98,9 +105,8 @@ def test_semantic_locality_1_is_the_unweighted_loss_and_gradient(name):
 @pytest.mark.parametrize("name", HEADS)
 def test_weights_from_the_mapper_replace_computed_ones(name):
     head, features, targets = semantic_case(name, **PLAIN)
-    head.pixel_weights = torch.full(targets.shape, 3.0)
-    thrice = head(features, targets)[1]["loss_sem_seg"]
-    head.pnm, head.pixel_weights = None, None
+    thrice = head(features, targets, torch.full(targets.shape, 3.0))[1]["loss_sem_seg"]
+    head.pnm = None
     torch.testing.assert_close(thrice, 3 * head(features, targets)[1]["loss_sem_seg"])
 
 
@@ -177,18 +183,61 @@ def test_class_agnostic_masks_and_no_objects():
     assert none == 0
 
 
-def test_any_mask_head_is_weighted_and_keeps_its_weights():
-    cfg = settings()
-    head = build_mask_head(cfg, ShapeSpec(channels=4, width=14, height=14))
-    keys = list(head.state_dict())
-    assert weight_mask_head(head, PNMSettings(5)) is head
-    assert isinstance(head, PixelWeightedMaskLoss) and list(head.state_dict()) == keys
+@ROI_MASK_HEAD_REGISTRY.register()
+class OneConvolution(BaseMaskRCNNHead):
+    """A user's mask head: Detectron2's loss of logits of its own."""
+
+    @configurable
+    def __init__(self, *, channels, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.predictor = torch.nn.ConvTranspose2d(channels, num_classes, 2, 2)
+
+    @classmethod
+    def from_config(cls, cfg, input_shape):
+        classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+        return {**super().from_config(cfg, input_shape), "channels": input_shape.channels, "num_classes": classes}
+
+    def layers(self, x):
+        return self.predictor(x)
+
+
+@pytest.mark.parametrize("name", ["MaskRCNNConvUpsampleHead", "OneConvolution"])
+def test_any_mask_head_is_weighted_and_stays_what_it_is(name):
+    cfg = load_config(INSTANCE, ["MODEL.PNM.ENABLED", "True", "MODEL.ROI_MASK_HEAD.NAME", name])
+    torch.manual_seed(0)
+    heads = build_model(cfg).roi_heads
+    assert isinstance(heads, PNMROIHeads) and type(heads.mask_head).__name__ == name
+    pickle.loads(pickle.dumps(heads))
     _, instances = mask_case()
-    with EventStorage():
-        losses = head.train()(torch.randn(6, 4, 14, 14), instances)
-    assert losses.keys() == {"loss_mask"}
+    features = {f"p{level}": torch.randn(2, cfg.MODEL.FPN.OUT_CHANNELS, 160 >> level, 160 >> level) for level in range(2, 7)}
+    losses = []
+    for pnm in (heads.pnm, PNMSettings(1), None):
+        heads.pnm = pnm
+        with EventStorage():
+            losses.append(heads.train()._forward_mask(features, instances)["loss_mask"])
+    torch.testing.assert_close(losses[1], losses[2])
+    assert losses[0] > losses[2]
+
+
+def test_mask_heads_with_a_loss_of_their_own_are_refused():
+    class Own(BaseMaskRCNNHead):
+        def forward(self, x, instances):
+            return {"loss_mask": x.sum()}
+
     with pytest.raises(UserError, match="no BaseMaskRCNNHead"):
-        weight_mask_head(torch.nn.Identity(), PNMSettings(5))
+        check_weightable(torch.nn.Identity())
+    with pytest.raises(UserError, match="Own is a head with a forward of its own"):
+        check_weightable(Own())
+
+
+def test_mask_loss_logs_what_detectron2_logs():
+    logits, instances = mask_case()
+    logged = []
+    for loss in (lambda: weighted_mask_loss(logits, instances, PNMSettings(5)), lambda: mask_rcnn_loss(logits, instances)):
+        with EventStorage() as storage:
+            loss()
+            logged.append({k: v for k, (v, _) in storage.latest().items() if k.startswith("mask_rcnn/")})
+    assert logged[0] == pytest.approx(logged[1], abs=1e-6) and len(logged[0]) == 3
 
 
 def test_flag_puts_the_weighted_classes_in():

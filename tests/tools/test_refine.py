@@ -22,7 +22,7 @@ from pnm.formats.cityscapes import (
 )
 from pnm.projects.bpr.networks import NETWORKS
 from pnm.projects.launcher.config import load_config
-from pnm.projects.refining.refiner import Refiner
+from pnm.projects.launcher.refiner_loading import load_refiner
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "configs/quickstart/bpr_instance.yaml"
@@ -180,7 +180,7 @@ def test_equals_the_refiner_in_python(refine, photos, results, unet, tmp_path):
     from pycocotools import mask as coco_mask
 
     refine("--images", photos, "--predictions", results, "--output", tmp_path / "out.json", *unet)
-    refiner = Refiner.from_config(load_config(str(ROOT / CONFIG), unet))
+    refiner = load_refiner(load_config(str(ROOT / CONFIG), unet))
     changed = False
     for row in json.loads((tmp_path / "out.json").read_text()):
         image = np.asarray(Image.open(photos / f"{row['image_id']:012}.jpg"))
@@ -199,7 +199,7 @@ def test_one_image(refine, photos, unet, tmp_path):
     arguments = ("--image", image, "--mask", tmp_path / "mask.png", "--output", tmp_path / "refined.png")
     assert "of 3000 pixels changed" in refine(*arguments, *unet)
     found = np.asarray(Image.open(tmp_path / "refined.png"))
-    refiner = Refiner.from_config(load_config(str(ROOT / CONFIG), unet))
+    refiner = load_refiner(load_config(str(ROOT / CONFIG), unet))
     assert np.array_equal(found == 255, refiner(np.asarray(Image.open(image)), blob(0))) and set(np.unique(found)) <= {
         0,
         255,
@@ -297,6 +297,6 @@ def test_errors(refine, photos, results, identity, unet, tmp_path):
     ],
 )
 def test_refiner_errors(unet, image, masks, message):
-    refiner = Refiner.from_config(load_config(str(ROOT / CONFIG), unet))
+    refiner = load_refiner(load_config(str(ROOT / CONFIG), unet))
     with pytest.raises(ValueError, match=message):
         refiner(image, masks)

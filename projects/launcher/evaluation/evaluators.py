@@ -15,7 +15,8 @@ from detectron2.evaluation import (
 
 from pnm.errors import UserError
 
-from ...refining.coarse_predictions import refined_task
+from ...refining import refined_task
+from ..rooms import hooks
 from .cityscapes_results import CityscapesInstanceResults
 from .metric_evaluators import InstanceMetricsEvaluator, SemanticMetricsEvaluator, boundary_ratio_of
 from .panoptic_evaluator import PanopticEvaluator
@@ -35,8 +36,10 @@ def _coco(name: str, folder: str, cfg: CfgNode) -> DatasetEvaluator:
 
 
 def _semantic(name: str, cfg: CfgNode) -> SemanticMetricsEvaluator:
-    node = cfg.MODEL.PNM
-    return SemanticMetricsEvaluator(name, locality=node.LOCALITY, transform=node.TRANSFORM, border=node.BORDER)
+    options: dict = {}
+    for room_options in hooks("semantic_metric_options", cfg.MODEL.IMPORTS):
+        options |= room_options(cfg)
+    return SemanticMetricsEvaluator(name, **options)
 
 
 def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:
@@ -61,24 +64,26 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
     metadata = MetadataCatalog.get(dataset_name)
     kind = metadata.get("evaluator_type", None)
     folder = output_folder or str(Path(cfg.OUTPUT_DIR) / "inference" / dataset_name)
-    found: list[DatasetEvaluator] = []
+    evaluators: list[DatasetEvaluator] = []
     task = refined_task(cfg)
     wanted = {task} if task else {"instance", "semantic", "panoptic"}  # a refiner gives what it was given, refined
     if "instance" in wanted and kind in ("coco", "coco_panoptic_seg"):
-        found.append(_coco(dataset_name, folder, cfg))
+        evaluators.append(_coco(dataset_name, folder, cfg))
         if cfg.MODEL.MASK_ON:
-            found.append(InstanceMetricsEvaluator(dataset_name))
+            evaluators.append(InstanceMetricsEvaluator(dataset_name))
     if "semantic" in wanted and kind in ("sem_seg", "coco_panoptic_seg", "cityscapes_sem_seg"):
-        found.append(SemanticEvaluator(dataset_name, folder))
-        found.append(_semantic(dataset_name, cfg))
+        evaluators.append(SemanticEvaluator(dataset_name, folder))
+        evaluators.append(_semantic(dataset_name, cfg))
     if "panoptic" in wanted and kind in ("coco_panoptic_seg", "cityscapes_panoptic_seg"):
-        found.append(PanopticEvaluator(dataset_name, folder, boundary_ratio_of(dataset_name)))
+        evaluators.append(PanopticEvaluator(dataset_name, folder, boundary_ratio_of(dataset_name)))
     if "semantic" in wanted and kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg"):
-        found.append(CityscapesSemSegEvaluator(dataset_name))
+        evaluators.append(CityscapesSemSegEvaluator(dataset_name))
     if "instance" in wanted and kind in ("cityscapes_instance", "cityscapes_panoptic_seg"):
-        found.append(CityscapesInstanceEvaluator(dataset_name))
-        found.append(CityscapesInstanceResults(dataset_name, folder))
-    if not found:
+        evaluators.append(CityscapesInstanceEvaluator(dataset_name))
+        evaluators.append(CityscapesInstanceResults(dataset_name, folder))
+    for room_evaluators in hooks("build_evaluators", cfg.MODEL.IMPORTS):
+        evaluators += room_evaluators(cfg, dataset_name, folder)
+    if not evaluators:
         what = f"evaluator of task {task}" if task else "evaluator"
         raise UserError(f"data set {dataset_name} has evaluator_type {kind!r}, for which there is no {what}")
-    return found[0] if len(found) == 1 else DatasetEvaluators(found)
+    return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pnm.formats.json_list import JsonList, first_item, is_list
 from pnm.formats import json_list
+from pnm.formats.json_list import JsonList, first_item, is_list
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -1,0 +1,14 @@
+"""Config keys of the dataset mappers."""
+
+from detectron2.config import CfgNode
+
+
+def add_mapper_config(cfg: CfgNode) -> None:
+    """Adds the keys under ``INPUT`` that Detectron2 doesn't have."""
+    # Name in DATASET_MAPPER_REGISTRY; "" takes the one that the meta-architecture declares, else default_mapper
+    # (Detectron2's own augmentations). semantic_mapper has the usual recipe of semantic segmentation.
+    cfg.INPUT.MAPPER = ""
+    # SSD's photometric augmentation; read by semantic_mapper and by the mappers of refiners.
+    cfg.INPUT.COLOR_AUG_SSD = False
+    # Crops in which one class covers more than this share are drawn again, 1.0 = never; read by semantic_mapper.
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0

@@ -1,0 +1,82 @@
+"""Detectron2's dataset mapper, which names the file that it cannot read and gives the transforms that it drew."""
+
+import copy
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper, detection_utils
+from detectron2.data import transforms as T
+
+from .color_augmentation import ColorAugSSDTransform
+from .reading import read_errors_told
+from .registry import DATASET_MAPPER_REGISTRY
+
+
+class CheckedDatasetMapper(DatasetMapper):
+    """Detectron2's mapper, with the same samples."""
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        return self.map_with_transforms(dataset_dict)[0]
+
+    def map_with_transforms(self, dataset_dict: dict) -> tuple[dict, T.TransformList]:
+        """A sample, and what its image and labels went through, for whoever has more to move along with them.
+
+        Raises:
+            UserError: a file that cannot be read, or of another size than the data set says.
+        """
+        files = [str(dataset_dict[key]) for key in ("file_name", "sem_seg_file_name") if key in dataset_dict]
+        with read_errors_told(files):
+            sample = copy.deepcopy(dataset_dict)
+            image, labels = self._read(sample)
+            aug_input = T.AugInput(image, sem_seg=labels)
+            transforms = self.augmentations(aug_input)
+            self._fill(sample, aug_input, transforms)
+        return sample, transforms
+
+    def _read(self, sample: dict) -> tuple[np.ndarray, np.ndarray | None]:
+        image = detection_utils.read_image(sample["file_name"], format=self.image_format)
+        detection_utils.check_image_size(sample, image)
+        label_file = sample.pop("sem_seg_file_name", None)
+        return image, None if label_file is None else detection_utils.read_image(label_file, "L")[..., 0]
+
+    def _fill(self, sample: dict, aug_input: T.AugInput, transforms: T.TransformList) -> None:
+        """Puts tensors in the place of what they were made of."""
+        sample["image"] = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
+        if aug_input.sem_seg is not None:
+            sample["sem_seg"] = torch.from_numpy(aug_input.sem_seg.astype(np.int64))
+        size = aug_input.image.shape[:2]
+        if getattr(self, "proposal_topk", None) is not None:  # Detectron2's stored proposals
+            detection_utils.transform_proposals(sample, size, transforms, proposal_topk=self.proposal_topk)
+        if self.is_train and "annotations" in sample:
+            self._transform_annotations(sample, transforms, size)
+        sample.pop("annotations", None)
+
+
+@DATASET_MAPPER_REGISTRY.register()
+def default_mapper(cfg: CfgNode, is_train: bool) -> CheckedDatasetMapper:
+    """Detectron2's mapper with the augmentations of its own config keys."""
+    return CheckedDatasetMapper(cfg, is_train)
+
+
+def semantic_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
+    """Resize, area-constrained crop, SSD colours, flip: the usual recipe of semantic segmentation."""
+    short, longest, style = cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
+    steps: list[T.Augmentation] = [T.ResizeShortestEdge(short, longest, style)]
+    crop, ignored = cfg.INPUT.CROP, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+    if crop.ENABLED:
+        steps.append(T.RandomCrop_CategoryAreaConstraint(crop.TYPE, crop.SIZE, crop.SINGLE_CATEGORY_MAX_AREA, ignored))
+    if cfg.INPUT.COLOR_AUG_SSD:
+        steps.append(ColorAugSSDTransform(img_format=cfg.INPUT.FORMAT))
+    if cfg.INPUT.RANDOM_FLIP != "none":
+        vertical = cfg.INPUT.RANDOM_FLIP == "vertical"
+        steps.append(T.RandomFlip(horizontal=not vertical, vertical=vertical))
+    return steps
+
+
+@DATASET_MAPPER_REGISTRY.register()
+def semantic_mapper(cfg: CfgNode, is_train: bool) -> CheckedDatasetMapper:
+    """As ``default_mapper`` for evaluation; training samples go through :func:`semantic_augmentations`."""
+    if not is_train:
+        return CheckedDatasetMapper(cfg, is_train)
+    return CheckedDatasetMapper(cfg, is_train, augmentations=semantic_augmentations(cfg))

@@ -1,0 +1,59 @@
+"""The launcher's arguments, read and checked before anything heavy is imported."""
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from pnm.errors import UserError
+
+from .config_files import find_config_file
+
+_EXAMPLES = """Trains and evaluates every system of this project, on any number of GPUs and machines.
+
+python train_net.py --config-file configs/quickstart/mask_rcnn_R_18_FPN.yaml
+python train_net.py --config-file ... --num-gpus 8 --resume
+python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/model_final.pth
+torchrun --nproc-per-node 8 train_net.py --config-file ...
+
+Where the project is installed, `pnm train` stands for `python train_net.py`, and configs/ needs not be there.
+"""
+
+
+def default_port() -> int:
+    """A port that two users of one machine don't share."""
+    user = os.getuid() if hasattr(os, "getuid") else 1
+    return 49152 + user % 16384
+
+
+def parser() -> argparse.ArgumentParser:
+    """The launcher's options, which are Detectron2's."""
+    options = argparse.ArgumentParser(description=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument(
+        "--config-file", default="", metavar="FILE", help="YAML, also by its name among the project's configs"
+    )
+    options.add_argument("--resume", action="store_true", help="go on from the last checkpoint in OUTPUT_DIR")
+    options.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS on DATASETS.TEST")
+    options.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
+    options.add_argument("--num-machines", type=int, default=1, metavar="N", help="how many machines (default: 1)")
+    options.add_argument("--machine-rank", type=int, default=0, metavar="N", help="which of them this is, from 0")
+    options.add_argument(
+        "--dist-url",
+        default=f"tcp://127.0.0.1:{default_port()}",
+        metavar="URL",
+        help="where processes meet; of several machines, tcp://HOST:PORT of the first (default: %(default)s)",
+    )
+    options.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
+    return options
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments of a run; argparse tells unknown ones.
+
+    Raises:
+        UserError: a config file that isn't there, overrides that are no pairs.
+    """
+    args = parser().parse_args(arguments)
+    args.config_file = find_config_file(args.config_file) if args.config_file else ""
+    if len(args.opts) % 2:
+        raise UserError(f"overrides are KEY VALUE pairs, got an odd number: {' '.join(args.opts)}")
+    return args

@@ -1,0 +1,77 @@
+"""A run of the launcher, in one process or in many."""
+
+import argparse
+import os
+import sys
+
+import torch
+import torch.distributed as dist
+from detectron2.engine import launch
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+
+from pnm.errors import EXIT_USER_ERROR, UserError, one_line_errors
+
+from .checkpoint import SafeCheckpointer
+from .run_setup import check_processes, register_builtin_data, setup_run
+from .trainer import Trainer
+
+
+def evaluate(cfg, resume: bool) -> dict:
+    """Evaluates ``MODEL.WEIGHTS`` (or, resuming, the last checkpoint) on ``DATASETS.TEST``."""
+    model = Trainer.build_model(cfg)
+    checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, strict=not cfg.TEST.ALLOW_PARTIAL_WEIGHTS)
+    if not cfg.MODEL.WEIGHTS:
+        raise UserError("--eval-only needs weights; add: MODEL.WEIGHTS path/to/model.pth")
+    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    results = Trainer.test(cfg, model)
+    if comm.is_main_process():
+        verify_results(cfg, results)
+    return results
+
+
+def run(args) -> dict | None:
+    """One process of a run."""
+    with one_line_errors():
+        register_builtin_data()
+        cfg = setup_run(args)
+        if args.eval_only:
+            return evaluate(cfg, args.resume)
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        return trainer.train()
+
+
+def run_in_group(args) -> dict | None:
+    """A process that the launcher started."""
+    results = run(args)
+    comm.synchronize()  # a process that leaves while others are at work may abort
+    return results
+
+
+def run_under_torchrun(args) -> dict | None:
+    """A process that torchrun started: the group is described by the environment."""
+    local_rank, on_gpu = int(os.environ["LOCAL_RANK"]), torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
+    try:
+        return run_in_group(args)
+    finally:
+        dist.destroy_process_group()
+
+
+def start(args: argparse.Namespace) -> None:
+    """Starts the processes of a run, or joins those that torchrun has started."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        run_under_torchrun(args)
+        return
+    with one_line_errors():
+        check_processes(args.num_gpus)
+    try:
+        launch(run_in_group, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
+    except torch.multiprocessing.ProcessExitedException as error:
+        if error.exit_code != EXIT_USER_ERROR:
+            raise
+        sys.exit(EXIT_USER_ERROR)  # that process has already told why

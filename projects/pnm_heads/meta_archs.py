@@ -1,0 +1,41 @@
+"""Detectron2's meta-architectures, and this project's, with pixel-weighted losses."""
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY, PanopticFPN
+
+from ..semantic_networks import PassesPixelWeights, PixelWeightedSegmentor, SemanticNetwork
+from .config import semantic_settings
+
+
+@META_ARCH_REGISTRY.register()
+class PNMSemanticSegmentor(PixelWeightedSegmentor):
+    """``SemanticSegmentor`` with pixel weights."""
+
+
+@META_ARCH_REGISTRY.register()
+class PNMSemanticNetwork(SemanticNetwork):
+    """``SemanticNetwork``, weighted by pixel with ``MODEL.PNM.ENABLED`` and with plain cross-entropy without."""
+
+    builds_its_own_head = True
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        return super().from_config(cfg, semantic_settings(cfg))
+
+
+@META_ARCH_REGISTRY.register()
+class PNMPanopticFPN(PassesPixelWeights, PanopticFPN):
+    """``PanopticFPN`` with pixel weights; its mask loss is weighted by :class:`.mask_head.PNMROIHeads`."""
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
+        """As ``PanopticFPN``."""
+        if not self.training:
+            return super().forward(batched_inputs)
+        images = self.normalised_images(batched_inputs)
+        features = self.backbone(images.tensor)
+        losses = self.semantic_losses(batched_inputs, features)
+        truth = [x["instances"].to(self.device) for x in batched_inputs]
+        proposals, proposal_losses = self.proposal_generator(images, features, truth)
+        _, detector_losses = self.roi_heads(images, features, proposals, truth)
+        return {**losses, **proposal_losses, **detector_losses}

@@ -1,0 +1,133 @@
+"""The base of every refiner's meta-architecture, and the refiners that are registered."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import Boxes, Instances
+from torch import nn
+
+from pnm.masks.crops import MaskCrop, crop_array, paste
+
+TASKS = ("instance", "semantic", "panoptic")
+
+
+class RefiningModel(nn.Module):
+    """Refines coarse masks of images: a meta-architecture.
+
+    A refiner derives from it, names its mapper in ``dataset_mapper`` and its task in :meth:`task_of`, and defines
+    :meth:`losses`, and :meth:`refine_objects` or :meth:`refine_partition` or both.
+
+    For inference an input has an "image", (3, H, W) uint8, and coarse predictions of the same size: "instances" with
+    ``pred_masks``, (N, H, W) bool or a list of :class:`pnm.masks.crops.MaskCrop`; or "sem_seg" (H, W); or
+    "panoptic_seg" ((H, W), segments_info). The output has the same, refined, as Detectron2's evaluators want it;
+    "sem_seg" one-hot (K, H, W).
+    """
+
+    dataset_mapper: str
+
+    def __init__(self, *, task: str, pixel_mean: Sequence[float], pixel_std: Sequence[float], num_classes: int = 0):
+        """
+        Args:
+            task: "instance", "semantic" or "panoptic".
+            pixel_mean, pixel_std: of the image's channels.
+            num_classes: K of the one-hot "sem_seg".
+        """
+        super().__init__()
+        self.task, self.num_classes = task, num_classes
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @classmethod
+    def task_of(cls, cfg: CfgNode) -> str:
+        """What the refiner of a config refines: "instance", "semantic" or "panoptic"."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def losses(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
+        """Losses by name of what the mapper gives for training."""
+        raise NotImplementedError
+
+    def refine_objects(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[MaskCrop]:
+        """Refined masks, in order, of masks that may overlap.
+
+        Args:
+            image: (3, H, W) uint8, channels as ``INPUT.FORMAT`` says.
+            crops: coarse masks of that image.
+        """
+        raise NotImplementedError
+
+    def refine_partition(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> np.ndarray:
+        """Refined label map, (H, W) of the same type.
+
+        Args:
+            image: (3, H, W) uint8.
+            labels: (H, W) integers.
+            segments: the labels that are refined.
+        """
+        raise NotImplementedError
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
+        if self.training:
+            return self.losses(batched_inputs)
+        refine = {"instance": self._instances, "semantic": self._semantic, "panoptic": self._panoptic}
+        return [refine[self.task](x) for x in batched_inputs]
+
+    def _instances(self, x: dict) -> dict[str, Any]:
+        coarse: Instances = x["instances"]
+        height, width = x["image"].shape[1:]
+        crops = [mask if isinstance(mask, MaskCrop) else crop_array(mask.cpu().numpy()) for mask in coarse.pred_masks]
+        masks, boxes = np.zeros((len(crops), height, width), np.bool_), np.zeros((len(crops), 4), np.float32)
+        for mask, box, crop in zip(masks, boxes, self.refine_objects(x["image"], crops), strict=True):
+            mask[:], box[:] = paste(crop, height, width), box_xyxy(crop)
+        refined = Instances((height, width), scores=coarse.scores, pred_classes=coarse.pred_classes)
+        refined.pred_masks, refined.pred_boxes = torch.from_numpy(masks), Boxes(torch.from_numpy(boxes))
+        return {"instances": refined}
+
+    def _semantic(self, x: dict) -> dict[str, Any]:
+        labels = np.asarray(x["sem_seg"])
+        classes = [k for k in np.unique(labels).tolist() if k < self.num_classes]
+        refined = torch.from_numpy(self.refine_partition(x["image"], labels, classes)).long()
+        one_hot = torch.zeros(self.num_classes + 1, *refined.shape, dtype=torch.uint8)
+        one_hot.scatter_(0, refined.clamp(max=self.num_classes)[None], 1)
+        return {"sem_seg": one_hot[:-1]}
+
+    def _panoptic(self, x: dict) -> dict[str, Any]:
+        labels, segments = x["panoptic_seg"]
+        refined = self.refine_partition(x["image"], np.asarray(labels), [s["id"] for s in segments])
+        present = set(np.unique(refined).tolist())
+        return {"panoptic_seg": (torch.from_numpy(refined), [s for s in segments if s["id"] in present])}
+
+
+def box_xyxy(crop: MaskCrop) -> tuple[int, int, int, int]:
+    """The tight box of a mask, whose rectangle may be larger; zeros of an empty one."""
+    pixels, top, left = crop_array(crop.pixels)
+    if not pixels.size:
+        return 0, 0, 0, 0
+    top, left = top + crop.top, left + crop.left
+    return left, top, left + pixels.shape[1], top + pixels.shape[0]
+
+
+def refiner_class(cfg: CfgNode) -> type[RefiningModel] | None:
+    """The class of ``MODEL.META_ARCHITECTURE`` if that is a refiner."""
+    name = cfg.MODEL.META_ARCHITECTURE
+    registered = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+    is_refiner = isinstance(registered, type) and issubclass(registered, RefiningModel)
+    return registered if is_refiner else None
+
+
+def refiner_names() -> list[str]:
+    """Meta-architectures that refine."""
+    return sorted(n for n, arch in META_ARCH_REGISTRY if isinstance(arch, type) and issubclass(arch, RefiningModel))
+
+
+def refined_task(cfg: CfgNode) -> str | None:
+    """ "instance", "semantic" or "panoptic" if the model is a refiner, else None."""
+    refiner = refiner_class(cfg)
+    return None if refiner is None else refiner.task_of(cfg)

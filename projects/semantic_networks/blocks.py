@@ -1,0 +1,61 @@
+"""Blocks of which networks of several rooms are built, and the words for a backbone that can't be had."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pnm.errors import UserError
+
+NORMS = ("BN", "SyncBN")
+
+
+def conv_norm_relu(channels: int, width: int, size: int) -> nn.Sequential:
+    """size x size convolution that keeps the resolution, BatchNorm, ReLU."""
+    conv = nn.Conv2d(channels, width, size, padding=size // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+
+
+def resize_like(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Bilinear, to the height and width of ``other``."""
+    return F.interpolate(x, other.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class FusedLevels(nn.Module):
+    """HRNetV2's head (Wang et al., "Deep High-Resolution Representation Learning", 2020) without its classifier: all
+    levels at the finest one's resolution, concatenated, and a 1 x 1 convolution."""
+
+    def __init__(self, channels: list[int], width: int = 0):
+        """
+        Args:
+            channels: of each level, finest first.
+            width: of the output; 0 for as many channels as all levels have together.
+        """
+        super().__init__()
+        self.out_channels = width or sum(channels)
+        self.fuse = conv_norm_relu(sum(channels), self.out_channels, 1)
+
+    def forward(self, levels: list[torch.Tensor]) -> torch.Tensor:
+        """(N, width, H, W) of the finest level's size."""
+        finest = levels[0]
+        return self.fuse(torch.cat([finest, *(resize_like(x, finest) for x in levels[1:])], 1))
+
+
+def check_norm(key: str, norm: str) -> None:
+    """A UserError unless ``norm``, the value of the config key ``key``, is one of ``NORMS``."""
+    if norm not in NORMS:
+        raise UserError(f"{key} is {norm!r}, expected {' or '.join(NORMS)}")
+
+
+def pretrained_weights_error(whose: str, error: Exception, from_scratch: str) -> UserError:
+    """The error of a backbone whose ImageNet weights cannot be had.
+
+    Args:
+        whose: the config key and its value.
+        from_scratch: the config key and the value that do without.
+    """
+    cause = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return UserError(
+        f"the ImageNet weights of {whose} cannot be had ({cause}); they are downloaded from the Hugging Face hub: run "
+        "once with a network, or set HF_HOME to a folder that has them, or train from scratch with "
+        f"{from_scratch}"
+    )
