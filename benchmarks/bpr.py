@@ -210,12 +210,12 @@ class TimedRefiner(BoundaryPatchRefiner):
         self.clock("extraction")  # of a partition, its crops
         return super()._refine_patches(image, crops)
 
-    def _patches_of(self, *arguments):
+    def _choose(self, *arguments):
         self.clock("reassembly")
-        found = super()._patches_of(*arguments)
-        self.patches += len(found[0])
+        patches = super()._choose(*arguments)
+        self.patches += len(patches.corners)
         self.clock("extraction")
-        return found
+        return patches
 
     def _foreground(self, image, corners, masks):
         self.clock("reassembly")

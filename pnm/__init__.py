@@ -1,33 +1,93 @@
-"""Pixel null model and boundary refinement: the mathematics, over NumPy and torch.
+"""Segmentation boundaries, made right: the pixel null model, boundary refinement and boundary metrics.
+
+The public face; each name is imported when it is first used.
+
+Pixel null model (Zhang et al., "PNM", 2022)
+    pixel_null_model          the null model of a label map, NumPy (H, W)
+    pixel_null_model_torch    of a batch, torch (N, H, W)
+    pixel_weights             weights of pixels made of it
+    PNMSettings               locality, transform, border; gives a batch its weights
+    weighted_cross_entropy    softmax cross-entropy, weighted by pixel
+    weighted_bce_with_logits  binary cross-entropy, weighted by pixel
+
+Boundary patches (Hu et al., "BPR", IJCV 2022)
+    find_boundary_patches     boxes that cover a mask's boundary
+    reassemble                a mask of its refined patches
+    load_refiner              a trained refiner from its config, by file or name, and its weights
+    Refiner                   what that gives: a function of an image and its masks
+
+Predictions of any model in files
+    open_predictions          COCO, panoptic, label PNGs, Cityscapes: read image by image, written back refined
+    ImageFiles                the images that they belong to
+
+Metrics
+    SemanticMetrics           mIoU, PNM IoU, Boundary IoU, boundary F
+    InstanceMetrics           AP, AP90, Boundary AP, AF by COCO's rules
+    CityscapesInstanceAP      AP by Cityscapes' rules
+    PanopticQuality           PQ and Boundary PQ
+    compare                   two predictions, with bootstrap intervals
 
 Importing this package makes ``detectron2`` importable: the installed one if there is one, otherwise the engine in
-``embedded/``. Nothing in ``pnm`` itself imports it, but for the Detectron2 plug-ins ``pnm.projects``.
+``embedded/``. The Detectron2 plug-ins are in ``pnm.projects``, the programs in ``pnm.tools``; nothing else here imports
+Detectron2. A user's mistakes are ``UserError``.
 """
 
-import importlib.machinery
+import importlib
 import importlib.util
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 __version__ = "0.2.0"
+
+_PUBLIC = {
+    "pixel_null_model": "null_model.null_model",
+    "pixel_null_model_torch": "null_model.batched",
+    "pixel_weights": "null_model.pixel_weights",
+    "PNMSettings": "null_model.settings",
+    "weighted_cross_entropy": "null_model.weighted_losses",
+    "weighted_bce_with_logits": "null_model.weighted_losses",
+    "find_boundary_patches": "boundary_patches.extraction:boundary_patches",
+    "reassemble": "boundary_patches.reassembly",
+    "load_refiner": "projects.launcher.refiner_loading",
+    "Refiner": "projects.refining.refiner",
+    "open_predictions": "predictions.opening",
+    "ImageFiles": "formats.image_files",
+    "SemanticMetrics": "metrics.semantic_metrics",
+    "InstanceMetrics": "metrics.instance_ap",
+    "CityscapesInstanceAP": "metrics.cityscapes_instance_ap",
+    "PanopticQuality": "metrics.panoptic_quality",
+    "compare": "scoring.compare",
+    "UserError": "errors",
+}
+__all__ = [*_PUBLIC, "ensure_detectron2"]
 
 _HERE = Path(__file__).resolve().parent
 _CLONE = _HERE.parent if (_HERE.parent / "embedded" / "detectron2").is_dir() else None
 
 
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'pnm' has no attribute {name!r}")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    return getattr(importlib.import_module(f"pnm.{module}"), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 class _RoomsBeside:
     """Finds ``pnm.projects`` and ``pnm.tools`` in a clone, where they lie beside this package and not in it."""
 
-    ROOMS = ("pnm.projects", "pnm.tools")
-
     @classmethod
-    def find_spec(cls, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
-        if name not in cls.ROOMS or _CLONE is None:
+    def find_spec(cls, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name not in ("pnm.projects", "pnm.tools") or _CLONE is None:
             return None
         folder = _CLONE / name.removeprefix("pnm.")
-        return importlib.util.spec_from_file_location(
-            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-        )
+        places = [str(folder)]
+        return importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=places)
 
 
 def ensure_detectron2() -> None:
@@ -36,6 +96,6 @@ def ensure_detectron2() -> None:
         sys.path.append(str((_CLONE or _HERE) / "embedded"))
 
 
-if _CLONE is not None and _RoomsBeside not in sys.meta_path:
+if _CLONE is not None:
     sys.meta_path.append(_RoomsBeside)
 ensure_detectron2()

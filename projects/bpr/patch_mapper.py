@@ -78,14 +78,13 @@ class BoundaryPatchMapper(RefiningMapper):
         chosen = [places[place] for place in rng.permutation(len(places))[: self.patches_per_image]]
         if not chosen:
             return None
-        colours = torch.from_numpy(image).permute(2, 0, 1)
+        colours = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         samples = []
         for k, n in chosen:
             corner, mask = of_pairs[k].corners[n : n + 1], of_pairs[k].masks[n]
             samples.append(self._augmented(colours, corner, mask, pairs[k][1], truth.ignored, rng))
         patches, inside, masks, targets = (torch.from_numpy(np.stack(part)) for part in zip(*samples, strict=True))
         return {
-            "file_name": entry["file_name"],
             "patches": patches,
             "inside_patches": inside,
             "mask_patches": masks,

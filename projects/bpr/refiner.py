@@ -140,13 +140,16 @@ class BoundaryPatchRefiner(RefiningModel):
             foreground[batch] = logits[:, pad : pad + size, pad : pad + size].sigmoid().cpu().numpy()
         return foreground
 
+    def _choose(self, crop: MaskCrop, height: int, width: int) -> Patches:
+        return patches_of(crop, height, width, self.settings)
+
     def _refine_patches(self, image: torch.Tensor, crops: Iterable[MaskCrop]) -> Iterator[Foreground]:
         """Corners and probabilities of each mask, in order; patches of some masks at a time are held."""
         height, width = image.shape[1:]
         image = image.to(self.device)
         waiting: list[Patches] = []
         for crop in crops:
-            waiting.append(patches_of(crop, height, width, self.settings))
+            waiting.append(self._choose(crop, height, width))
             if sum(len(corners) for corners, _ in waiting) >= _PATCHES_HELD:
                 yield from self._through_network(image, waiting)
                 waiting = []

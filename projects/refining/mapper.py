@@ -71,7 +71,8 @@ class RefiningMapper:
         if prediction is not None:
             check_size(prediction, height, width, name)
         if self.is_train:
-            return self.training_sample(dataset_dict, image, prediction)
+            sample = self.training_sample(dataset_dict, image, prediction)
+            return None if sample is None else {"file_name": name, "height": height, "width": width, **sample}
         if prediction is None:
             prediction = _nothing(self.task, height, width)
         kept = {key: dataset_dict[key] for key in ("file_name", "image_id") if key in dataset_dict}

@@ -209,7 +209,9 @@ def test_any_mask_head_is_weighted_and_stays_what_it_is(name):
     assert isinstance(heads, PNMROIHeads) and type(heads.mask_head).__name__ == name
     pickle.loads(pickle.dumps(heads))
     _, instances = mask_case()
-    features = {f"p{level}": torch.randn(2, cfg.MODEL.FPN.OUT_CHANNELS, 160 >> level, 160 >> level) for level in range(2, 7)}
+    features = {
+        f"p{level}": torch.randn(2, cfg.MODEL.FPN.OUT_CHANNELS, 160 >> level, 160 >> level) for level in range(2, 7)
+    }
     losses = []
     for pnm in (heads.pnm, PNMSettings(1), None):
         heads.pnm = pnm
@@ -233,7 +235,10 @@ def test_mask_heads_with_a_loss_of_their_own_are_refused():
 def test_mask_loss_logs_what_detectron2_logs():
     logits, instances = mask_case()
     logged = []
-    for loss in (lambda: weighted_mask_loss(logits, instances, PNMSettings(5)), lambda: mask_rcnn_loss(logits, instances)):
+    for loss in (
+        lambda: weighted_mask_loss(logits, instances, PNMSettings(5)),
+        lambda: mask_rcnn_loss(logits, instances),
+    ):
         with EventStorage() as storage:
             loss()
             logged.append({k: v for k, (v, _) in storage.latest().items() if k.startswith("mask_rcnn/")})

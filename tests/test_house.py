@@ -1,0 +1,124 @@
+"""Who may import whom, and that every name is there once: the rules of the house, read from the code."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# Floors of pnm/, from the ground up; a module imports from its own room and from lower floors only.
+FLOORS = (
+    {"errors", "usable_cores", "cityscapes_classes"},
+    {"masks"},
+    {"formats", "metrics", "null_model", "boundary_patches"},
+    {"predictions", "scoring"},
+)
+# PNM IoU weights pixels as the null model says; weight maps are stored as PNGs.
+MAY_IMPORT_SIDEWAYS = {("metrics", "null_model"), ("null_model", "formats")}
+PAPERS = {"pnm_heads", "bpr", "segfix", "prn", "se_psnet"}
+SHARED = {"dataset_mappers", "semantic_networks", "refining"}
+WRITERS = {"os.replace", "os.rename", "shutil.move"}
+
+
+def files(*folders: str) -> list[Path]:
+    return [
+        path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")) if "__pycache__" not in path.parts
+    ]
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of the modules and names that a file of pnm/, projects/ or tools/ imports, inside functions, too."""
+    relative = path.relative_to(ROOT).with_suffix("")
+    package = [*(() if relative.parts[0] == "pnm" else ("pnm",)), *relative.parts[:-1]]
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names |= {f"{module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room_of(name: str) -> str:
+    """The room of pnm/ that a full name is in."""
+    return name.split(".")[1]
+
+
+def floor_of(room: str) -> int:
+    return next(n for n, rooms in enumerate(FLOORS) if room in rooms)
+
+
+@pytest.mark.parametrize("path", files("pnm"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_pnm_imports_downwards_and_no_detectron2(path):
+    names = imported(path)
+    assert not [name for name in names if name.split(".")[0] == "detectron2"]
+    own = path.relative_to(ROOT / "pnm").parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for name in names:
+        if name.startswith("pnm.") and room_of(name) != own:
+            other = room_of(name)
+            below = floor_of(other) < floor_of(own) or (own, other) in MAY_IMPORT_SIDEWAYS
+            assert below, f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("path", files("projects"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_no_other_papers_room_and_not_the_launcher(path):
+    own = path.relative_to(ROOT / "projects").parts[0]
+    others = {name.split(".")[2] for name in imported(path) if name.startswith("pnm.projects.")} - {own}
+    if own in PAPERS or own in SHARED:
+        assert others <= SHARED
+    elif own == "launcher":
+        assert not others & PAPERS  # it knows a list of rooms, and no paper
+
+
+def test_shared_rooms_form_no_circle():
+    order = ("dataset_mappers", "semantic_networks", "refining")
+    for path in files(*(f"projects/{room}" for room in order)):
+        own = path.relative_to(ROOT / "projects").parts[0]
+        for name in imported(path):
+            if name.startswith("pnm.projects.") and name.split(".")[2] != own:
+                assert order.index(name.split(".")[2]) < order.index(own), f"{path.relative_to(ROOT)}: {name}"
+
+
+def test_modules_form_no_circle():
+    """Of modules, imports inside functions left out, a package standing for what it brings in."""
+    modules = {}
+    for path in files("pnm", "projects", "tools"):
+        relative = path.relative_to(ROOT).with_suffix("")
+        parts = [*(() if relative.parts[0] == "pnm" else ("pnm",)), *relative.parts]
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    edges = {}
+    for module, path in modules.items():
+        targets = {next((m for m in (n, n.rpartition(".")[0]) if m in modules), "") for n in imported(path)}
+        edges[module] = {t for t in targets if t and t != module and not module.startswith(f"{t}.")}
+    done: set[str] = set()
+
+    def visit(module: str, above: tuple[str, ...]) -> None:
+        assert module not in above, " -> ".join([*above[above.index(module) :], module])
+        if module not in done:
+            for target in edges[module]:
+                visit(target, (*above, module))
+            done.add(module)
+
+    for module in modules:
+        visit(module, ())
+
+
+def test_one_atomic_writer():
+    allowed = {"pnm/formats/atomic_files.py", "pnm/predictions/prediction_writer.py"}  # the latter moves whole folders
+    for path in files("pnm", "projects", "tools", "datasets"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in WRITERS:
+                assert str(path.relative_to(ROOT)) in allowed, f"{path.relative_to(ROOT)}, line {node.lineno}"
+
+
+def test_no_module_under_a_second_name():
+    for path in files("pnm", "projects", "tools", "tests", "benchmarks", "datasets"):
+        strange = {name for name in imported(path) if name.split(".")[0] in ("projects", "tools", "embedded")}
+        assert not strange, path
+    for name in ("projects", "embedded"):
+        with pytest.raises(ImportError, match="import pnm"):
+            __import__(name)

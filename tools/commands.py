@@ -1,0 +1,35 @@
+"""The command ``pnm``: one word for each program."""
+
+import importlib
+import sys
+
+import pnm
+
+PROGRAMS = {
+    "train": ("train", "trains, resumes and evaluates any system"),
+    "refine": ("refine", "refines result files of any model, or one mask"),
+    "evaluate": ("evaluate", "scores result files of any model, alone or beside another's"),
+    "weights": ("precompute_weights", "makes the stored pixel weights of data sets"),
+    "visualize": ("visualize", "draws images, truth and predictions"),
+    "visualize-weights": ("visualize_weights", "draws the pixel weights of an image"),
+}
+
+
+def usage() -> str:
+    """One line for each program."""
+    lines = [f"  {name:18} {what}" for name, (_, what) in PROGRAMS.items()]
+    return "\n".join(["usage: pnm PROGRAM [options]; pnm PROGRAM --help tells them", *lines])
+
+
+def main() -> None:
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    if word in ("-h", "--help"):
+        print(usage())
+    elif word == "--version":
+        print(pnm.__version__)
+    elif word in PROGRAMS:
+        sys.argv[:2] = [f"pnm {word}"]  # what argparse calls the program
+        importlib.import_module(f"pnm.tools.{PROGRAMS[word][0]}").main()
+    else:
+        print(usage(), file=sys.stderr)
+        sys.exit(2)
