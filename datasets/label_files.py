@@ -12,6 +12,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pnm.formats.atomic_files import atomic_file, write_text
+from pnm.usable_cores import usable_cores
+
 
 def datasets_root() -> Path:
     """``DETECTRON2_DATASETS``, or ./datasets."""
@@ -20,37 +24,22 @@ def datasets_root() -> Path:
 
 def add_work_options(parser: argparse.ArgumentParser) -> None:
     """Adds --workers and --force."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument(
-        "--workers", type=int, default=cores, metavar="N", help="processes to work with (default: %(default)s)"
+        "--workers", type=int, default=usable_cores(), metavar="N", help="processes to work with (default: %(default)s)"
     )
     parser.add_argument(
         "--force", action="store_true", help="write files anew that are there already (default: keep them)"
     )
 
 
-def _write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls ``write`` on a temporary neighbour of ``path`` and renames it, so that no partial file gets its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def save_png(pixels: np.ndarray, path: Path) -> None:
     """Writes an (H, W) or (H, W, 3) uint8 array."""
-    _write_atomically(path, lambda unfinished: Image.fromarray(pixels).save(unfinished, format="PNG"))
-
-
-def save_bytes(content: bytes, path: Path) -> None:
-    _write_atomically(path, lambda unfinished: unfinished.write_bytes(content))
+    with atomic_file(path) as file:
+        Image.fromarray(pixels).save(file, format="PNG")
 
 
 def save_json(content, path: Path, **format_options) -> None:
-    _write_atomically(path, lambda unfinished: unfinished.write_text(json.dumps(content, **format_options)))
+    write_text(path, json.dumps(content, **format_options))
 
 
 def read_labels(path: Path) -> np.ndarray:

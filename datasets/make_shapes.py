@@ -24,6 +24,7 @@ from multiprocessing import Pool
 from pathlib import Path
 
 import cv2
+import label_files
 import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -193,7 +194,9 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=192)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: all cores)")
+    parser.add_argument(
+        "--workers", type=int, default=label_files.usable_cores(), help="processes (default: all cores)"
+    )
     args = parser.parse_args()
     if min(args.train, args.val, args.workers) < 1 or min(args.height, args.width) < 32:
         parser.error("--train, --val and --workers must be positive, --height and --width at least 32")

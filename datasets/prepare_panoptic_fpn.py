@@ -28,6 +28,8 @@ import label_files
 import numpy as np
 from pycocotools import mask as mask_util
 
+from pnm.formats.atomic_files import write_bytes
+
 _IGNORE = 255
 _VAL_100_URL = "https://dl.fbaipublicfiles.com/detectron2/annotations/coco/panoptic_val2017_100.json"
 
@@ -126,7 +128,7 @@ def link_val_100(root: Path) -> None:
     if not annotations.exists():
         try:
             with urllib.request.urlopen(_VAL_100_URL, timeout=30) as response:
-                label_files.save_bytes(response.read(), annotations)
+                write_bytes(annotations, response.read())
         except (urllib.error.URLError, TimeoutError) as error:
             print(f"val2017_100 is left out: {_VAL_100_URL} cannot be fetched ({error}); put it at {annotations}")
             return

@@ -1,9 +1,10 @@
 """Errors that a user can mend, told in one line."""
 
+import itertools
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 EXIT_USER_ERROR = 2
@@ -35,3 +36,16 @@ def one_line_errors() -> Iterator[None]:
         message = one_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error)}"
         print(f"error: {message}", file=sys.stderr, flush=True)
         sys.exit(EXIT_USER_ERROR)
+
+
+def listed(items: Collection[object], most: int = 5) -> str:
+    """The first few of some items in one line: "3, 7, 12, 40, 41, ..."."""
+    shown = [str(item) for item in itertools.islice(items, most)]
+    return ", ".join(shown) + (", ..." if len(items) > most else "")
+
+
+def print_lines(lines: Sequence[str], most: int = 20) -> None:
+    """Prints the first few lines to stderr, and how many there are more."""
+    more = [f"... and {len(lines) - most} more"] if len(lines) > most else []
+    for line in [*lines[:most], *more]:
+        print(line, file=sys.stderr)

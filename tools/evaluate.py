@@ -18,19 +18,20 @@ printed and 0..1 in files.
 import argparse
 import csv
 import io
-import os
 import re
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*")  # of fvcore, at import
-import pnm  # noqa: F401  (makes detectron2 importable)
+if not __package__:  # run as a file of a clone
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pnm.errors import print_lines
+from pnm.formats.atomic_files import check_writable
+from pnm.formats.atomic_files import write_text
+from pnm.usable_cores import usable_cores
 from pnm.formats.cityscapes import CITYSCAPES_CLASSES
 from pnm.scoring.cityscapes_instance_files import CityscapesInstanceFiles
 from pnm.scoring.compare import Comparison, compare
@@ -41,9 +42,7 @@ from pnm.scoring.result_files import (
     ResultFiles,
     Scores,
     SemanticFiles,
-    check_writable,
     json_text,
-    write_atomically,
 )
 from pnm.metrics.semantic_metrics import METRICS as SEMANTIC_METRICS
 from pnm.metrics.semantic_metrics import SemanticMetrics
@@ -55,7 +54,6 @@ OF_CLASS = re.compile(
     r"(PNM-|Boundary-)?IoU|ACC|Boundary-F-\S+|(Boundary-)?[PSR]Q|AP50|(COCO-)?((Boundary-|Box-)?AP|AF)"
 )
 COCO_RATIO, CITYSCAPES_RATIO = 0.02, 0.005
-SHOWN = 20  # lines of a list
 
 
 def class_names(classes: str | None, cityscapes: bool) -> list[str]:
@@ -93,13 +91,6 @@ def opened(args: argparse.Namespace, pred: str, folder: str | None) -> ResultFil
     )
     kinds = {"cityscapes": args.cityscapes, "pred_train_ids": args.pred_train_ids, "category_ids": args.category_ids}
     return SemanticFiles(pred, args.gt, metric, **kinds)
-
-
-def list_some(lines: list[str]) -> None:
-    """Prints the first few lines to stderr, and how many there are more."""
-    more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    for line in lines[:SHOWN] + more:
-        print(line, file=sys.stderr)
 
 
 def by_class(names: list[str], class_names: list[str]) -> list[str]:
@@ -210,8 +201,8 @@ def run(args: argparse.Namespace) -> None:
     if args.compare:
         files.append(opened(args, args.compare, getattr(args, "compare_folder", None)))
     problems = list(dict.fromkeys(line for one in files for line in one.problems))
-    list_some(problems)
-    list_some(list(dict.fromkeys(line for one in files for line in one.remarks)))
+    print_lines(problems)
+    print_lines(list(dict.fromkeys(line for one in files for line in one.remarks)))
     if problems and not args.allow_missing:
         raise UserError(
             f"{len(problems)} mismatch(es) between prediction and ground truth, see above; mend them, or score the "
@@ -239,13 +230,12 @@ def run(args: argparse.Namespace) -> None:
         }
     print(f"\n{len(images)} image(s), {len(problems)} mismatch(es)")
     if args.per_image:
-        write_atomically(args.per_image, per_image_csv(scores))
+        write_text(args.per_image, per_image_csv(scores))
     if args.output:
-        write_atomically(args.output, json_text(content))
+        write_text(args.output, json_text(content))
 
 
 def _add_common(parser: argparse.ArgumentParser, task: str) -> None:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--pred", required=True, help="prediction: folder or JSON")
     parser.add_argument("--gt", required=True, help="ground truth: folder or JSON")
     parser.add_argument("--metrics", nargs="+", choices=METRICS[task], default=list(DEFAULT_METRICS[task]))
@@ -260,7 +250,9 @@ def _add_common(parser: argparse.ArgumentParser, task: str) -> None:
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples of images (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the resamples (default: 0)")
     parser.add_argument("--allow-missing", action="store_true", help="score what fits, list the rest")
-    parser.add_argument("--workers", type=int, default=cores, metavar="N", help="threads (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=usable_cores(), metavar="N", help="threads (default: %(default)s)"
+    )
 
 
 def parse_args() -> argparse.Namespace:
@@ -292,7 +284,7 @@ def run_told(args: argparse.Namespace) -> None:
         *lines, last = str(error).splitlines() or [""]
         if not lines:
             raise
-        list_some([*lines, last])
+        print_lines([*lines, last])
         raise UserError(f"{len(lines) + 1} images could not be scored, see above; mend their files") from None
 
 

@@ -11,180 +11,34 @@ COCO panoptic PNGs qualify; where a data set has both, as Panoptic FPN wants, th
 """
 
 import argparse
-import datetime
-import difflib
-import os
 import sys
-import time
-import warnings
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*")  # of fvcore, at import
-import pnm  # noqa: F401  (makes detectron2 importable)
-from detectron2.data import DatasetCatalog, MetadataCatalog
-
-from pnm.formats.label_png import read_bytes
-from pnm.null_model.null_model import BORDERS
-from pnm.null_model.stored.surprisal import check_map_locality
-from pnm.errors import UserError, one_line_errors
-from pnm.null_model.stored.check import check_weight_maps
-from pnm.null_model.stored.manifest import MANIFEST, check_header, read_manifest
-from pnm.null_model.stored.writer import WriteSummary, make_map, write_weight_maps
-from pnm.null_model.stored.maps import WeightMapParameters, default_weight_root, remedy, weight_folder
-from pnm.projects.launcher.config import load_config
-from pnm.projects.launcher.run_setup import register_builtin_data
-from pnm.projects.launcher.trainer import told_as_user_error
-from pnm.projects.launcher.data.user_data import register_user_data
+if not __package__:  # run as a file of a clone
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pnm.usable_cores import usable_cores
+from pnm.errors import one_line_errors
+from pnm.projects.launcher.config_files import find_config_file
 
 EXIT_FINDINGS, EXIT_INTERRUPTED = 1, 130
-SAMPLE = 8  # label files that an estimate is measured on
-SHOWN = 20  # messages a data set
-
-
-class Job(NamedTuple):
-    """A data set's label files, and where and with which parameters their maps are made."""
-
-    folder: Path
-    parameters: WeightMapParameters
-    label_files: list[str]
-    panoptic: bool
-
-
-def label_files_of(name: str) -> tuple[list[str], bool]:
-    """Label files of a registered data set in its order, and whether they are panoptic PNGs.
-
-    Raises:
-        UserError: it is not registered, cannot be read, is empty, or has no label maps.
-    """
-    if name not in DatasetCatalog.list():
-        near = difflib.get_close_matches(name, DatasetCatalog.list(), n=1)
-        advice = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"data set {name!r} is not registered; {advice}Your own: --config-file, or --register")
-    with told_as_user_error((name,)):
-        records = DatasetCatalog.get(name)
-    if not records:
-        raise UserError(f"data set {name} is empty; check its annotation file or folder")
-    for key, panoptic in (("sem_seg_file_name", False), ("pan_seg_file_name", True)):
-        if all(key in record for record in records):
-            return list(dict.fromkeys(str(record[key]) for record in records)), panoptic
-    raise UserError(f"data set {name} has no label maps; weight maps exist for semantic and panoptic data sets")
-
-
-def job_of(name: str, args: argparse.Namespace) -> Job:
-    """What the command line asks for, of one data set."""
-    label_files, panoptic = label_files_of(name)
-    ignore_label = args.ignore_label
-    if ignore_label is None:
-        ignore_label = 0 if panoptic else MetadataCatalog.get(name).get("ignore_label", 255)
-    parameters = WeightMapParameters(name, args.locality, args.border, ignore_label)
-    return Job(weight_folder(args.output, name), parameters, label_files, panoptic)
-
-
-def register_data(args: argparse.Namespace) -> None:
-    """Registers the data sets of this project, and the user's."""
-    register_builtin_data()
-    overrides = ["DATASETS.REGISTER", args.register] if args.register else []
-    register_user_data(load_config(args.config_file, overrides))
-
-
-def dry_run(job: Job, workers: int) -> str:
-    """One line: how many maps there are and how many there will be, with size and time measured on a few of these."""
-    name, known = job.parameters.dataset, set()
-    if (job.folder / MANIFEST).exists():
-        manifest = read_manifest(job.folder, job.parameters)
-        check_header(manifest, job.folder, job.parameters)
-        known = {row.label for row in manifest.rows}
-    todo = [file for file in job.label_files if Path(file).name not in known]
-    line = f"{name}: {len(job.label_files)} label files, {len(job.label_files) - len(todo)} have maps in {job.folder}"
-    if not todo:
-        return line
-    sample = [todo[k] for k in np.unique(np.linspace(0, len(todo) - 1, SAMPLE).astype(int))]
-    make_map(read_bytes(sample[0]), sample[0], job.parameters, job.panoptic)  # compiled, or loaded, once
-    start = time.perf_counter()
-    maps = [make_map(read_bytes(file), file, job.parameters, job.panoptic)[0] for file in sample]
-    seconds = (time.perf_counter() - start) / len(sample) * len(todo) / workers
-    size = sum(map(len, maps)) / len(sample) * len(todo)
-    duration = datetime.timedelta(seconds=round(seconds))
-    return (
-        f"{line}; the other {len(todo)} will take about {size / 1e6:.1f} MB and {duration} with {workers} worker(s), "
-        f"measured on {len(sample)} of them"
-    )
-
-
-def told(job: Job, summary: WriteSummary, workers: int) -> str:
-    """One line about what was done."""
-    line = (
-        f"{job.parameters.dataset}: {summary.written} maps written to {job.folder} "
-        f"({summary.bytes_written / 1e6:.1f} MB), {summary.kept} kept, {summary.removed} removed"
-    )
-    total = sum(summary.seconds)
-    if not summary.written or not total:
-        return line
-    shares = [f"{seconds / total:.0%}" for seconds in summary.seconds]
-    rate = (summary.written + summary.kept) / summary.elapsed
-    return (
-        f"{line}; {rate:.1f} images/s with {workers} worker(s): {shares[0]} of their time reading and decoding, "
-        f"{shares[1]} null model, {shares[2]} encoding and writing"
-    )
-
-
-def list_some(messages: list[str]) -> None:
-    """Prints the first few messages to stderr, and how many there are more."""
-    more = [f"... and {len(messages) - SHOWN} more"] if len(messages) > SHOWN else []
-    print(*messages[:SHOWN], *more, sep="\n", file=sys.stderr)
-
-
-def verify(job: Job, workers: int) -> bool:
-    """Tells all that is wrong with the maps of a data set, and what mends it; whether nothing is."""
-    files = {"workers": workers, "progress": True}
-    findings = check_weight_maps(job.folder, job.parameters, job.label_files, **files)
-    if not findings:
-        print(f"{job.parameters.dataset}: {len(job.label_files)} label files have intact maps in {job.folder}")
-        return True
-    list_some([f"{finding.kind}: {finding.text}" for finding in findings])
-    kinds = [finding.kind for finding in findings]
-    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-    print(f"{job.parameters.dataset}: {counts}; run: {remedy(job.parameters, job.folder)}")
-    return False
-
-
-def make_maps(job: Job, workers: int, overwrite: bool) -> None:
-    """Makes the maps of a data set. A UserError if label files could not be read, with the others done."""
-    summary = write_weight_maps(
-        job.folder,
-        job.parameters,
-        job.label_files,
-        panoptic=job.panoptic,
-        workers=workers,
-        overwrite=overwrite,
-        progress=True,
-    )
-    print(told(job, summary, workers))
-    if summary.failures:
-        list_some(summary.failures)
-        raise UserError(
-            f"{len(summary.failures)} of {len(job.label_files)} label files of {job.parameters.dataset} could not be "
-            "read, see above; mend them and run the same command again"
-        )
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--dataset", required=True, nargs="+", metavar="NAME", help="registered data sets")
     parser.add_argument("--locality", type=int, default=35, metavar="D", help="side of the window in px (default: 35)")
-    parser.add_argument("--border", choices=BORDERS, default="valid", help="what windows count beyond the image's edge")
+    parser.add_argument(
+        "--border", choices=("valid", "zero"), default="valid", help="what windows count beyond the image's edge"
+    )
     parser.add_argument(
         "--ignore-label",
         type=int,
         metavar="VALUE",
         help="label of weight 0 (default: the data set's own, else 255; panoptic: 0)",
     )
-    parser.add_argument("--workers", type=int, default=cores, metavar="N", help="threads (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=usable_cores(), metavar="N", help="threads (default: %(default)s)"
+    )
     parser.add_argument(
         "--output", type=Path, metavar="ROOT", help="maps go to ROOT/NAME (default: $DETECTRON2_DATASETS/pnm_weights)"
     )
@@ -194,32 +48,17 @@ def parse_args() -> argparse.Namespace:
     mode.add_argument("--dry-run", action="store_true", help="say how many, how large and how long, and write nothing")
     mode.add_argument("--verify", action="store_true", help="check all maps and label files; exit status 1 on findings")
     mode.add_argument("--overwrite", action="store_true", help="replace maps, of other parameters, too")
-    args = parser.parse_args()
-    args.output = args.output or default_weight_root()
-    return args
-
-
-def run(args: argparse.Namespace) -> bool:
-    """Whether all is well; only --verify says no."""
-    if args.workers < 1:
-        raise UserError(f"--workers is {args.workers}, expected a positive number")
-    check_map_locality(args.locality, args.border)
-    register_data(args)
-    well = True
-    for job in [job_of(name, args) for name in dict.fromkeys(args.dataset)]:
-        if args.dry_run:
-            print(dry_run(job, args.workers))
-        elif args.verify:
-            well &= verify(job, args.workers)
-        else:
-            make_maps(job, args.workers, args.overwrite)
-    return well
+    return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     try:
         with one_line_errors():
+            if args.config_file:
+                args.config_file = find_config_file(args.config_file)
+            from pnm.projects.launcher.weight_jobs import run  # takes seconds
+
             well = run(args)
     except KeyboardInterrupt:
         print("interrupted: maps made so far are kept; run the same command again to go on", file=sys.stderr)

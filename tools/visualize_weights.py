@@ -6,18 +6,16 @@ python tools/visualize_weights.py --dataset shapes_val_sem_seg --index 3 --outpu
 """
 
 import argparse
-import os
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*")  # of fvcore, at import
+if not __package__:  # run as a file of a clone
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pnm.formats.atomic_files import atomic_file
 import pnm  # noqa: F401  (makes detectron2 importable)
 import cv2
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from pnm.formats.label_png import read_label_png, read_panoptic_png
@@ -25,10 +23,6 @@ from pnm.null_model.null_model import BORDERS, pixel_null_model
 from pnm.null_model.pixel_weights import TRANSFORMS, pixel_weights
 from pnm.errors import UserError, one_line_errors
 from pnm.null_model.colours import colour_weights
-from pnm.projects.launcher.config import load_config
-from pnm.projects.launcher.run_setup import register_builtin_data
-from pnm.projects.launcher.trainer import told_as_user_error
-from pnm.projects.launcher.data.user_data import register_user_data
 
 GAP, CAPTION = 8, 34  # px
 
@@ -44,8 +38,16 @@ def read_image(path: str) -> np.ndarray:
         raise UserError(f"{path} is not a readable image: {error}") from None
 
 
-def sample_of(name: str, index: int) -> tuple[str, str, int, bool]:
+def sample_of(name: str, index: int, config_file: str) -> tuple[str, str, int, bool]:
     """Image file, label file, ignore label and whether the labels are panoptic, of one record of a data set."""
+    from pnm.projects.launcher.config import load_config  # takes seconds, which files need not
+    from pnm.projects.launcher.data.user_data import register_user_data
+    from pnm.projects.launcher.run_setup import register_builtin_data
+    from pnm.projects.launcher.trainer import told_as_user_error
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    register_builtin_data()
+    register_user_data(load_config(config_file))
     if name not in DatasetCatalog.list():
         raise UserError(f"data set {name!r} is not registered; your own: --config-file")
     with told_as_user_error((name,)):
@@ -104,14 +106,6 @@ def draw(image: np.ndarray, labels: np.ndarray, ignore_label: int, args: argpars
     return arrange([captioned(*panel, args.width) for panel in panels], args.columns)
 
 
-def save(page: np.ndarray, path: Path) -> None:
-    """Writes a PNG, whole or not at all."""
-    temporary = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(page).save(temporary, format="PNG")
-    os.replace(temporary, path)
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", help="an image file, with --labels")
@@ -136,14 +130,18 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--width {args.width} and --columns {args.columns} must be at least 1")
     image_file, label_file, ignore_label, panoptic = args.image, args.labels, args.ignore_label, False
     if args.dataset:
-        register_builtin_data()
-        register_user_data(load_config(args.config_file, []))
-        image_file, label_file, ignore_label, panoptic = sample_of(args.dataset, args.index)
+        image_file, label_file, ignore_label, panoptic = sample_of(args.dataset, args.index, args.config_file)
     labels = read_panoptic_png(label_file) if panoptic else read_label_png(label_file)
-    save(draw(read_image(image_file), labels, ignore_label, args), args.output)
+    page = draw(read_image(image_file), labels, ignore_label, args)
+    with atomic_file(args.output) as file:
+        Image.fromarray(page).save(file, format="PNG")
     print(f"wrote {args.output}: {image_file}")
 
 
-if __name__ == "__main__":
+def main() -> None:
     with one_line_errors():
         run(parse_args())
+
+
+if __name__ == "__main__":
+    main()

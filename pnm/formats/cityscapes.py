@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.formats.atomic_files import write_bytes, write_text
 from pnm.formats.label_png import png_size, read_label_png
 
 CITYSCAPES_CLASSES = {
@@ -224,12 +225,5 @@ def write_cityscapes_predictions(
         raise UserError(f"{txt}: a mask is {wrong[0]}, expected (height, width)")
     for prediction, mask in zip(predictions, masks):
         _, png = cv2.imencode(".png", (np.asarray(mask) != 0).astype(np.uint8) * 255)
-        _write(prediction.mask_path, png.tobytes())
-    _write(txt, text.encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+        write_bytes(prediction.mask_path, png.tobytes())
+    write_text(txt, text)

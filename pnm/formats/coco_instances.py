@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pnm.errors import UserError
+from pnm.errors import UserError, listed
 from pnm.masks.runs import MOST_PIXELS
 from pnm.metrics.instance_records import decode_entries
 
@@ -66,21 +66,14 @@ class CocoResults:
         for ids, what in ((self.unknown_images, "image"), (self.unknown_categories, "category")):
             if ids:
                 number = sum(ids.values())
-                lines.append(f"{number} detections left out, of {len(ids)} unknown {what} ids: {_some(ids)}")
+                lines.append(f"{number} detections left out, of {len(ids)} unknown {what} ids: {listed(ids)}")
         if self.wrong_sizes:
-            number = len(self.wrong_sizes)
-            lines.append(
-                f"{number} detections left out, masks of another size than the image: entries {_some(self.wrong_sizes)}"
-            )
+            number, entries = len(self.wrong_sizes), listed(self.wrong_sizes)
+            lines.append(f"{number} detections left out, masks of another size than the image: entries {entries}")
         if self.images_without_results:
             without = self.images_without_results
-            lines.append(f"no detections for {len(without)} of {len(self.by_image)} images: {_some(without)}")
+            lines.append(f"no detections for {len(without)} of {len(self.by_image)} images: {listed(without)}")
         return [f"{self.path}: {line}" for line in lines]
-
-
-def _some(ids: Any) -> str:
-    shown = [str(k) for k in list(ids)[:5]]
-    return ", ".join(shown) + (", ..." if len(ids) > 5 else "")
 
 
 def read_json(path: Path, expected: str) -> Any:

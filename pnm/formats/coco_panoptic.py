@@ -1,7 +1,6 @@
 """COCO panoptic result files (a JSON and a folder of PNGs): written, read, scored, tabulated."""
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from pnm.errors import UserError
+from pnm.formats.atomic_files import write_bytes, write_text
 from pnm.formats.coco_instances import read_json
 from pnm.formats.label_png import read_panoptic_png
 from pnm.metrics.panoptic_quality import PanopticQuality
@@ -47,17 +47,14 @@ def write_predictions(folder: str | Path, records: Iterable[Mapping[str, Any]], 
         gt_json: its images and categories are taken over.
     """
     folder = Path(folder)
-    (folder / "panoptic").mkdir(parents=True, exist_ok=True)
     annotations = []
     for record in records:
-        (folder / "panoptic" / record["file_name"]).write_bytes(record["png"])
+        write_bytes(folder / "panoptic" / record["file_name"], record["png"])
         annotations.append({key: record[key] for key in ("image_id", "file_name", "segments_info")})
     content, _ = read_annotations(Path(gt_json))
     content["annotations"] = annotations
     path = folder / "predictions.json"
-    temporary = path.with_suffix(".json.partial")
-    temporary.write_text(json.dumps(content))
-    os.replace(temporary, path)
+    write_text(path, json.dumps(content))
     return path
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pnm.errors import UserError
+from pnm.errors import UserError, listed
 from pnm.formats.cityscapes import frame_name
 from pnm.formats.coco_instances import read_json
 from pnm.formats.semantic_maps import image_name
@@ -117,8 +117,7 @@ def missing_images(predictions: Iterable[Key] | Any, images: ImageFiles) -> list
     """
     missing = [key for key in getattr(predictions, "keys", predictions) if images.find(key) is None]
     if missing:
-        shown = ", ".join(map(str, missing[:_SHOWN])) + (", ..." if len(missing) > _SHOWN else "")
-        logger.warning("%d predictions have no image in %s: %s", len(missing), images.folder, shown)
+        logger.warning("%d predictions have no image in %s: %s", len(missing), images.folder, listed(missing, _SHOWN))
     return missing
 
 

@@ -1,6 +1,5 @@
 """The pixel null model (Zhang et al., "PNM: Pixel Null Model for General Image Segmentation", Eq. 1-2) on the CPU."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from pnm.errors import UserError
 from pnm.masks.label_runs import count_runs, labels_present, renumber_up_to_256
 from pnm.null_model.noise import null_model_of_columns, null_model_of_histogram
 from pnm.null_model.run_planes import null_model_of_runs
+from pnm.usable_cores import usable_cores
 
 BORDERS = ("valid", "zero")
 ROWS_PER_BAND = 64  # at least, where several threads share a map
@@ -89,7 +89,7 @@ def pixel_null_model(
     out = np.empty(labels.shape, np.float32)
     if out.size == 0:
         return out
-    problem = _problem(labels, locality, ignore_label, border, threads or _cores(), out)
+    problem = _problem(labels, locality, ignore_label, border, threads or usable_cores(), out)
     run_counts = count_runs(problem.keys, problem.height, problem.width)
     runs = int(run_counts.sum())
     if runs * RUN_COST > 2 * out.size and _by_columns(problem, runs):
@@ -122,10 +122,6 @@ def _unsigned(labels: np.ndarray, ignore_label: int | None) -> tuple[np.ndarray,
     if ignore_label is None or not limits.min <= ignore_label <= limits.max:
         return unsigned, np.empty(0, np.uint64)
     return unsigned, np.array([ignore_label], native.dtype).view(unsigned.dtype).astype(np.uint64)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_bands(problem: _Problem, kernel: Callable[[int, int], Any]) -> list:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnm.errors import UserError
+from pnm.errors import UserError, listed
 from pnm.predictions.image_predictions import Key, Objects, Partition
 from pnm.predictions.records import Place, RecordFile, find_records, read_record
 
@@ -107,7 +107,7 @@ class PredictionWriter:
         missing = [key for key in self._predictions.keys if key not in found]
         if missing and not keep_missing:
             raise UserError(
-                f"{len(missing)} of {len(self._predictions)} images have not been refined: {_some(missing)}; run the "
+                f"{len(missing)} of {len(self._predictions)} images have not been refined: {listed(missing)}; run the "
                 "same command again, or keep them as they are (keep_missing)"
             )
         try:
@@ -167,7 +167,3 @@ class PredictionWriter:
         """Removes folders of this output that are no longer needed, also of a run that was killed while it did that."""
         for folder in self._folder.parent.glob(f"{glob.escape(self._folder.name)}-{'[0-9a-f]' * 32}"):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _some(keys: Sequence[Key]) -> str:
-    return ", ".join(map(str, keys[:5])) + (", ..." if len(keys) > 5 else "")

@@ -1,9 +1,6 @@
 """Predictions of any model in files, beside their ground truth: what doesn't fit is listed, the rest is scored."""
 
-import errno
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -273,28 +270,6 @@ def panoptic_folder(json_file: str | Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: expected a COCO panoptic JSON")
     raise FileNotFoundError(f"{path} has no folder of PNGs, {path.with_suffix('')} or {path.parent / 'panoptic'}")
-
-
-def check_writable(path: str | Path) -> None:
-    """A UserError unless :func:`write_atomically` can write this file; its folder is made."""
-    path = Path(path)
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise UserError(f"{path} can't be written ({error.strerror}): name another file") from None
-
-
-def write_atomically(path: str | Path, text: str) -> None:
-    """Writes a file whole or not at all; its folder is made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def json_text(content: Mapping[str, Any]) -> str:

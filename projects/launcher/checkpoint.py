@@ -12,6 +12,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from tabulate import tabulate
 
+from pnm.formats.atomic_files import atomic_file, write_bytes
 from pnm.formats.safe_checkpoint import CheckpointError, load_pickle, load_torch
 
 logger = logging.getLogger(__name__)
@@ -120,13 +121,12 @@ class SafeCheckpointer(DetectionCheckpointer):
         content.update((key, item.state_dict()) for key, item in self.checkpointables.items())
         final = Path(self.save_dir) / f"{name}.pth"
         logger.info("saving checkpoint %s", final)
-        write_atomically(final, lambda file: torch.save({**content, **kwargs}, file))
+        with atomic_file(final, sync=True) as file:
+            torch.save({**content, **kwargs}, file)
         self.tag_last_checkpoint(final.name)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        write_atomically(
-            Path(self.save_dir) / "last_checkpoint", lambda file: file.write(last_filename_basename.encode())
-        )
+        write_bytes(Path(self.save_dir) / "last_checkpoint", last_filename_basename.encode(), sync=True)
 
     def has_checkpoint(self) -> bool:
         return bool(self.get_checkpoint_file())
@@ -169,13 +169,3 @@ def _is_whole(path: Path) -> bool:
             return archive.testzip() is None
     except (OSError, zipfile.BadZipFile):
         return False
-
-
-def write_atomically(path: Path, write) -> None:
-    """Calls ``write(file)`` on a temporary file beside ``path`` and renames it: readers see the old or the new one."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -1,8 +1,6 @@
 """From the command line to a run: checked arguments, data sets, logger and seed."""
 
 import logging
-import os
-import tempfile
 from pathlib import Path
 
 import detectron2
@@ -13,6 +11,8 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from pnm.errors import UserError
+from pnm.formats.atomic_files import check_folder_writable
+from pnm.usable_cores import usable_cores
 
 from .checkpoint import SafeCheckpointer
 from .config import load_config
@@ -31,7 +31,7 @@ def engine_name() -> str:
 
 def _devices(cfg: CfgNode) -> str:
     if not cfg.MODEL.DEVICE.startswith("cuda"):
-        return f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads a process"
+        return f"CPU, {usable_cores()} cores, {torch.get_num_threads()} threads a process"
     names = {torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())}
     return f"{torch.cuda.device_count()} x {', '.join(sorted(names))}, CUDA {torch.version.cuda}"
 
@@ -47,19 +47,9 @@ def check_device(cfg: CfgNode) -> None:
 def check_processes(num_gpus: int) -> None:
     """Raises UserError if more processes are asked for than there are GPUs (CPU cores where there is no GPU)."""
     gpus = torch.cuda.device_count()
-    present, what = (gpus, "GPU(s)") if gpus else (os.cpu_count() or 1, "CPU core(s) and no GPU")
+    present, what = (gpus, "GPU(s)") if gpus else (usable_cores(), "CPU core(s) and no GPU")
     if not 1 <= num_gpus <= present:
         raise UserError(f"--num-gpus is {num_gpus}, but this machine has {present} {what}")
-
-
-def check_writable(output_dir: str) -> None:
-    """Raises UserError if ``OUTPUT_DIR`` can't be made or written to."""
-    try:
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output_dir):
-            pass
-    except OSError as error:
-        raise UserError(f"OUTPUT_DIR {output_dir} is not writable ({error.strerror}); choose another") from None
 
 
 def _share_seed(cfg: CfgNode) -> None:
@@ -76,7 +66,7 @@ def setup_run(args) -> CfgNode:
     """
     cfg = load_config(args.config_file, args.opts)
     check_device(cfg)
-    check_writable(cfg.OUTPUT_DIR)
+    check_folder_writable(cfg.OUTPUT_DIR, "OUTPUT_DIR")
     register_user_data(cfg)
     _share_seed(cfg)
     cfg.freeze()

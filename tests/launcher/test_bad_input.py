@@ -11,11 +11,12 @@ import torch
 from detectron2.config import get_cfg
 
 from pnm.errors import UserError
+from pnm.formats.atomic_files import check_folder_writable
 from pnm.formats.safe_checkpoint import CheckpointError, UnsafeCheckpointError
 from pnm.projects.launcher.checkpoint import SafeCheckpointer, read_checkpoint
 from pnm.projects.launcher.config import add_launcher_config, load_config
 from pnm.projects.launcher.data.user_data import register_user_data
-from pnm.projects.launcher.run_setup import check_processes, check_writable
+from pnm.projects.launcher.run_setup import check_processes
 
 QUICKSTART = "configs/quickstart/mask_rcnn_R_18_FPN.yaml"
 SMALL = "SOLVER.IMS_PER_BATCH 2 SOLVER.MAX_ITER 2 INPUT.MIN_SIZE_TRAIN (96,) DATASETS.TEST ()"
@@ -66,7 +67,7 @@ def test_processes_and_folders(tmp_path, monkeypatch):
         check_processes(3)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="OUTPUT_DIR .*file/out is not writable .* choose another"):
-        check_writable(str(tmp_path / "file/out"))
+        check_folder_writable(tmp_path / "file/out", "OUTPUT_DIR")
 
 
 class Attack:

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 from tqdm import tqdm
 
 from pnm.errors import UserError
+from pnm.formats.atomic_files import ENDING
 from pnm.formats.label_png import png_size, read_bytes
 from pnm.null_model.stored.manifest import (
     MANIFEST,
@@ -70,7 +71,7 @@ def orphan_files(folder: Path, label_digests: Iterable[str]) -> list[Path]:
     wanted = {map_name(digest) for digest in label_digests}
     names = {path: path.relative_to(folder).as_posix() for path in folder.glob("maps/??/*.png")}
     orphans = [path for path, name in names.items() if _MAP_NAME.fullmatch(name) and name not in wanted]
-    return sorted(orphans + list(folder.glob("maps/??/.*.tmp")) + list(folder.glob(f".{MANIFEST}.*.tmp")))
+    return sorted(orphans + list(folder.glob(f"maps/??/.*{ENDING}")) + list(folder.glob(f".{MANIFEST}.*{ENDING}")))
 
 
 def check_weight_maps(

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from pnm.errors import UserError
+from pnm.formats.atomic_files import WriteError, write_bytes, write_text
 from pnm.formats.label_png import decode_label_png, decode_panoptic_png, encode_grey16_png, read_bytes
 from pnm.null_model.null_model import pixel_null_model
 from pnm.null_model.stored.check import fault_of_map, map_of_threads, orphan_files
@@ -58,17 +58,6 @@ class _Outcome(NamedTuple):
     seconds: Seconds = Seconds()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that nobody ever sees a part of it under its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        unfinished.write_bytes(data)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def make_map(
     label_data: bytes, name: str | Path, parameters: WeightMapParameters, panoptic: bool
 ) -> tuple[bytes, tuple[int, int], Seconds]:
@@ -99,6 +88,8 @@ class _Maker:
     def __call__(self, label_file: str | Path) -> _Outcome:
         try:
             return self._make(label_file)
+        except WriteError:  # no fault of the label file
+            raise
         except UserError as error:
             return _Outcome(None, str(error))
 
@@ -112,7 +103,7 @@ class _Maker:
         reading = time.perf_counter() - start
         png, size, seconds = make_map(data, label_file, self.parameters, self.panoptic)
         start = time.perf_counter()
-        write_atomically(self.folder / map_name(digest), png)
+        write_bytes(self.folder / map_name(digest), png)
         row = MapRow(name, digest, digest_of(png), *size)
         seconds = seconds._replace(read=seconds.read + reading, write=seconds.write + time.perf_counter() - start)
         return _Outcome(row, bytes_written=len(png), seconds=seconds)
@@ -126,7 +117,7 @@ def _opened_manifest(folder: Path, parameters: WeightMapParameters, overwrite: b
         for leftover in orphan_files(folder, ()):
             leftover.unlink()
     if not path.exists():
-        write_atomically(path, header_line(parameters).encode())
+        write_text(path, header_line(parameters))
     manifest = read_manifest(folder, parameters)
     check_header(manifest, folder, parameters)
     if manifest.torn:
@@ -137,7 +128,7 @@ def _opened_manifest(folder: Path, parameters: WeightMapParameters, overwrite: b
 def _tidy(folder: Path, parameters: WeightMapParameters, manifest: Manifest, listed: list[MapRow], rows: list[MapRow]):
     """Leaves exactly ``rows`` in the manifest, in the data set's order, and removes other maps; their number."""
     if manifest.damaged or listed != rows:
-        write_atomically(folder / MANIFEST, "".join([header_line(parameters), *(r.line() for r in rows)]).encode())
+        write_text(folder / MANIFEST, "".join([header_line(parameters), *(r.line() for r in rows)]))
     orphans = orphan_files(folder, (row.label_digest for row in rows))
     for path in orphans:
         path.unlink()

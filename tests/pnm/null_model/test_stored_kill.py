@@ -8,6 +8,7 @@ import time
 import numpy as np
 from PIL import Image
 
+from pnm.formats.atomic_files import ENDING
 from pnm.null_model.stored import writer
 from pnm.null_model.stored.check import check_weight_maps
 from pnm.null_model.stored.maps import WeightMapParameters, WeightMaps
@@ -30,7 +31,8 @@ def test_killed_at_any_moment(tmp_path, monkeypatch):
     folder, chance = tmp_path / "toy", random.Random(1)
     write_weight_maps(tmp_path / "fresh", TOY, labels)
     # Many small writes make it likely that a kill comes between them.
-    monkeypatch.setattr(writer, "write_atomically", in_small_pieces)
+    monkeypatch.setattr(writer, "write_bytes", in_small_pieces)
+    monkeypatch.setattr(writer, "write_text", lambda path, text: in_small_pieces(path, text.encode()))
     interrupted = 0
     for _ in range(15):
         child = os.fork()
@@ -60,7 +62,7 @@ def lines_of(folder):
 
 def in_small_pieces(path, data):
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{ENDING}")
     with unfinished.open("wb", buffering=0) as file:
         for at in range(0, len(data), 200):
             file.write(data[at : at + 200])

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from pnm.errors import UserError
+from pnm.formats.atomic_files import WriteError
 from pnm.formats.label_png import decode_label_png, read_label_png, read_panoptic_png
 from pnm.null_model.null_model import pixel_null_model
 from pnm.null_model.pixel_weights import TRANSFORMS, pixel_weights
-from pnm.null_model.stored import writer
 from pnm.null_model.stored.check import check_weight_maps
 from pnm.null_model.stored.folder_lock import folder_locked
 from pnm.null_model.stored.maps import WeightMapParameters, WeightMaps, default_weight_root, remedy, weight_folder
@@ -339,16 +339,16 @@ def test_two_writers_at_once(folder, labels):
 
 
 def test_a_full_disk_loses_only_what_was_in_flight(tmp_path, labels, monkeypatch):
-    calls, honest = [], writer.write_atomically
+    calls, honest = [], os.replace
 
-    def full_after_five(path, data):
-        calls.append(path)
+    def full_after_five(source, target):
+        calls.append(target)
         if len(calls) > 5:
             raise OSError(28, "No space left on device")
-        honest(path, data)
+        honest(source, target)
 
-    monkeypatch.setattr(writer, "write_atomically", full_after_five)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(os, "replace", full_after_five)
+    with pytest.raises(WriteError, match="maps/.*can't be written .No space left on device.: make room"):
         write_weight_maps(tmp_path / "toy", TOY, labels)
     monkeypatch.undo()
     assert len(WeightMaps(tmp_path / "toy", TOY)) == 4

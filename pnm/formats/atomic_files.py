@@ -1,0 +1,84 @@
+"""Files that are written whole or not at all: readers see the old file or the new one, whoever is killed when."""
+
+import errno
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from pnm.errors import UserError
+
+ENDING = ".partial"  # of files that are being written; a killed writer leaves one
+
+
+class WriteError(UserError):
+    """A file cannot be written, as where the disk is full."""
+
+
+@contextmanager
+def atomic_file(path: str | Path, *, sync: bool = False) -> Iterator[BinaryIO]:
+    """A binary file that takes the place of ``path`` when the block ends, and is gone if the block fails.
+
+    Args:
+        path: its folder is made.
+        sync: wait until the disk has it, so that not even a power cut leaves less than a whole file.
+
+    Raises:
+        WriteError: the file cannot be written; the message names it.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{ENDING}")  # no two writers share it
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None:  # not of this file: what the block itself told
+            raise
+        raise WriteError(f"{path} can't be written ({error.strerror}): make room, or name another file") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes, *, sync: bool = False) -> None:
+    """Writes a file by :func:`atomic_file`."""
+    with atomic_file(path, sync=sync) as file:
+        file.write(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes UTF-8 by :func:`atomic_file`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def check_writable(path: str | Path) -> None:
+    """A UserError unless :func:`atomic_file` can write this file; its folder is made."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        _try_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"{path} can't be written ({error.strerror}): name another file") from None
+
+
+def check_folder_writable(folder: str | Path, what: str) -> None:
+    """A UserError, which calls the folder ``what``, unless it is there, or can be made, and can be written to."""
+    try:
+        _try_folder(Path(folder))
+    except OSError as error:
+        raise UserError(f"{what} {folder} is not writable ({error.strerror}); choose another") from None
+
+
+def _try_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
