@@ -35,8 +35,8 @@ from tabulate import tabulate
 
 from pnm.formats.label_png import read_label_png, read_panoptic_png
 from pnm.metrics.boundary_pixels import boundary_distance_px
-from pnm.formats.coco_panoptic import score_panoptic_files
-from pnm.metrics.panoptic_quality import ids_to_rgb
+from pnm.scoring.panoptic_files import score_panoptic_files
+from pnm.formats.coco_panoptic import ids_to_rgb
 from pnm.metrics.semantic_metrics import METRICS, SemanticMetrics
 
 Contestants = dict[str, Callable[[], object]]

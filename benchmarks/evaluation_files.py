@@ -29,7 +29,7 @@ from null_model import processor
 from tabulate import tabulate
 
 from pnm.formats.label_png import read_label_png, read_panoptic_png
-from pnm.metrics.panoptic_quality import ids_to_rgb
+from pnm.formats.coco_panoptic import ids_to_rgb
 
 TOOL = [sys.executable, str(Path(__file__).resolve().parents[1] / "tools/evaluate.py")]
 LABELS = 34

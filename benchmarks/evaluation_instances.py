@@ -36,7 +36,8 @@ from pycocotools import mask as coco_mask
 from tabulate import tabulate
 
 from pnm.formats.coco_instances import read_coco_ground_truth, read_coco_results
-from pnm.metrics.cityscapes_instance_ap import CITYSCAPES_INSTANCE_CLASSES, CityscapesInstanceAP
+from pnm.metrics.cityscapes_instance_ap import CityscapesInstanceAP
+from pnm.cityscapes_classes import CITYSCAPES_INSTANCE_CLASSES
 from pnm.metrics.instance_ap import InstanceMetrics
 
 SIZES = {"480 x 640": (480, 640, 20, 50, 0.02), "1024 x 2048": (1024, 2048, 30, 45, 0.005)}

@@ -32,18 +32,13 @@ from pnm.errors import print_lines
 from pnm.formats.atomic_files import check_writable
 from pnm.formats.atomic_files import write_text
 from pnm.usable_cores import usable_cores
-from pnm.formats.cityscapes import CITYSCAPES_CLASSES
+from pnm.cityscapes_classes import CITYSCAPES_CLASSES
 from pnm.scoring.cityscapes_instance_files import CityscapesInstanceFiles
 from pnm.scoring.compare import Comparison, compare
 from pnm.metrics.instance_records import METRICS as INSTANCE_METRICS
-from pnm.scoring.result_files import (
-    InstanceFiles,
-    PanopticFiles,
-    ResultFiles,
-    Scores,
-    SemanticFiles,
-    json_text,
-)
+from pnm.scoring.result_files import InstanceFiles, SemanticFiles
+from pnm.scoring.panoptic_files import PanopticFiles
+from pnm.scoring.scores import ResultFiles, Scores, json_text
 from pnm.metrics.semantic_metrics import METRICS as SEMANTIC_METRICS
 from pnm.metrics.semantic_metrics import SemanticMetrics
 from pnm.errors import UserError, one_line_errors

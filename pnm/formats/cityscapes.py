@@ -15,34 +15,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from pnm.cityscapes_classes import CITYSCAPES_IDS, CITYSCAPES_INSTANCE_CLASSES
 from pnm.errors import UserError
 from pnm.formats.atomic_files import write_bytes, write_text
-from pnm.formats.label_png import png_size, read_label_png
-
-CITYSCAPES_CLASSES = {
-    7: "road",
-    8: "sidewalk",
-    11: "building",
-    12: "wall",
-    13: "fence",
-    17: "pole",
-    19: "traffic light",
-    20: "traffic sign",
-    21: "vegetation",
-    22: "terrain",
-    23: "sky",
-    24: "person",
-    25: "rider",
-    26: "car",
-    27: "truck",
-    28: "bus",
-    31: "train",
-    32: "motorcycle",
-    33: "bicycle",
-}  # by label id; train ids are their places
-_FIRST_WITH_INSTANCES = 24
-CITYSCAPES_INSTANCE_CLASSES = {k: name for k, name in CITYSCAPES_CLASSES.items() if k >= _FIRST_WITH_INSTANCES}
-CITYSCAPES_IDS = 34  # label ids are smaller
+from pnm.formats.label_png import png_size_of, read_label_png
 
 _FRAME = re.compile(r"(.+_\d{6}_\d{6})(?![^_.])")
 _ENDING = "_pred.txt"
@@ -167,8 +143,7 @@ def _number(text: str) -> float:
 
 def mask_size(path: str | Path) -> tuple[int, int]:
     """(height, width) that a mask's header states; a UserError if it is no PNG."""
-    with Path(path).open("rb") as file:
-        return png_size(file.read(64), path)
+    return png_size_of(path)
 
 
 def read_mask(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:

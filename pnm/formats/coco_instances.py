@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pnm.errors import UserError, listed
-from pnm.masks.runs import MOST_PIXELS
-from pnm.metrics.instance_records import decode_entries
+from pnm.masks.runs import MOST_PIXELS, decode_entries
 
 Id = int | str
 _LARGEST = 1e300  # of any number; neither inf, nan nor an integer that no float can hold

@@ -11,8 +11,8 @@ from pnm.errors import UserError, listed
 from pnm.formats.cityscapes import frame_name
 from pnm.formats.coco_instances import read_json
 from pnm.formats.semantic_maps import image_name
-from pnm.predictions.image_predictions import Key
 
+Key = int | str  # of an image, in result files
 logger = logging.getLogger(__name__)
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}

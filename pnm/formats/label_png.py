@@ -120,6 +120,12 @@ def png_size(data: bytes, name: str | Path) -> tuple[int, int]:
     return height, width
 
 
+def png_size_of(path: str | Path) -> tuple[int, int]:
+    """(height, width) that a PNG file's header states; a UserError if it is no PNG."""
+    with Path(path).open("rb") as file:
+        return png_size(file.read(64), path)
+
+
 def encode_grey16_png(values: np.ndarray) -> bytes:
     """PNG of (H, W) uint16 values, H and W at least 1.
 

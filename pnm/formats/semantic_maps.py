@@ -12,10 +12,10 @@ import cv2
 import numba
 import numpy as np
 
+from pnm.cityscapes_classes import CITYSCAPES_CLASSES, CITYSCAPES_IDS
 from pnm.errors import UserError
-from pnm.formats.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_IDS
 from pnm.formats.coco_instances import read_json
-from pnm.formats.label_png import png_size, read_label_png
+from pnm.formats.label_png import png_size_of, read_label_png
 from pnm.masks.runs import decode_masks
 
 _NO_CLASS = -1
@@ -108,8 +108,7 @@ def prediction_sources(path: str | Path) -> Mapping[str, Source]:
 def source_size(source: Source) -> tuple[int, int]:
     """(height, width) that a PNG's header or the first mask states; a UserError if neither can be read."""
     if isinstance(source, Path):
-        with source.open("rb") as file:
-            return png_size(file.read(64), source)
+        return png_size_of(source)
     for entry in source.entries:
         segmentation = entry["segmentation"]
         size = segmentation.get("size") if isinstance(segmentation, dict) else None

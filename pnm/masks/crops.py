@@ -23,6 +23,9 @@ class MaskCrop(NamedTuple):
     left: int
 
 
+EMPTY = MaskCrop(np.zeros((0, 0), np.bool_), 0, 0)
+
+
 def crop_array(mask: Any) -> MaskCrop:
     """Crop of an (H, W) mask, whose pixels other than 0 are foreground."""
     if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype.kind not in "iub":
@@ -31,7 +34,7 @@ def crop_array(mask: Any) -> MaskCrop:
     foreground = mask if mask.dtype == np.bool_ else mask != 0
     rows, columns = np.flatnonzero(foreground.any(axis=1)), np.flatnonzero(foreground.any(axis=0))
     if not len(rows):
-        return MaskCrop(np.zeros((0, 0), np.bool_), 0, 0)
+        return EMPTY
     pixels = foreground[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return MaskCrop(np.ascontiguousarray(pixels), int(rows[0]), int(columns[0]))
 
@@ -59,8 +62,8 @@ def crop_runs(masks: MaskRuns, n: int) -> MaskCrop:
 
 
 @_kernel
-def _find_boxes(labels, order, sorted_segments, boxes):
-    """Rows of ``boxes`` (top, left, bottom, right) of each segment; labels that are no segment are passed over."""
+def _find_extents(labels, order, sorted_segments, areas, boxes):
+    """Pixels, and rows of ``boxes`` (top, left, bottom, right), of each segment; other labels are passed over."""
     height, width = labels.shape
     for y in range(height):
         x = 0
@@ -70,24 +73,30 @@ def _find_boxes(labels, order, sorted_segments, boxes):
                 x += 1
             at = np.searchsorted(sorted_segments, label)
             if at < sorted_segments.size and sorted_segments[at] == label:
+                areas[order[at]] += x - first
                 box = boxes[order[at]]
                 box[0], box[1] = min(box[0], y), min(box[1], first)
                 box[2], box[3] = max(box[2], y + 1), max(box[3], x)
 
 
+def segment_extents(labels: np.ndarray, segments: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Area in pixels, (N,) int64, and box, (N, 4) int64 (top, left, bottom, right), of labels of an (H, W) map.
+
+    Of a label that does not occur the area is 0, and the box (H, W, 0, 0).
+    """
+    order = np.argsort(np.asarray(segments, np.int64), kind="stable")
+    areas, boxes = np.zeros(len(order), np.int64), np.tile(np.array([*labels.shape, 0, 0], np.int64), (len(order), 1))
+    _find_extents(labels, order, np.asarray(segments, np.int64)[order], areas, boxes)
+    return areas, boxes
+
+
 def crop_segments(labels: np.ndarray, segments: Sequence[int]) -> list[MaskCrop]:
     """Crops of the given labels of an (H, W) map, in their order; of a label that does not occur an empty one."""
-    order = np.argsort(np.asarray(segments, np.int64), kind="stable")
-    boxes = np.tile(np.array([*labels.shape, 0, 0], np.int64), (len(order), 1))
-    _find_boxes(labels, order, np.asarray(segments, np.int64)[order], boxes)
-    found = []
-    for segment, (top, left, bottom, right) in zip(segments, boxes.tolist(), strict=True):
-        found.append(
-            MaskCrop(labels[top:bottom, left:right] == segment, top, left)
-            if bottom
-            else MaskCrop(np.zeros((0, 0), np.bool_), 0, 0)
-        )
-    return found
+    areas, boxes = segment_extents(labels, segments)
+    return [
+        MaskCrop(labels[top:bottom, left:right] == segment, top, left) if area else EMPTY
+        for segment, area, (top, left, bottom, right) in zip(segments, areas.tolist(), boxes.tolist(), strict=True)
+    ]
 
 
 def crop_rle(crop: MaskCrop, height: int, width: int) -> dict[str, Any]:

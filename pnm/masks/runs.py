@@ -141,6 +141,16 @@ def decode_masks(
     return masks
 
 
+def decode_entries(
+    entries: Sequence[Mapping[str, Any]], size: tuple[int, int], label: Callable[[int], str]
+) -> MaskRuns:
+    """Masks of annotations or detections; a UserError calls entry n ``label(n)``."""
+    for n, entry in enumerate(entries):
+        if "segmentation" not in entry:
+            raise UserError(f"{label(n)} has no segmentation: add one, or evaluate boxes alone")
+    return decode_masks([entry["segmentation"] for entry in entries], *size, label)
+
+
 def _rle_text(segmentation: Any, height: int, width: int, label: Callable[[int], str], n: int) -> bytes:
     if isinstance(segmentation, Mapping):
         size, counts = segmentation.get("size"), segmentation.get("counts")

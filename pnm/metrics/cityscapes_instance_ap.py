@@ -16,17 +16,15 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from pnm.cityscapes_classes import CITYSCAPES_INSTANCE_CLASSES, CITYSCAPES_VOID_IDS, FIRST_INSTANCE
 from pnm.errors import UserError
-from pnm.formats.cityscapes import CITYSCAPES_INSTANCE_CLASSES
-from pnm.masks.runs import MaskRuns
+from pnm.masks.runs import MaskRuns, decode_entries
 from pnm.metrics.average_precision import check_multiplicities, joined, mean_of_known, sort_detections
-from pnm.metrics.instance_records import class_indices, decode_entries, finite_scores
+from pnm.metrics.instance_records import class_indices, finite_scores
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
-CITYSCAPES_VOID_IDS = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)
 OVERLAPS = np.arange(0.5, 1.0, 0.05)  # as the benchmark computes them, to the last bit
-FIRST_INSTANCE = 1000
 _MOST_IDS = 1 << 24
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pnm.errors import UserError
-from pnm.masks.runs import MaskRuns, decode_masks
+from pnm.masks.runs import MaskRuns, decode_entries
 from pnm.metrics.average_f import f_sums
 from pnm.metrics.average_precision import IOU_THRESHOLDS
 from pnm.metrics.boundary_mask_iou import boundary_ious
@@ -143,16 +143,6 @@ def _side(
     if "bbox" in settings.metrics:
         boxes = _boxes(chosen, masks, lambda n: f"{name} {order[n]}")
     return _Side(column[order], chosen, masks, boxes)
-
-
-def decode_entries(
-    entries: Sequence[Mapping[str, Any]], size: tuple[int, int], label: Callable[[int], str]
-) -> MaskRuns:
-    """Masks of annotations or detections; a UserError calls entry n ``label(n)``."""
-    for n, entry in enumerate(entries):
-        if "segmentation" not in entry:
-            raise UserError(f"{label(n)} has no segmentation: add one, or evaluate boxes alone")
-    return decode_masks([entry["segmentation"] for entry in entries], *size, label)
 
 
 def class_indices(entries: Sequence[Mapping[str, Any]], name: str, columns: Mapping[int, int]) -> np.ndarray:

@@ -20,20 +20,6 @@ _QUALITIES = ("PQ", "SQ", "RQ")
 _SUFFIXES = {"All": "", "Things": "_th", "Stuff": "_st"}
 
 
-def rgb_to_ids(rgb: np.ndarray) -> np.ndarray:
-    """Segment ids (H, W) int64 of a COCO panoptic PNG (H, W, 3) uint8: R + 256 G + 65536 B."""
-    if rgb.ndim != 3 or rgb.shape[2] < 3 or rgb.dtype != np.uint8:
-        raise UserError(f"a panoptic PNG is (H, W, 3) uint8, got {rgb.shape} {rgb.dtype}")
-    return rgb[..., 0] + (rgb[..., 1].astype(np.int64) << 8) + (rgb[..., 2].astype(np.int64) << 16)
-
-
-def ids_to_rgb(ids: np.ndarray) -> np.ndarray:
-    """COCO panoptic PNG pixels (H, W, 3) uint8 of segment ids (H, W), 0 <= id < 2**24."""
-    if ids.size and (ids.min() < 0 or ids.max() >= 1 << 24):
-        raise UserError(f"segment ids must lie in [0, 2**24), got {ids.min()} to {ids.max()}")
-    return np.stack([(ids >> shift) & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
-
-
 class PanopticQuality:
     """Accumulates matches over images; exact under :meth:`merge` in any split.
 

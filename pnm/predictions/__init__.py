@@ -5,8 +5,8 @@ or a :class:`Partition` (semantic, panoptic); ``ImageFiles(folder).path(key)`` t
 fingerprint)`` takes what became of them and makes a file of the same format, with the same ids, scores and order.
 """
 
-from pnm.formats.image_files import ImageFiles, missing_images
-from pnm.predictions.image_predictions import Key, Objects, Partition
+from pnm.formats.image_files import ImageFiles, Key, missing_images
+from pnm.predictions.image_predictions import Objects, Partition
 from pnm.predictions.opening import open_predictions
 from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.prediction_writer import PredictionWriter

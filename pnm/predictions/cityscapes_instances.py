@@ -11,9 +11,10 @@ from pycocotools import mask as coco_mask
 
 from pnm.errors import UserError
 from pnm.formats.cityscapes import mask_size, read_cityscapes_predictions, read_mask
+from pnm.formats.image_files import Key
 from pnm.formats.label_png import read_bytes, read_label_png
 from pnm.formats.label_png_rewriting import with_samples
-from pnm.predictions.image_predictions import Key, Objects
+from pnm.predictions.image_predictions import Objects
 from pnm.predictions.label_folder import files_below
 from pnm.predictions.prediction_set import PredictionSet, RecordOf, files_digest
 from pnm.predictions.records import Record

@@ -4,26 +4,22 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
 from pnm.errors import UserError
-from pnm.formats.coco_panoptic import read_annotations
+from pnm.formats.coco_panoptic import VOID, annotations_by_image, ids_to_rgb, panoptic_folder, read_annotations
+from pnm.formats.image_files import Key
 from pnm.formats.label_png import read_panoptic_png
-from pnm.metrics.panoptic_quality import ids_to_rgb
-from pnm.predictions.image_predictions import Key, Partition, checked_labels
+from pnm.masks.crops import segment_extents
+from pnm.predictions.image_predictions import Partition, checked_labels
 from pnm.predictions.prediction_set import PredictionSet, RecordOf, files_digest
 from pnm.predictions.records import Record
-from pnm.scoring.result_files import panoptic_folder
 
 logger = logging.getLogger(__name__)
-
-_VOID = 0
-_MOST = 2**24 - 1
 
 
 class PanopticPredictions(PredictionSet):
@@ -36,6 +32,7 @@ class PanopticPredictions(PredictionSet):
 
     Args:
         path: of the JSON. No annotations are all right.
+        content: what the file holds, where that is known already.
         png_folder: by default the folder of the JSON's name without ".json", else ``panoptic`` beside it.
 
     Raises:
@@ -47,13 +44,13 @@ class PanopticPredictions(PredictionSet):
     FORMAT = "COCO panoptic JSON with a folder of PNGs"
     task = "panoptic"
 
-    def __init__(self, path: str | Path, *, png_folder: str | Path | None = None):
+    OPTIONS = ("png_folder",)
+
+    def __init__(self, path: str | Path, *, png_folder: str | Path | None = None, content: Any = None):
         path = Path(path)
-        self._content, by_image = read_annotations(path)
+        self._content, by_image = annotations_by_image(content, path) if content else read_annotations(path)
         self._annotations: dict[Key, dict[str, Any]] = by_image
         super().__init__(path, by_image)
-        for key, annotation in self._annotations.items():
-            _check(annotation, f"{path}: image {key}")
         names = [annotation["file_name"] for annotation in self._annotations.values()]
         if len(set(names)) < len(names):
             raise UserError(f"{path} names a PNG for two images: expected a PNG for each")
@@ -70,7 +67,7 @@ class PanopticPredictions(PredictionSet):
         path, segments = self._png(key), self._annotations[key]["segments_info"]
         ids = [segment["id"] for segment in segments]
         labels = read_panoptic_png(path)
-        present = set(np.unique(labels).tolist()) - {_VOID}
+        present = set(np.unique(labels).tolist()) - {VOID}
         unlisted, absent = sorted(present - set(ids)), [number for number in ids if number not in present]
         if unlisted:
             raise UserError(f"{path} has segment ids {unlisted[:5]} that {self.path} doesn't list for image {key}")
@@ -90,7 +87,7 @@ class PanopticPredictions(PredictionSet):
         return output.with_suffix(""), output
 
     def encode(self, key: Key, refined: Any, coarse: Partition) -> Record:
-        labels = checked_labels(coarse, refined, (_VOID,), f"image {key}")
+        labels = checked_labels(coarse, refined, (VOID,), f"image {key}")
         extents = _extents(labels, coarse.segments)
         if np.array_equal(labels, coarse.labels):
             return Record(extents)
@@ -119,37 +116,13 @@ class PanopticPredictions(PredictionSet):
             logger.warning("%d segments have no pixel left after refinement and are left out", vanished)
 
 
-def _check(annotation: dict[str, Any], name: str) -> None:
-    file_name = annotation["file_name"]
-    if not isinstance(annotation["image_id"], (int, str)) or not isinstance(file_name, str):
-        raise UserError(f"{name}: expected image_id to be a number or text, and file_name text")
-    windows = PureWindowsPath(file_name)
-    if not windows.name or windows.anchor or ".." in windows.parts or PurePosixPath(file_name).anchor:
-        raise UserError(f"{name}: file_name {file_name!r} leads out of the folder of PNGs, expected a name in it")
-    seen = set()
-    for segment in annotation["segments_info"]:
-        number, category = segment["id"], segment["category_id"]
-        if type(number) is not int or not _VOID < number <= _MOST or type(category) is not int:
-            raise UserError(
-                f"{name} has a segment of id {number!r} and category {category!r}, expected whole numbers, the id from "
-                f"1 to {_MOST}; {_VOID} is void"
-            )
-        if number in seen:
-            raise UserError(f"{name} lists segment id {number} twice: renumber one")
-        seen.add(number)
-
-
 def _extents(labels: np.ndarray, segments: Sequence[int]) -> list[list]:
     """[area, [x, y, width, height]] of each segment, zeros of one without pixels; in pixels."""
-    ids = np.array(sorted(segments), np.int64)
-    places = np.searchsorted(ids, labels) * (labels != _VOID) + (labels != _VOID)  # from 1; 0 is void
-    areas = np.bincount(places.ravel(), minlength=len(ids) + 1)
-    slices = ndimage.find_objects(places, max_label=len(ids))
-    extents = {}
-    for number, area, found in zip(ids.tolist(), areas[1:].tolist(), slices):
-        rows, columns = found or (slice(0, 0), slice(0, 0))
-        extents[number] = [area, [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]]
-    return [extents[segment] for segment in segments]
+    areas, boxes = segment_extents(labels, segments)
+    return [
+        [area, [left, top, right - left, bottom - top] if area else [0] * 4]
+        for area, (top, left, bottom, right) in zip(areas.tolist(), boxes.tolist(), strict=True)
+    ]
 
 
 def _refined(annotation: dict[str, Any], extents: Sequence[Sequence]) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pnm.errors import UserError
-from pnm.predictions.image_predictions import Key, Objects
+from pnm.formats.image_files import Key
+from pnm.predictions.image_predictions import Objects
 from pnm.predictions.mask_list_json import MaskListPredictions, Size
 from pnm.predictions.records import Record
 from pnm.predictions.refined_masks import coco_rles, mask_changes
@@ -32,6 +33,7 @@ class CocoResultPredictions(MaskListPredictions):
     EXPECTED = 'COCO results, [{"image_id": ..., "category_id": ..., "segmentation": ..., "score": ...}, ...]'
     KEY, KEY_KINDS = "image_id", (int, str)
     POLYGONS = True
+    OPTIONS = ("image_sizes",)
     task = "instance"
 
     def __init__(self, path: str | Path, *, image_sizes: Mapping[Any, Size] | None = None):

@@ -9,8 +9,6 @@ import numpy as np
 
 from pnm.errors import UserError
 
-Key = int | str
-
 
 @dataclass(frozen=True)
 class Objects:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.formats.image_files import Key
 from pnm.formats.label_png import read_bytes, read_label_png
 from pnm.formats.label_png_rewriting import with_samples
-from pnm.predictions.image_predictions import Key, Partition, checked_labels
+from pnm.predictions.image_predictions import Partition, checked_labels
 from pnm.predictions.prediction_set import PredictionSet, RecordOf, files_digest
 from pnm.predictions.records import Record
 
@@ -37,6 +38,7 @@ class LabelPngPredictions(PredictionSet):
     """
 
     FORMAT = "folder of label PNGs"
+    OPTIONS = ("ignore_labels",)
     task = "semantic"
 
     def __init__(self, path: str | Path, *, ignore_labels: Iterable[int] = (255,)):

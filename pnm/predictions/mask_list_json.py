@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.formats.image_files import Key
 from pnm.formats.json_list import JsonList
-from pnm.predictions.image_predictions import Key
 from pnm.predictions.prediction_set import PredictionSet, RecordOf, files_digest
 from pnm.predictions.records import Record
 from pnm.predictions.refined_masks import changed_entry

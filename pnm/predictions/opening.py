@@ -1,6 +1,5 @@
 """Opens predictions of any format that is known here."""
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +45,13 @@ def open_predictions(path: str | Path, task: str | None = None, **options: Any) 
         raise UserError(f"task is {task!r}, expected one of {', '.join(_TASKS)}")
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: expected predictions, one of{_FORMATS}")
-    kind = _kind_of_folder(path, task) if path.is_dir() else _kind_of_json(path, task)
+    kind, content = (_kind_of_folder(path, task), None) if path.is_dir() else _kind_of_json(path, task)
     if task not in (None, kind.task):
         raise UserError(f"{path} holds {kind.task} predictions ({kind.FORMAT}), expected {task} ones:{_FORMATS}")
-    known = inspect.signature(kind).parameters
-    strange = sorted(set(options) - {name for name, one in known.items() if one.kind is one.KEYWORD_ONLY})
+    strange = sorted(set(options) - set(kind.OPTIONS))
     if strange:
         raise UserError(f"{path} is a {kind.FORMAT}, for which there is no option {', '.join(strange)}")
-    return kind(path, **options)
+    return kind(path, **options, **({} if content is None else {"content": content}))
 
 
 def _kind_of_folder(path: Path, task: str | None) -> type[PredictionSet]:
@@ -67,22 +65,23 @@ def _kind_of_folder(path: Path, task: str | None) -> type[PredictionSet]:
     raise UserError(f"folder {path} has neither label PNGs nor *_pred.txt: expected one of{_FORMATS}")
 
 
-def _kind_of_json(path: Path, task: str | None) -> type[PredictionSet]:
+def _kind_of_json(path: Path, task: str | None) -> tuple[type[PredictionSet], Any]:
+    """The class, and what the file holds where it had to be parsed to tell."""
     if path.suffix != ".json":
         raise UserError(f"{path} is neither a folder nor a *.json file: expected one of{_FORMATS}")
     expected = f"predictions, one of{_FORMATS}"
     if is_list(path, expected):
         first, annotations = first_item(path, expected), None
         if first is None:
-            return SemSegPredictions if task == "semantic" else CocoResultPredictions
+            return (SemSegPredictions if task == "semantic" else CocoResultPredictions), None
         if isinstance(first, dict) and "image_id" in first:
-            return CocoResultPredictions
+            return CocoResultPredictions, None
         if isinstance(first, dict) and "file_name" in first:
-            return SemSegPredictions
+            return SemSegPredictions, None
     else:
         content = read_json(path, expected)
         annotations = content.get("annotations") if isinstance(content, dict) else None
         if isinstance(annotations, list) and all("segments_info" in entry for entry in annotations[:1]):
-            return PanopticPredictions
+            return PanopticPredictions, content
     what = "COCO annotations, a ground truth" if isinstance(annotations, list) else "no predictions that are known here"
     raise UserError(f"{path} holds {what}: expected one of{_FORMATS}")

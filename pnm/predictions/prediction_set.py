@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pnm.predictions.image_predictions import Key
+from pnm.formats.image_files import Key
 from pnm.predictions.prediction_writer import PredictionWriter
 from pnm.predictions.records import Record
 
@@ -20,6 +20,7 @@ class PredictionSet(ABC):
     Attributes:
         FORMAT: the format in words.
         SUFFIXES: of the files in an output that is a folder.
+        OPTIONS: names of the keyword arguments that say more of the files than their path does.
         task: "instance", "semantic" or "panoptic".
         path: what was opened, a file or folder.
         keys: the images in the order of the file, or sorted where a folder is all there is.
@@ -27,6 +28,7 @@ class PredictionSet(ABC):
 
     FORMAT: str
     SUFFIXES: tuple[str, ...] = (".png",)
+    OPTIONS: tuple[str, ...] = ()
     task: str
 
     def __init__(self, path: str | Path, keys: Iterable[Key]):

@@ -6,18 +6,34 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pnm.errors import UserError, listed
-from pnm.predictions.image_predictions import Key, Objects, Partition
-from pnm.predictions.records import Place, RecordFile, find_records, read_record
-
-if TYPE_CHECKING:  # it makes writers
-    from pnm.predictions.prediction_set import PredictionSet
+from pnm.formats.image_files import Key
+from pnm.predictions.image_predictions import Objects, Partition
+from pnm.predictions.records import Place, Record, RecordFile, find_records, read_record
 
 logger = logging.getLogger(__name__)
+
+
+class Writable(Protocol):
+    """What a writer needs of predictions: see :class:`pnm.predictions.prediction_set.PredictionSet`, which has it."""
+
+    FORMAT: str
+    SUFFIXES: tuple[str, ...]
+    path: Path
+    keys: tuple[Key, ...]
+
+    def __len__(self) -> int: ...
+    def __contains__(self, key: object) -> bool: ...
+    def read(self, key: Key) -> Any: ...
+    def inputs(self) -> tuple[Path, ...]: ...
+    def digest(self) -> str: ...
+    def targets(self, output: Path) -> tuple[Path, ...]: ...
+    def encode(self, key: Key, refined: Any, coarse: Any) -> Record: ...
+    def assemble(self, places: Sequence[Path], record_of: Callable[[Key], Record | None]) -> None: ...
 
 
 class PredictionWriter:
@@ -41,7 +57,7 @@ class PredictionWriter:
         UserError: the output is an input, is there already, or was begun with other predictions or settings.
     """
 
-    def __init__(self, predictions: "PredictionSet", output: str | Path, fingerprint: str, *, overwrite: bool = False):
+    def __init__(self, predictions: Writable, output: str | Path, fingerprint: str, *, overwrite: bool = False):
         self.output = Path(output)
         self._predictions, self._overwrite = predictions, overwrite
         self._targets = predictions.targets(self.output)

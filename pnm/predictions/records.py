@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from pnm.errors import UserError
-from pnm.predictions.image_predictions import Key
+from pnm.formats.image_files import Key
 
 logger = logging.getLogger(__name__)
 

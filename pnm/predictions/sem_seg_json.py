@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from pnm.formats.image_files import Key
 from pnm.formats.semantic_maps import MaskEntries, read_labels
-from pnm.predictions.image_predictions import Key, Partition, checked_labels
+from pnm.predictions.image_predictions import Partition, checked_labels
 from pnm.predictions.mask_list_json import MaskListPredictions
 from pnm.predictions.records import Record
 from pnm.predictions.refined_masks import coco_rles, mask_changes

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from pnm.cityscapes_classes import CITYSCAPES_INSTANCE_CLASSES, FIRST_INSTANCE
 from pnm.errors import UserError
 from pnm.formats.cityscapes import (
-    CITYSCAPES_INSTANCE_CLASSES,
     CityscapesPrediction,
     files_by_frame,
     mask_size,
@@ -19,9 +19,9 @@ from pnm.formats.cityscapes import (
 )
 from pnm.formats.label_png import read_label_png
 from pnm.masks.runs import array_counts, rle_text
-from pnm.metrics.cityscapes_instance_ap import FIRST_INSTANCE, CityscapesInstanceAP
+from pnm.metrics.cityscapes_instance_ap import CityscapesInstanceAP
 from pnm.metrics.instance_ap import InstanceMetrics
-from pnm.scoring.result_files import Scores, for_each_image, missing_lines
+from pnm.scoring.scores import Scores, for_each_image, missing_lines
 
 _TRUTH = "_gtFine_instanceIds.png"
 _BY_COCO = "COCO-"

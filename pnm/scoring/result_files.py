@@ -1,102 +1,20 @@
-"""Predictions of any model in files, beside their ground truth: what doesn't fit is listed, the rest is scored."""
+"""Semantic and instance predictions of any model in files, beside their ground truth.
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+What doesn't fit is listed, the rest is scored.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pnm.errors import UserError
 from pnm.formats import semantic_maps
 from pnm.formats.coco_instances import read_coco_ground_truth, read_coco_results
-from pnm.formats.coco_panoptic import quality_of, read_annotations
-from pnm.formats.label_png import png_size, read_panoptic_png
 from pnm.metrics.instance_ap import InstanceMetrics
 from pnm.metrics.semantic_metrics import SemanticMetrics
-
-
-class Scores(NamedTuple):
-    """What a prediction scores.
-
-    Attributes:
-        images: I names, in the order of ``on_samples``.
-        class_names: in the order of the report.
-        on_samples: (B, I) multiplicities of the images -> (B,) values of each metric in 0..1, nan where undefined.
-        each_image: -> (I,) values of each metric, of each image alone.
-    """
-
-    images: list[str]
-    class_names: list[str]
-    on_samples: Callable[[np.ndarray], dict[str, np.ndarray]]
-    each_image: Callable[[], dict[str, np.ndarray]]
-
-    def whole(self) -> dict[str, float]:
-        """The metrics of the whole data set."""
-        every = np.ones((1, len(self.images)), np.int64)
-        return {name: float(value[0]) for name, value in self.on_samples(every).items()}
-
-
-class ResultFiles(Protocol):
-    """A prediction beside its ground truth.
-
-    Attributes:
-        problems: a line for each thing that doesn't fit.
-        remarks: lines on what is as it may be.
-        images: those that can be scored.
-    """
-
-    problems: list[str]
-    remarks: list[str]
-    images: list[Any]
-
-    def score(self, images: Sequence[Any], workers: int, progress: bool) -> Scores:
-        """Scores some of ``images``, ``workers`` at a time; the result doesn't depend on their number.
-
-        Raises:
-            UserError: one or more files are damaged or inconsistent; the message has a line for each of them.
-        """
-
-
-def for_each_image(work: Callable[[Any], Any], images: Sequence[Any], workers: int, progress: bool) -> list:
-    """Results of ``work`` in the order of ``images``, in threads; UserErrors are gathered into one with a line each."""
-    if workers < 1:
-        raise UserError(f"workers is {workers}, expected at least 1")
-
-    def attempt(image: Any) -> Any:
-        try:
-            return work(image)
-        except UserError as error:
-            return error
-
-    pool = ThreadPoolExecutor(workers)
-    try:
-        results = list(tqdm(pool.map(attempt, images), total=len(images), unit="image", disable=not progress))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    errors = [str(result) for result in results if isinstance(result, UserError)]
-    if errors:
-        raise UserError("\n".join(errors))
-    return results
-
-
-def missing_lines(truth: Iterable, pred: Iterable, what: str) -> list[str]:
-    """A line for each image that only one of both has; ``what`` names the prediction."""
-    in_truth, in_pred = dict.fromkeys(truth), dict.fromkeys(pred)
-    lines = [f"image {name}: in the ground truth, but not in {what}" for name in in_truth if name not in in_pred]
-    return lines + [f"image {name}: in {what}, but not in the ground truth" for name in in_pred if name not in in_truth]
-
-
-def _sums(metric: Any, statistics: np.ndarray) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    return lambda multiplicities: metric.compute_many(np.tensordot(multiplicities, statistics, 1))
-
-
-def _stacked_scores(metric: Any, images: Sequence[Any], rows: list[np.ndarray]) -> Scores:
-    statistics = np.stack(rows) if rows else np.zeros((0, *metric.statistics.shape), np.int64)
-    names = list(metric.class_names)
-    return Scores([*map(str, images)], names, _sums(metric, statistics), lambda: metric.compute_many(statistics))
+from pnm.scoring.scores import Scores, for_each_image, missing_lines, stacked_scores
 
 
 class SemanticFiles:
@@ -144,7 +62,7 @@ class SemanticFiles:
         return sizes[0] == sizes[1] and not strange
 
     def score(self, images: Sequence[str], workers: int = 1, progress: bool = False) -> Scores:
-        return _stacked_scores(self._metric, images, for_each_image(self._statistics, images, workers, progress))
+        return stacked_scores(self._metric, images, for_each_image(self._statistics, images, workers, progress))
 
     def _statistics(self, name: str) -> np.ndarray:
         source, file = self._pred[name], self._truth[name]
@@ -189,97 +107,3 @@ class InstanceFiles:
         for_each_image(add, images, workers, progress)
         named = [self._truth.images[image].file_name or str(image) for image in metric.image_ids]
         return Scores(named, names, metric.compute_many, metric.per_image)
-
-
-class PanopticFiles:
-    """COCO panoptic JSONs and their folders of PNGs.
-
-    Args:
-        pred_folder, gt_folder: of the PNGs; by default :func:`panoptic_folder` of the JSONs.
-        options: of :class:`pnm.metrics.panoptic_quality.PanopticQuality`.
-
-    Raises:
-        FileNotFoundError, UserError: a path that holds no such files.
-    """
-
-    def __init__(
-        self,
-        pred: str | Path,
-        gt: str | Path,
-        pred_folder: str | Path | None = None,
-        gt_folder: str | Path | None = None,
-        *,
-        boundary_ratio: float | None = None,
-        boundary_px: int | None = None,
-    ):
-        self._folders = Path(pred_folder or panoptic_folder(pred)), Path(gt_folder or panoptic_folder(gt))
-        content, self._truth = read_annotations(Path(gt))
-        _, self._pred = read_annotations(Path(pred))
-        self.quality_of = quality_of(content, gt, boundary_ratio, boundary_px)
-        self.problems = missing_lines(self._truth, self._pred, str(pred))
-        self.remarks: list[str] = []
-        self.images = [image for image in self._truth if image in self._pred and self._fits(image)]
-
-    def _files(self, image: Any) -> tuple[Path, Path]:
-        names = self._pred[image]["file_name"], self._truth[image]["file_name"]
-        return self._folders[0] / names[0], self._folders[1] / names[1]
-
-    def _fits(self, image: Any) -> bool:
-        found = [f"{file} is missing" for file in self._files(image) if not file.is_file()]
-        if not found:
-            sizes = [_png_size(file) for file in self._files(image)]
-            if sizes[0] != sizes[1]:
-                wrong = " and ".join("{} x {}".format(*size) for size in sizes)
-                found.append(f"prediction and ground truth are {wrong}, expected one size")
-        for side, annotations in (("prediction", self._pred), ("ground truth", self._truth)):
-            categories = [segment["category_id"] for segment in annotations[image]["segments_info"]]
-            strange = [category for category in categories if category not in list(self.quality_of.isthing)]
-            if strange:
-                found.append(f"{side} has categories {strange[:5]}, which the data set doesn't have")
-        self.problems += [f"image {image}: {line}" for line in found]
-        return not found
-
-    def score(self, images: Sequence[Any], workers: int = 1, progress: bool = False) -> Scores:
-        rows = for_each_image(self._statistics, images, workers, progress)
-        return _stacked_scores(self.quality_of, [self._truth[image]["file_name"] for image in images], rows)
-
-    def _statistics(self, image: Any) -> np.ndarray:
-        pred, truth = [read_panoptic_png(file) for file in self._files(image)]
-        segments = [annotations[image]["segments_info"] for annotations in (self._truth, self._pred)]
-        try:
-            return self.quality_of.image_statistics(truth, segments[0], pred, segments[1])
-        except UserError as error:
-            raise UserError(f"image {image}: {error}") from None
-
-
-def _png_size(file: Path) -> tuple[int, int]:
-    with file.open("rb") as opened:
-        return png_size(opened.read(64), file)
-
-
-def panoptic_folder(json_file: str | Path) -> Path:
-    """The PNGs of a panoptic JSON: the folder of its name without ".json", else ``panoptic`` beside it (Detectron2).
-
-    Raises:
-        FileNotFoundError: there is neither.
-    """
-    path = Path(json_file)
-    for folder in (path.with_suffix(""), path.parent / "panoptic"):
-        if folder.is_dir():
-            return folder
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: expected a COCO panoptic JSON")
-    raise FileNotFoundError(f"{path} has no folder of PNGs, {path.with_suffix('')} or {path.parent / 'panoptic'}")
-
-
-def json_text(content: Mapping[str, Any]) -> str:
-    """Strict JSON: nan, which it doesn't have, becomes null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {str(key): plain(entry) for key, entry in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(entry) for entry in value]
-        return None if isinstance(value, float) and not np.isfinite(value) else value
-
-    return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"

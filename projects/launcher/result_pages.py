@@ -15,10 +15,10 @@ from pycocotools import mask as coco_mask
 
 from pnm.errors import UserError
 from pnm.formats.atomic_files import atomic_file
+from pnm.formats.coco_panoptic import rgb_to_ids
 from pnm.formats.label_png import read_label_png, read_panoptic_png
 from pnm.masks.crops import crop_runs
 from pnm.masks.runs import decode_masks
-from pnm.metrics.panoptic_quality import rgb_to_ids
 from pnm.null_model.colours import colour_weights
 from pnm.null_model.null_model import pixel_null_model
 from pnm.null_model.pixel_weights import pixel_weights

@@ -11,8 +11,8 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog, get_detection_dataset_dicts
 
+from pnm.cityscapes_classes import CITYSCAPES_INSTANCE_CLASSES
 from pnm.errors import UserError
-from pnm.formats.cityscapes import CITYSCAPES_INSTANCE_CLASSES
 from pnm.formats.semantic_maps import image_name
 from pnm.predictions import Key, Objects, Partition, PredictionSet, open_predictions
 from pnm.predictions.cityscapes_instances import CityscapesPredictions

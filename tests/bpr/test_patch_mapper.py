@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from pnm.errors import UserError
+from pnm.formats.coco_panoptic import ids_to_rgb
 from pnm.formats.label_png import read_label_png
 from pnm.masks.crops import crop_array, crop_rle, paste
-from pnm.metrics.panoptic_quality import ids_to_rgb
 from pnm.predictions import Objects, Partition
 from pnm.projects.bpr import BoundaryPatchMapper, PatchSettings
 from pnm.projects.refining.truths import coarse_masks, match, semantic_truth

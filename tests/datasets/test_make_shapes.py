@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from pnm.metrics.panoptic_quality import rgb_to_ids
+from pnm.formats.coco_panoptic import rgb_to_ids
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = ["--train", "3", "--val", "2", "--height", "64", "--width", "96"]

@@ -58,8 +58,8 @@ def _provide_panopticapi() -> None:
     try:
         import panopticapi.evaluation  # noqa: F401
     except ImportError:
-        from pnm.formats.coco_panoptic import evaluate_panoptic_files
-        from pnm.metrics.panoptic_quality import ids_to_rgb
+        from pnm.formats.coco_panoptic import ids_to_rgb
+        from pnm.scoring.panoptic_files import evaluate_panoptic_files
 
         api, utils, evaluation = (types.ModuleType(f"panopticapi{n}") for n in ("", ".utils", ".evaluation"))
         utils.id2rgb = ids_to_rgb

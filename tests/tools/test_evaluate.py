@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from pnm.errors import UserError
+from pnm.formats.coco_panoptic import ids_to_rgb
 from pnm.formats.semantic_maps import CITYSCAPES_CLASSES, image_name
-from pnm.metrics.panoptic_quality import ids_to_rgb
 from pnm.scoring.compare import compare, interval, resampled
 
 

@@ -8,12 +8,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from pnm.formats.cityscapes import (
-    CITYSCAPES_INSTANCE_CLASSES,
-    prediction_lines,
-    read_cityscapes_predictions,
-    write_cityscapes_predictions,
-)
+from pnm.cityscapes_classes import CITYSCAPES_INSTANCE_CLASSES
+from pnm.formats.cityscapes import prediction_lines, read_cityscapes_predictions, write_cityscapes_predictions
 from pnm.scoring.cityscapes_instance_files import instance_annotations
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pnm.formats.cityscapes import prediction_lines, write_cityscapes_predictions
-from pnm.metrics.panoptic_quality import ids_to_rgb
+from pnm.formats.coco_panoptic import ids_to_rgb
 
 NOTHING = object()
 VALUES = (NOTHING, None, "x", "", -1, 0, 1.5, True, [], {}, [[]], 10**30, float("nan"), float("inf"))

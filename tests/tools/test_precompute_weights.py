@@ -28,15 +28,16 @@ ONE_AFTER_ANOTHER = """
 import contextlib, io, json, sys
 sys.path.insert(0, "tools")
 import precompute_weights as tool
-built_in, register_data = set(tool.DatasetCatalog.list()), tool.register_data
+from pnm.projects.launcher import weight_jobs as jobs
+built_in, register_data = set(jobs.DatasetCatalog.list()), jobs.register_data
 def register_anew(args):
-    for name in set(tool.DatasetCatalog.list()) - built_in:
-        tool.DatasetCatalog.remove(name)
-        tool.MetadataCatalog.remove(name)
+    for name in set(jobs.DatasetCatalog.list()) - built_in:
+        jobs.DatasetCatalog.remove(name)
+        jobs.MetadataCatalog.remove(name)
     register_data(args)
-    tool.DatasetCatalog.register("empty", list)
-    tool.MetadataCatalog.get("empty").name
-tool.register_data = register_anew
+    jobs.DatasetCatalog.register("empty", list)
+    jobs.MetadataCatalog.get("empty").name
+jobs.register_data = register_anew
 told = []
 for arguments in json.loads(sys.argv[1]):
     sys.argv[1:] = arguments

@@ -9,7 +9,8 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from pnm.formats.cityscapes import CITYSCAPES_INSTANCE_CLASSES, prediction_lines, write_cityscapes_predictions
+from pnm.cityscapes_classes import CITYSCAPES_INSTANCE_CLASSES
+from pnm.formats.cityscapes import prediction_lines, write_cityscapes_predictions
 from pnm.scoring.cityscapes_instance_files import CityscapesInstanceFiles
 
 from .metric_evaluators import CITYSCAPES_RATIO, reported

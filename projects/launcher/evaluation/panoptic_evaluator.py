@@ -13,8 +13,8 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from PIL import Image
 
-from pnm.formats.coco_panoptic import pq_table, score_panoptic_files, write_predictions
-from pnm.metrics.panoptic_quality import ids_to_rgb
+from pnm.formats.coco_panoptic import ids_to_rgb, write_predictions
+from pnm.scoring.panoptic_files import pq_table, score_panoptic_files
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pnm.cityscapes_classes import CITYSCAPES_INSTANCE_CLASSES
 from pnm.errors import UserError
 from pnm.formats.cityscapes import (
-    CITYSCAPES_INSTANCE_CLASSES,
     files_by_frame,
     frame_name,
     mask_size,

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from pnm.errors import UserError
-from pnm.formats.coco_panoptic import evaluate_panoptic_files, score_panoptic_files
-from pnm.metrics.panoptic_quality import ids_to_rgb, rgb_to_ids
+from pnm.formats.coco_panoptic import ids_to_rgb, rgb_to_ids
+from pnm.scoring.panoptic_files import evaluate_panoptic_files, score_panoptic_files
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 from panoptic_scenes import ISTHING, evaluate, random_images  # noqa: E402

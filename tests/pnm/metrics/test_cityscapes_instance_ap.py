@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pnm.cityscapes_classes import CITYSCAPES_INSTANCE_CLASSES
 from pnm.errors import UserError
-from pnm.metrics.cityscapes_instance_ap import CITYSCAPES_INSTANCE_CLASSES, CityscapesInstanceAP
+from pnm.metrics.cityscapes_instance_ap import CityscapesInstanceAP
 
 LABELS = [24, 26, 33]
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion
 
 from pnm.errors import UserError
-from pnm.formats.coco_panoptic import pq_percentages, pq_table
+from pnm.formats.coco_panoptic import ids_to_rgb, rgb_to_ids
 from pnm.metrics.boundary_pixels import boundary_distance_px
-from pnm.metrics.panoptic_quality import PanopticQuality, ids_to_rgb, rgb_to_ids
+from pnm.metrics.panoptic_quality import PanopticQuality
 from pnm.metrics.segment_pairs import count_pairs
+from pnm.scoring.panoptic_files import pq_percentages, pq_table
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 from panoptic_scenes import ISTHING, evaluate, random_images  # noqa: E402

@@ -213,7 +213,7 @@ def test_a_new_label_file_is_found(folder, labels):
 
 def test_leftovers_are_found_and_removed_and_other_files_kept(folder, labels):
     (folder / "maps/ab").mkdir(exist_ok=True)
-    for name in ("maps/ab/.x.png.12-3.tmp", ".manifest.jsonl.12-3.tmp", f"maps/ab/{'ab' * 12}.png"):
+    for name in ("maps/ab/.x.png.12-3.partial", ".manifest.jsonl.12-3.partial", f"maps/ab/{'ab' * 12}.png"):
         (folder / name).write_bytes(b"")
     mine = [folder / "maps/ab" / name for name in ("mine.png", "my_24_letters_file_name_.png", f"{'cd' * 12}.png")]
     for path in mine:

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from pnm.formats.coco_panoptic import score_panoptic_files, write_predictions
+from pnm.formats.coco_panoptic import write_predictions
 from pnm.predictions import Objects, Partition, open_predictions
+from pnm.scoring.panoptic_files import score_panoptic_files
 
 TASKS = {"coco": "instance", "cityscapes": "instance", "labels": "semantic", "sem_seg": "semantic"}
 SIZE = (37, 53)
