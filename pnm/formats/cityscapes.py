@@ -18,6 +18,7 @@ import numpy as np
 from pnm.cityscapes_classes import CITYSCAPES_IDS, CITYSCAPES_INSTANCE_CLASSES
 from pnm.errors import UserError
 from pnm.formats.atomic_files import write_bytes, write_text
+from pnm.formats.folders import files_below
 from pnm.formats.label_png import png_size_of, read_label_png
 
 _FRAME = re.compile(r"(.+_\d{6}_\d{6})(?![^_.])")
@@ -58,7 +59,7 @@ def files_by_frame(folder: str | Path, ending: str) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: expected one with *{ending}")
     found: dict[str, Path] = {}
-    for file in sorted(folder.rglob(f"*{ending}")):
+    for file in (folder / path for path in files_below(folder, ending)):
         frame = frame_name(file)
         if frame is None:
             raise UserError(f"{file} is not named after an image: expected CITY_000000_000019...{ending}")

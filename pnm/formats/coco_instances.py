@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pnm.errors import UserError, listed
+from pnm.formats.json_list import JsonList
 from pnm.masks.runs import MOST_PIXELS, decode_entries
 
 Id = int | str
+EXPECTED_RESULTS = 'COCO results, [{"image_id": ..., "category_id": ..., "segmentation": ..., "score": ...}, ...]'
 _LARGEST = 1e300  # of any number; neither inf, nan nor an integer that no float can hold
 
 
@@ -120,6 +122,23 @@ def read_coco_ground_truth(path: str | Path, *, masks: bool = True) -> CocoGroun
     return CocoGroundTruth(str(path), images, categories, by_image)
 
 
+def read_coco_categories(path: str | Path) -> list[dict[str, Any]]:
+    """The categories of COCO annotations, instances or panoptic, as the file has them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: it isn't a COCO annotation file, has no categories, or two with the same id.
+    """
+    path, expected = Path(path), 'COCO annotations, with "categories": [{"id", "name"}]'
+    content = read_json(path, expected)
+    categories = content.get("categories") if isinstance(content, dict) else None
+    if not isinstance(categories, list):
+        raise UserError(f"{path} is not a COCO annotation file, it has no list of categories: expected {expected}")
+    if not categories:
+        raise UserError(f"{path} has no categories: expected {expected}")
+    return [{**entry, "name": str(entry.get("name", k))} for k, entry in _by_id(path, categories, "categories", int)]
+
+
 def _images(path: Path, entries: list) -> dict[Id, CocoImage]:
     images: dict[Id, CocoImage] = {}
     for image, entry in _by_id(path, entries, "images", (int, str)):
@@ -168,16 +187,11 @@ def read_coco_results(path: str | Path, gt: CocoGroundTruth, *, masks: bool = Tr
             the entry, counted from 0. What only doesn't fit the ground truth is no error but in the result.
     """
     path = Path(path)
-    expected = 'COCO results, [{"image_id": ..., "category_id": ..., "segmentation": ..., "score": ...}, ...]'
-    content = read_json(path, expected)
-    if not isinstance(content, list):
-        raise UserError(f"{path} is not a list: expected {expected}")
-    found: dict[Id, list[tuple[int, dict[str, Any]]]] = {image: [] for image in gt.images}
+    of_image: dict[Id, list[tuple[int, dict[str, Any]]]] = {image: [] for image in gt.images}
     results = CocoResults(str(path), {})
-    for n, entry in enumerate(content):
-        image = _value(path, f"entry {n}", entry, "image_id", (int, str))
-        category = _value(path, f"entry {n}", entry, "category_id", int)
-        _number(path, f"entry {n}", entry, "score")
+
+    def visit(n: int, entry: Any) -> None:
+        image, category = check_result(path, n, entry)
         if image not in gt.images:
             results.unknown_images[image] = results.unknown_images.get(image, 0) + 1
         elif category not in gt.categories:
@@ -185,16 +199,31 @@ def read_coco_results(path: str | Path, gt: CocoGroundTruth, *, masks: bool = Tr
         elif masks and _of_other_size(entry, gt.images[image]):
             results.wrong_sizes.append(n)
         else:
-            found[image].append((n, entry))
-    for image, entries in found.items():
+            of_image[image].append((n, entry))
+
+    JsonList(path, EXPECTED_RESULTS, visit)
+    for image, entries in of_image.items():
         names = [f"{path}: entry {n}" for n, _ in entries]
         results.by_image[image] = [detection for _, detection in entries]
         if masks:
             _check_masks(gt.images[image], results.by_image[image], names)
         else:
             _check_boxes(results.by_image[image], names)
-    results.images_without_results.extend(image for image, entries in found.items() if not entries)
+    results.images_without_results.extend(image for image, entries in of_image.items() if not entries)
     return results
+
+
+def check_result(path: Path, n: int, entry: Any) -> tuple[Id, int]:
+    """Image and category of entry ``n`` of COCO results, whose segmentation and box are not looked at.
+
+    Raises:
+        UserError: image, category or score isn't what it should be.
+    """
+    where = f"entry {n}"
+    image = _value(path, where, entry, "image_id", (int, str))
+    category = _value(path, where, entry, "category_id", int)
+    _number(path, where, entry, "score")
+    return image, category
 
 
 def _value(path: Path, where: str, entry: Any, key: str, kinds: Any) -> Any:

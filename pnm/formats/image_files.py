@@ -3,19 +3,19 @@
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pnm.errors import UserError, listed
 from pnm.formats.cityscapes import frame_name
 from pnm.formats.coco_instances import read_json
+from pnm.formats.folders import IMAGE_ENDINGS, files_below
 from pnm.formats.semantic_maps import image_name
 
 Key = int | str  # of an image, in result files
 logger = logging.getLogger(__name__)
 
-_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 _NUMBER = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d+)$")
 _CITYSCAPES = "_leftImg8bit"
 _SHOWN = 10
@@ -56,7 +56,7 @@ class ImageFiles:
         self._by_stem: dict[str, list[PurePosixPath]] = {}
         self._by_number: dict[int, list[PurePosixPath]] = {}
         self._by_frame: dict[str, list[PurePosixPath]] = {}
-        for path in _images_below(self.folder):
+        for path in map(PurePosixPath, files_below(self.folder, *IMAGE_ENDINGS)):
             self._by_stem.setdefault(path.stem, []).append(path)
             self._by_frame.setdefault(path.stem.removesuffix(_CITYSCAPES), []).append(path)
             number = _NUMBER.match(path.stem)
@@ -119,14 +119,6 @@ def missing_images(predictions: Iterable[Key] | Any, images: ImageFiles) -> list
     if missing:
         logger.warning("%d predictions have no image in %s: %s", len(missing), images.folder, listed(missing, _SHOWN))
     return missing
-
-
-def _images_below(folder: Path) -> Iterator[PurePosixPath]:
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(files):
-            if os.path.splitext(name)[1].lower() in _ENDINGS and not name.startswith("."):
-                yield PurePosixPath(Path(parent, name).relative_to(folder).as_posix())
 
 
 def _nearest(fitting: list[PurePosixPath], wanted: PurePosixPath) -> list[PurePosixPath]:

@@ -14,11 +14,13 @@ import numpy as np
 
 from pnm.cityscapes_classes import CITYSCAPES_CLASSES, CITYSCAPES_IDS
 from pnm.errors import UserError
-from pnm.formats.coco_instances import read_json
+from pnm.formats.folders import files_below
+from pnm.formats.json_list import JsonList
 from pnm.formats.label_png import png_size_of, read_label_png
 from pnm.masks.runs import decode_masks
 
 _NO_CLASS = -1
+EXPECTED_MASKS = 'a list of {"file_name", "category_id", "segmentation"}, one for each image and class'
 _LABELS = r"_gtFine_label(?:Train)?Ids|_gtCoarse_label(?:Train)?Ids"
 _SUFFIX = re.compile(rf"(_leftImg8bit.*|{_LABELS}|_pred.*)$")
 _NO_LABELS = re.compile(r"_gt(?:Fine|Coarse)_(color|instance(?:Train)?Ids)$")
@@ -57,7 +59,8 @@ def label_files(folder: str | Path, *, label_ids: bool = False) -> dict[str, Pat
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: expected one with label PNGs")
-    files = [file for file in sorted(folder.rglob("*.png")) if not _NO_LABELS.search(file.stem)]
+    files = [folder / path for path in files_below(folder, ".png")]
+    files = [file for file in files if not _NO_LABELS.search(file.stem)]
     unwanted = "labelTrainIds" if label_ids else "labelIds"
     wanted = {image_name(file) for file in files if not file.stem.endswith(unwanted)}
     found: dict[str, Path] = {}
@@ -81,21 +84,30 @@ def mask_entries(path: str | Path) -> dict[str, MaskEntries]:
         UserError: it isn't such a JSON.
     """
     path = Path(path)
-    expected = 'a list of {"file_name", "category_id", "segmentation"}, one for each image and class'
-    content = read_json(path, expected)
-    if not isinstance(content, list):
-        raise UserError(f"{path} is not a list: expected {expected}")
-    found: dict[str, MaskEntries] = {}
+    of_image: dict[str, MaskEntries] = {}
     files: dict[str, str] = {}
-    for n, entry in enumerate(content):
-        file, category = (entry.get("file_name"), entry.get("category_id")) if isinstance(entry, dict) else (None, None)
-        if not isinstance(file, str) or type(category) is not int or "segmentation" not in entry:
-            raise UserError(f"{path}: entry {n} is {str(entry)[:80]}: expected {expected}")
+
+    def visit(n: int, entry: Any) -> None:
+        file, _ = check_mask_entry(path, n, entry)
         name = image_name(file)
         if files.setdefault(name, file) != file:
             raise UserError(f"{path}: {files[name]} and {file} have the same image name {name}: rename one")
-        found.setdefault(name, MaskEntries(path, name, [])).entries.append({**entry, "number": n})
-    return dict(sorted(found.items()))
+        of_image.setdefault(name, MaskEntries(path, name, [])).entries.append({**entry, "number": n})
+
+    JsonList(path, EXPECTED_MASKS, visit)
+    return dict(sorted(of_image.items()))
+
+
+def check_mask_entry(path: Path, n: int, entry: Any) -> tuple[str, int]:
+    """File name and category of entry ``n`` of ``sem_seg_predictions.json``, whose mask is not looked at.
+
+    Raises:
+        UserError: one of them isn't what it should be.
+    """
+    file, category = (entry.get("file_name"), entry.get("category_id")) if isinstance(entry, dict) else (None, None)
+    if not isinstance(file, str) or type(category) is not int or "segmentation" not in entry:
+        raise UserError(f"{path}: entry {n} is {str(entry)[:80]}: expected {EXPECTED_MASKS}")
+    return file, category
 
 
 def prediction_sources(path: str | Path) -> Mapping[str, Source]:

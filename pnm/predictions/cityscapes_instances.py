@@ -11,11 +11,11 @@ from pycocotools import mask as coco_mask
 
 from pnm.errors import UserError
 from pnm.formats.cityscapes import mask_size, read_cityscapes_predictions, read_mask
+from pnm.formats.folders import files_below
 from pnm.formats.image_files import Key
 from pnm.formats.label_png import read_bytes, read_label_png
 from pnm.formats.label_png_rewriting import with_samples
 from pnm.predictions.image_predictions import Objects
-from pnm.predictions.label_folder import files_below
 from pnm.predictions.prediction_set import PredictionSet, RecordOf, files_digest
 from pnm.predictions.records import Record
 from pnm.predictions.refined_masks import coco_rles, mask_changes
@@ -43,7 +43,7 @@ class CityscapesPredictions(PredictionSet):
     def __init__(self, path: str | Path):
         if not Path(path).is_dir():
             raise FileNotFoundError(f"{path} is not a folder: expected one with *_pred.txt")
-        super().__init__(path, files_below(path, "*_pred.txt"))
+        super().__init__(path, files_below(path, "_pred.txt"))
         if not self.keys:
             raise FileNotFoundError(f"{path} has no *_pred.txt in it: check the path")
         self._rows = {key: read_cityscapes_predictions(self.path / str(key), self.path) for key in self.keys}

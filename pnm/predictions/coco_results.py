@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pnm.errors import UserError
+from pnm.formats.coco_instances import EXPECTED_RESULTS, check_result
 from pnm.formats.image_files import Key
 from pnm.predictions.image_predictions import Objects
 from pnm.predictions.mask_list_json import MaskListPredictions, Size
 from pnm.predictions.records import Record
 from pnm.predictions.refined_masks import coco_rles, mask_changes
-
-_LARGEST = 1e300  # score; neither inf, nan nor an integer that no float can hold
 
 
 class CocoResultPredictions(MaskListPredictions):
@@ -30,8 +28,8 @@ class CocoResultPredictions(MaskListPredictions):
     """
 
     FORMAT = "COCO results"
-    EXPECTED = 'COCO results, [{"image_id": ..., "category_id": ..., "segmentation": ..., "score": ...}, ...]'
-    KEY, KEY_KINDS = "image_id", (int, str)
+    EXPECTED = EXPECTED_RESULTS
+    KEY = "image_id"
     POLYGONS = True
     OPTIONS = ("image_sizes",)
     task = "instance"
@@ -40,11 +38,7 @@ class CocoResultPredictions(MaskListPredictions):
         super().__init__(path, image_sizes)
 
     def _key_of(self, n: int, entry: Any) -> Key:
-        key = super()._key_of(n, entry)
-        score = entry.get("score")
-        if type(score) not in (int, float) or not -_LARGEST <= score <= _LARGEST:
-            raise UserError(f"{self._name(n)} has score {score!r}, expected a finite number")
-        return key
+        return check_result(self.path, n, entry)[0]
 
     def read(self, key: Key) -> Objects:
         numbers, size, entries = self._numbers[key], self.size_of(key), self.entries_of(key)

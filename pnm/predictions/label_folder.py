@@ -8,18 +8,13 @@ from typing import Any
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.formats.folders import files_below
 from pnm.formats.image_files import Key
 from pnm.formats.label_png import read_bytes, read_label_png
 from pnm.formats.label_png_rewriting import with_samples
 from pnm.predictions.image_predictions import Partition, checked_labels
 from pnm.predictions.prediction_set import PredictionSet, RecordOf, files_digest
 from pnm.predictions.records import Record
-
-
-def files_below(folder: str | Path, pattern: str) -> list[str]:
-    """Paths of files in a folder and the folders in it, relative to it, with slashes, sorted; hidden ones left out."""
-    found = [path.relative_to(folder) for path in Path(folder).rglob(pattern) if path.is_file()]
-    return sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
 
 
 class LabelPngPredictions(PredictionSet):
@@ -44,7 +39,7 @@ class LabelPngPredictions(PredictionSet):
     def __init__(self, path: str | Path, *, ignore_labels: Iterable[int] = (255,)):
         if not Path(path).is_dir():
             raise FileNotFoundError(f"{path} is not a folder: expected one with label PNGs")
-        super().__init__(path, files_below(path, "*.png"))
+        super().__init__(path, files_below(path, ".png"))
         if not self.keys:
             raise FileNotFoundError(f"{path} has no label PNG in it: check the path")
         self._ignored = tuple(int(label) for label in ignore_labels)

@@ -5,11 +5,12 @@ from typing import Any
 
 from pnm.errors import UserError
 from pnm.formats.coco_instances import read_json
+from pnm.formats.folders import files_below
 from pnm.formats.json_list import first_item, is_list
 from pnm.predictions.cityscapes_instances import CityscapesPredictions
 from pnm.predictions.coco_panoptic import PanopticPredictions
 from pnm.predictions.coco_results import CocoResultPredictions
-from pnm.predictions.label_folder import LabelPngPredictions, files_below
+from pnm.predictions.label_folder import LabelPngPredictions
 from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.sem_seg_json import SemSegPredictions
 
@@ -58,9 +59,9 @@ def _kind_of_folder(path: Path, task: str | None) -> type[PredictionSet]:
     results = [str(path / name) for name in _OF_DETECTRON2 if (path / name).is_file()]
     if results:
         raise UserError(f"{path} holds results of Detectron2, of which one is to be named: {', '.join(results)}")
-    if task != "semantic" and files_below(path, "*_pred.txt"):
+    if task != "semantic" and files_below(path, "_pred.txt"):
         return CityscapesPredictions
-    if files_below(path, "*.png"):
+    if files_below(path, ".png"):
         return LabelPngPredictions
     raise UserError(f"folder {path} has neither label PNGs nor *_pred.txt: expected one of{_FORMATS}")
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pnm.formats.image_files import Key
-from pnm.formats.semantic_maps import MaskEntries, read_labels
+from pnm.formats.semantic_maps import EXPECTED_MASKS, MaskEntries, check_mask_entry, read_labels
 from pnm.predictions.image_predictions import Partition, checked_labels
 from pnm.predictions.mask_list_json import MaskListPredictions
 from pnm.predictions.records import Record
@@ -29,13 +29,16 @@ class SemSegPredictions(MaskListPredictions):
     """
 
     FORMAT = "Detectron2's sem_seg_predictions.json"
-    EXPECTED = '[{"file_name": ..., "category_id": ..., "segmentation": ...}, ...], one for each image and class'
-    KEY, KEY_KINDS = "file_name", (str,)
+    EXPECTED = EXPECTED_MASKS
+    KEY = "file_name"
     POLYGONS = False
     task = "semantic"
 
     def __init__(self, path: str | Path):
         super().__init__(path)
+
+    def _key_of(self, n: int, entry: Any) -> Key:
+        return check_mask_entry(self.path, n, entry)[0]
 
     def read(self, key: Key) -> Partition:
         entries = self.entries_of(key)

@@ -45,8 +45,9 @@ class PanopticFiles:
         content, self._truth = read_annotations(gt)
         _, self._pred = read_annotations(pred)
         isthing, names = read_categories(content, gt)
-        ratio_or_px = {"boundary_ratio": boundary_ratio, "boundary_px": boundary_px}
-        self.quality = PanopticQuality(isthing, class_names=names, **ratio_or_px)
+        self.quality = PanopticQuality(
+            isthing, class_names=names, boundary_ratio=boundary_ratio, boundary_px=boundary_px
+        )
         self.missing = [image for image in self._truth if image not in self._pred]
         self.faults: list[str] = []
         self.images = [image for image in self._truth if image in self._pred and self._fits(image)]

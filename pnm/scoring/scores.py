@@ -86,7 +86,7 @@ def _sums(metric: Any, statistics: np.ndarray) -> Callable[[np.ndarray], dict[st
     return lambda multiplicities: metric.compute_many(np.tensordot(multiplicities, statistics, 1))
 
 
-def stacked_scores(metric: Any, images: Sequence[Any], rows: Sequence[np.ndarray]) -> Scores:
+def stacked_scores(metric: Any, images: Sequence[Any], rows: Sequence[np.ndarray] | np.ndarray) -> Scores:
     """Scores of a metric whose statistics (R, K) add up, given those of each image."""
     statistics = np.stack(rows) if len(rows) else np.zeros((0, *metric.statistics.shape), np.int64)
     names = list(metric.class_names)

@@ -317,7 +317,7 @@ def test_panoptic_files_that_do_not_fit(panoptic, evaluate):
 
 def test_panoptic_ids_that_come_twice(panoptic, evaluate):
     change(panoptic[0], lambda entries: entries[0]["segments_info"][1].update(id=300))
-    assert "300 is listed twice" in evaluate("panoptic", *panoptic, fails=True)
+    assert "lists segment id 300 twice" in evaluate("panoptic", *panoptic, fails=True)
     change(panoptic[0], lambda entries: entries[1].update(image_id=1))
     assert "twice" in evaluate("panoptic", *panoptic, fails=True)
 

@@ -4,7 +4,6 @@ The checks that users need (paths, categories) are made when a data set is loade
 named in ``DATASETS.REGISTER``; see :mod:`.user_data`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from pnm.errors import UserError
-
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+from pnm.formats.coco_panoptic import read_annotations
+from pnm.formats.folders import IMAGE_ENDINGS, files_below, stem
 
 
 @dataclass(frozen=True)
@@ -97,25 +96,13 @@ def register_semantic(name: str, images: Path, semantic: Semantic, made_by: str 
 def _pair_by_name(name: str, images: Path, labels: Path) -> list[dict]:
     """Dataset dicts of images and labels of equal relative path, suffix aside."""
 
-    def stems(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-        files = (p for p in sorted(folder.rglob("*")) if p.suffix.lower() in suffixes)
-        return {str(p.relative_to(folder).with_suffix("")): p for p in files}
-
-    image_of, label_of = stems(images, _IMAGE_SUFFIXES), stems(labels, (".png",))
+    image_of = {stem(path): images / path for path in files_below(images, *IMAGE_ENDINGS)}
+    label_of = {stem(path): labels / path for path in files_below(labels, ".png")}
     without = sorted(set(image_of) - set(label_of))
     if without or not image_of:
         found = f"{len(without)} images have no label PNG, first {without[:3]}" if without else "there is no image"
         raise UserError(f"data set {name}: {found}; {images} and {labels} must hold files of equal names")
     return [{"file_name": str(image_of[stem]), "sem_seg_file_name": str(label_of[stem])} for stem in image_of]
-
-
-def _panoptic_annotations(panoptic_json: Path, name: str) -> dict[int, dict]:
-    """{image id: annotation} of a COCO panoptic JSON."""
-    try:
-        rows = json.loads(panoptic_json.read_text())["annotations"]
-        return {row["image_id"]: {"file_name": row["file_name"], "segments": row["segments_info"]} for row in rows}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"data set {name}: {panoptic_json} is not a COCO panoptic JSON ({error!r})") from None
 
 
 def register_panoptic(
@@ -144,7 +131,7 @@ def register_panoptic(
             "instance annotation file": files.instances_json,
         }
         require(wanted, name, made_by)
-        annotations = _panoptic_annotations(files.panoptic_json, name)
+        _, annotations = read_annotations(files.panoptic_json)
         records = load_coco_json(str(files.instances_json), str(images), name)
         for record in records:
             if record["image_id"] not in annotations:
@@ -154,7 +141,7 @@ def register_panoptic(
             require({"stuff label file": files.stuff_folder / png}, name, made_by)
             record["pan_seg_file_name"] = str(files.panoptic_folder / png)
             record["sem_seg_file_name"] = str(files.stuff_folder / png)
-            record["segments_info"] = [contiguous(segment) for segment in annotation["segments"]]
+            record["segments_info"] = [contiguous(segment) for segment in annotation["segments_info"]]
         return records
 
     _add(

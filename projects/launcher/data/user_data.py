@@ -10,7 +10,6 @@ Each entry is a mapping; paths are relative to the working directory:
   ``<annotations without .json>_instances.json``
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from pnm.errors import UserError
+from pnm.formats.coco_instances import read_coco_categories
 
 from .register_data import PanopticFiles, Semantic, register_coco, register_panoptic, register_semantic, require
 
@@ -60,15 +60,11 @@ def _check_entry(entry: Any) -> None:
 
 
 def _read_categories(path: Path, name: str) -> list[dict]:
-    """The ``categories`` of a COCO file, checked."""
+    """The ``categories`` of a COCO file, by id."""
     try:
-        categories = json.loads(path.read_text())["categories"]
-        rows = [{**c, "id": int(c["id"]), "name": str(c["name"])} for c in categories]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"data set {name}: {path} is not a COCO annotation file ({error!r})") from None
-    if not rows or len({c["id"] for c in rows}) < len(rows):
-        raise UserError(f"data set {name}: {path} has no categories, or two with the same id")
-    return sorted(rows, key=lambda c: c["id"])
+        return sorted(read_coco_categories(path), key=lambda category: category["id"])
+    except UserError as error:
+        raise UserError(f"data set {name}: {error}") from None
 
 
 def _listed(classes) -> str:

@@ -121,13 +121,13 @@ def test_bad_files_are_named(tmp_path):
     with pytest.raises(UserError, match="2.png is truncated"):
         score_panoptic_files(*paths, workers=2)
     victim.unlink()
-    with pytest.raises(FileNotFoundError, match="2.png is missing"):
+    with pytest.raises(UserError, match="2.png is missing"):
         score_panoptic_files(*paths)
     Image.new("L", (3, 3)).save(victim)
     with pytest.raises(UserError, match="2.png is a 8-bit grey image, expected a panoptic PNG"):
         score_panoptic_files(*paths)
     Image.new("RGB", (99, 99)).save(victim)
-    with pytest.raises(UserError, match="image 2: prediction is .* sizes must agree"):
+    with pytest.raises(UserError, match="image 2: prediction and ground truth are .* expected one size"):
         score_panoptic_files(*paths)
     with pytest.raises(UserError, match="workers is 0"):
         score_panoptic_files(*paths, workers=0)
