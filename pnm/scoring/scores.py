@@ -88,7 +88,7 @@ def _sums(metric: Any, statistics: np.ndarray) -> Callable[[np.ndarray], dict[st
 
 def stacked_scores(metric: Any, images: Sequence[Any], rows: Sequence[np.ndarray] | np.ndarray) -> Scores:
     """Scores of a metric whose statistics (R, K) add up, given those of each image."""
-    statistics = np.stack(rows) if len(rows) else np.zeros((0, *metric.statistics.shape), np.int64)
+    statistics = np.stack(list(rows)) if len(rows) else np.zeros((0, *metric.statistics.shape), np.int64)
     names = list(metric.class_names)
     return Scores([*map(str, images)], names, _sums(metric, statistics), lambda: metric.compute_many(statistics))
 

@@ -102,7 +102,7 @@ def test_checkpoints(tmp_path, monkeypatch):
         ),
         (
             {"name": "x", "type": "coco", "annotations": "bad.json", "images": "."},
-            "bad.json is not a COCO annotation file",
+            "bad.json is not JSON .*: expected COCO annotations",
         ),
         ({"name": "x", "type": "semantic", "images": ".", "labels": ".", "classes": 3}, "classes must be a list"),
         (

@@ -276,7 +276,10 @@ def test_errors(refine, photos, results, identity, unet, tmp_path):
     assert "a refiner needs weights; add: MODEL.WEIGHTS" in refine(*arguments, fails=True)
     assert "does not exist; check MODEL.WEIGHTS" in refine(*arguments, "MODEL.WEIGHTS", "nowhere.pth", fails=True)
     assert "does not fit the model" in refine(*arguments, "MODEL.WEIGHTS", tmp_path / "identity.pth", fails=True)
-    line = refine(*arguments, *unet, "MODEL.META_ARCHITECTURE", "GeneralizedRCNN", fails=True)
+    no_refiner = ["MODEL.META_ARCHITECTURE", "GeneralizedRCNN"]
+    assert "is for refiners (BoundaryPatchRefiner)" in refine(*arguments, *unet, *no_refiner, fails=True)
+    no_refiner += ["DATASETS.PREDICTIONS_TRAIN", "()", "DATASETS.PREDICTIONS_TEST", "()"]
+    line = refine(*arguments, *unet, *no_refiner, fails=True)
     assert "GeneralizedRCNN refines nothing, expected one of BoundaryPatchRefiner" in line
     assert "expected semantic ones" in refine(*arguments, *unet, "MODEL.BPR.TASK", "semantic", fails=True)
     assert "expected one of" in refine(*arguments[:3], photos, *arguments[4:], *unet, fails=True)

@@ -114,7 +114,7 @@ def test_files_equal_arrays_with_any_number_of_workers(tmp_path):
 def test_bad_files_are_named(tmp_path):
     paths = write_files(tmp_path, random_images(8, crowds=True))
     victim = tmp_path / "pred" / "2.png"
-    whole = victim.read_bytes()
+    whole, size = victim.read_bytes(), Image.open(victim).size
     victim.write_bytes(whole[:40])
     with pytest.raises(UserError, match="2.png is truncated"):
         score_panoptic_files(*paths)
@@ -123,7 +123,7 @@ def test_bad_files_are_named(tmp_path):
     victim.unlink()
     with pytest.raises(UserError, match="2.png is missing"):
         score_panoptic_files(*paths)
-    Image.new("L", (3, 3)).save(victim)
+    Image.new("L", size).save(victim)
     with pytest.raises(UserError, match="2.png is a 8-bit grey image, expected a panoptic PNG"):
         score_panoptic_files(*paths)
     Image.new("RGB", (99, 99)).save(victim)
