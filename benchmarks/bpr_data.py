@@ -106,9 +106,7 @@ def samples(root: Path) -> tuple[list[dict], dict[str, Objects]]:
         masks = [draw_low_resolution(crop_array(ids == n), 2.0, rng) for n in numbers]
         categories = tuple(row["category_id"] for row in rows)
         entries.append({"file_name": image, "annotations": rows})
-        coarse[image] = Objects(
-            ids.shape, tuple(crop_rle(crop, *ids.shape) for crop in masks), (0.5,) * len(masks), categories
-        )
+        coarse[image] = Objects(ids.shape, tuple(masks), (0.5,) * len(masks), categories)
     return entries, coarse
 
 

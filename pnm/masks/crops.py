@@ -39,6 +39,12 @@ def crop_array(mask: Any) -> MaskCrop:
     return MaskCrop(np.ascontiguousarray(pixels), int(rows[0]), int(columns[0]))
 
 
+def trimmed(crop: MaskCrop) -> MaskCrop:
+    """The same mask with no empty row or column along its frame."""
+    pixels, top, left = crop_array(crop.pixels)
+    return MaskCrop(pixels, crop.top + top, crop.left + left) if pixels.size else EMPTY
+
+
 @_kernel
 def _paint(starts, ends, height, top, left, pixels):
     """Sets the runs, numbered down the columns of an image of ``height``, in ``pixels``."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from pnm.errors import UserError
 from pnm.formats.cityscapes import mask_size, read_cityscapes_predictions, read_mask
@@ -15,10 +14,11 @@ from pnm.formats.folders import files_below
 from pnm.formats.image_files import Key
 from pnm.formats.label_png import read_bytes, read_label_png
 from pnm.formats.label_png_rewriting import with_samples
+from pnm.masks.crops import MaskCrop, crop_array, paste
 from pnm.predictions.image_predictions import Objects
 from pnm.predictions.prediction_set import PredictionSet, RecordOf, files_digest
 from pnm.predictions.records import Record
-from pnm.predictions.refined_masks import coco_rles, mask_changes
+from pnm.predictions.refined_masks import mask_changes
 
 
 class CityscapesPredictions(PredictionSet):
@@ -62,7 +62,7 @@ class CityscapesPredictions(PredictionSet):
     def read(self, key: Key) -> Objects:
         rows = self._rows[key]
         size = mask_size(rows[0].mask_path) if rows else (0, 0)
-        masks = [coco_rles([read_mask(row.mask_path, size)], size, str)[0] for row in rows]
+        masks = [crop_array(read_mask(row.mask_path, size)) for row in rows]
         return Objects(size, tuple(masks), tuple(row.score for row in rows), tuple(row.label_id for row in rows))
 
     def inputs(self) -> tuple[Path, ...]:
@@ -78,17 +78,14 @@ class CityscapesPredictions(PredictionSet):
         return (output,)
 
     def encode(self, key: Key, refined: Any, coarse: Objects) -> Record:
-        refined = list(refined)
-        changes = mask_changes(coarse.masks, refined, coarse.size if len(coarse) else (1, 1), f"image {key}")
-        changed = [text for text, *_ in changes]
-        blobs = [self._png(mask, text, coarse.size) for mask, text in zip(self._masks[key], changed) if text]
-        return Record([text is not None for text in changed], tuple(blobs))
+        crops = [change.crop for change in mask_changes(coarse.masks, refined, coarse.size, f"image {key}")]
+        blobs = [self._png(mask, crop, coarse.size) for mask, crop in zip(self._masks[key], crops) if crop]
+        return Record([crop is not None for crop in crops], tuple(blobs))
 
-    def _png(self, mask: str, counts: str, size: tuple[int, int]) -> bytes:
+    def _png(self, mask: str, crop: MaskCrop, size: tuple[int, int]) -> bytes:
         png, before = read_bytes(self.path / mask), read_label_png(self.path / mask)
         foreground = max(int(before.max()), 1)
-        pixels = coco_mask.decode({"size": list(size), "counts": counts.encode()})
-        return with_samples(png, pixels.astype(np.int64) * foreground)
+        return with_samples(png, paste(crop, *size).astype(np.int64) * foreground)
 
     def assemble(self, places: Sequence[Path], record_of: RecordOf) -> None:
         for key in self.keys:

@@ -6,10 +6,12 @@ from typing import Any
 
 from pnm.formats.coco_instances import EXPECTED_RESULTS, check_result
 from pnm.formats.image_files import Key
+from pnm.masks.crops import crop_runs
+from pnm.masks.runs import decode_masks
 from pnm.predictions.image_predictions import Objects
 from pnm.predictions.mask_list_json import MaskListPredictions, Size
 from pnm.predictions.records import Record
-from pnm.predictions.refined_masks import coco_rles, mask_changes
+from pnm.predictions.refined_masks import json_changes, mask_changes
 
 
 class CocoResultPredictions(MaskListPredictions):
@@ -42,9 +44,11 @@ class CocoResultPredictions(MaskListPredictions):
 
     def read(self, key: Key) -> Objects:
         numbers, size, entries = self._numbers[key], self.size_of(key), self.entries_of(key)
-        masks = coco_rles([entry["segmentation"] for entry in entries], size, lambda n: self._name(numbers[n]))
+        runs = decode_masks([entry["segmentation"] for entry in entries], *size, lambda n: self._name(numbers[n]))
+        masks = tuple(crop_runs(runs, n) for n in range(len(entries)))
         scores = tuple(entry["score"] for entry in entries)
         return Objects(size, masks, scores, tuple(entry["category_id"] for entry in entries))
 
     def encode(self, key: Key, refined: Any, coarse: Objects) -> Record:
-        return Record(mask_changes(coarse.masks, refined, coarse.size, f"image {key}"))
+        changes = mask_changes(coarse.masks, refined, coarse.size, f"image {key}")
+        return Record(json_changes(changes, coarse.size))

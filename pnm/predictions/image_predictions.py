@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.masks.crops import MaskCrop
 
 
 @dataclass(frozen=True)
@@ -16,16 +17,16 @@ class Objects:
 
     Attributes:
         size: (height, width) of the image, in pixels.
-        masks: compressed COCO RLEs ``{"size": [H, W], "counts": bytes}``, as pycocotools writes and reads them.
+        masks: crops of the image.
         scores: finite numbers.
         categories: category ids of the data set.
 
     Raises:
-        UserError: the three aren't equally long, a mask is of another size, or a score isn't finite.
+        UserError: the three aren't equally long, a mask reaches out of the image, or a score isn't finite.
     """
 
     size: tuple[int, int]
-    masks: tuple[dict[str, Any], ...]
+    masks: tuple[MaskCrop, ...]
     scores: tuple[float, ...]
     categories: tuple[int, ...]
 
@@ -34,8 +35,10 @@ class Objects:
             numbers = f"{len(self.masks)} masks, {len(self.scores)} scores and {len(self.categories)} categories"
             raise UserError(f"{numbers}, expected as many of each")
         for n, (mask, score) in enumerate(zip(self.masks, self.scores)):
-            if tuple(mask["size"]) != self.size:
-                raise UserError(f"mask {n} has size {mask['size']}, the image is {self.size[0]} x {self.size[1]}")
+            bottom, right = mask.top + mask.pixels.shape[0], mask.left + mask.pixels.shape[1]
+            if not (0 <= mask.top <= bottom <= self.size[0] and 0 <= mask.left <= right <= self.size[1]):
+                extent = f"rows {mask.top} to {bottom} and columns {mask.left} to {right}"
+                raise UserError(f"mask {n} has {extent}, the image is {self.size[0]} x {self.size[1]}")
             if not math.isfinite(score):
                 raise UserError(f"mask {n} has score {score}, expected a finite number")
 

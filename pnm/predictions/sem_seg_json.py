@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pnm.formats.image_files import Key
 from pnm.formats.semantic_maps import EXPECTED_MASKS, MaskEntries, check_mask_entry, read_labels
+from pnm.masks.crops import crop_segments
 from pnm.predictions.image_predictions import Partition, checked_labels
 from pnm.predictions.mask_list_json import MaskListPredictions
 from pnm.predictions.records import Record
-from pnm.predictions.refined_masks import coco_rles, mask_changes
+from pnm.predictions.refined_masks import json_changes, mask_changes
 
 _NO_CLASS = 0
 
@@ -52,9 +51,5 @@ class SemSegPredictions(MaskListPredictions):
 
     def encode(self, key: Key, refined: Any, coarse: Partition) -> Record:
         labels = checked_labels(coarse, refined, (_NO_CLASS,), f"image {key}")
-        before = coco_rles(_masks(coarse, coarse.labels), coarse.size, str)
-        return Record(mask_changes(before, _masks(coarse, labels), coarse.size, f"image {key}"))
-
-
-def _masks(partition: Partition, labels: np.ndarray) -> list[np.ndarray]:
-    return [labels == segment for segment in partition.segments]
+        before, after = (crop_segments(of, coarse.segments) for of in (coarse.labels, labels))
+        return Record(json_changes(mask_changes(before, after, coarse.size, f"image {key}"), coarse.size))

@@ -72,7 +72,7 @@ class BoundaryPatchMapper(RefiningMapper):
         height, width = image.shape[:2]
         rng = np.random.default_rng(np.random.randint(2**31))  # noqa: NPY002 - Detectron2 seeds the global generator
         truth = self.truth(entry, height, width)
-        pairs = self.pairs(entry, truth, (height, width), prediction, self.match_iou, rng)
+        pairs = self.pairs(truth, (height, width), prediction, self.match_iou, rng)
         of_pairs = [patches_of(coarse, height, width, self.settings) for coarse, _ in pairs]
         places = [(k, n) for k, patches in enumerate(of_pairs) for n in range(len(patches.corners))]
         chosen = [places[place] for place in rng.permutation(len(places))[: self.patches_per_image]]

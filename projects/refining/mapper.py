@@ -77,7 +77,7 @@ class RefiningMapper:
             prediction = _nothing(self.task, height, width)
         kept = {key: dataset_dict[key] for key in ("file_name", "image_id") if key in dataset_dict}
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        coarse = _model_input(prediction, self.task, name)
+        coarse = _model_input(prediction, self.task)
         return {**kept, "height": height, "width": width, "image": tensor, **coarse}
 
     def truth(self, entry: Mapping[str, Any], height: int, width: int) -> Truth:
@@ -100,7 +100,6 @@ class RefiningMapper:
 
     def pairs(
         self,
-        entry: Mapping[str, Any],
         truth: Truth,
         size: tuple[int, int],
         prediction: Any,
@@ -116,7 +115,7 @@ class RefiningMapper:
         """
         if self.coarse is None:
             return degraded(truth, *size, rng)
-        return [] if prediction is None else match(truth, prediction, least_iou, entry["file_name"])
+        return [] if prediction is None else match(truth, prediction, least_iou)
 
 
 def _require(entry: Mapping[str, Any], key: str, what: str) -> None:
@@ -132,7 +131,7 @@ def _nothing(task: str, height: int, width: int) -> Objects | Partition:
     return Partition(np.full((height, width), void, np.int32), (), ())
 
 
-def _model_input(prediction: Objects | Partition, task: str, name: str) -> dict:
+def _model_input(prediction: Objects | Partition, task: str) -> dict:
     """A prediction as the model takes it."""
     if isinstance(prediction, Partition):
         if task == "semantic":
@@ -141,7 +140,7 @@ def _model_input(prediction: Objects | Partition, task: str, name: str) -> dict:
         return {"panoptic_seg": (prediction.labels, [segment_info(id_, category) for id_, category in pairs])}
     instances = Instances(prediction.size, scores=torch.tensor(prediction.scores))
     instances.pred_classes = torch.tensor(prediction.categories, dtype=torch.int64)
-    instances.pred_masks = coarse_masks(prediction, name)[0]
+    instances.pred_masks = coarse_masks(prediction)[0]
     return {"instances": instances}
 
 
@@ -150,7 +149,7 @@ def _classes(prediction: Partition) -> np.ndarray:
     if prediction.segments == prediction.categories:
         return prediction.labels
     classes = np.full(prediction.labels.shape, IGNORED, np.uint16)
-    for crop, category in zip(*coarse_masks(prediction, ""), strict=True):
+    for crop, category in zip(*coarse_masks(prediction), strict=True):
         h, w = crop.pixels.shape
         classes[crop.top : crop.top + h, crop.left : crop.left + w][crop.pixels] = category
     return classes

@@ -1,13 +1,10 @@
 """A trained refiner as a function of an image and its coarse masks."""
 
-from typing import Any
-
 import numpy as np
 import torch
 
 from pnm.errors import UserError
-from pnm.masks.crops import crop_array, crop_rle, crop_runs, paste
-from pnm.masks.runs import decode_masks
+from pnm.masks.crops import MaskCrop, crop_array, paste
 from pnm.predictions import Objects, Partition
 
 from .model import RefiningModel
@@ -61,17 +58,13 @@ class Refiner:
             mask[:] = paste(crop, height, width)
         return found if masks.ndim == 3 else found[0]
 
-    def refine(self, image: np.ndarray, prediction: Objects | Partition) -> list[dict[str, Any]] | np.ndarray:
-        """A prediction read from a file, refined as its writer takes it: RLEs of Objects, labels of a Partition."""
+    def refine(self, image: np.ndarray, prediction: Objects | Partition) -> list[MaskCrop] | np.ndarray:
+        """A prediction read from a file, refined as its writer takes it: crops of Objects, labels of a Partition."""
         if isinstance(prediction, Partition):
             return self._partition(image, prediction.labels, list(prediction.segments))
         if not len(prediction):  # whose size may be unknown
             return []
-        height, width = prediction.size
-        tensor = self._tensor(image, prediction.size)
-        masks = decode_masks(prediction.masks, height, width)
-        crops = [crop_runs(masks, n) for n in range(len(prediction))]
-        return [crop_rle(crop, height, width) for crop in self.model.refine_objects(tensor, crops)]
+        return self.model.refine_objects(self._tensor(image, prediction.size), prediction.masks)
 
     def _partition(self, image: np.ndarray, labels: np.ndarray, segments: list[int]) -> np.ndarray:
         if labels.ndim != 2 or labels.dtype.kind not in "iu":

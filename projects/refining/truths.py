@@ -78,23 +78,18 @@ def _partition(labels: np.ndarray, segments: list[int], categories: list[int], i
     return Truth(crops, categories, ignored, numbered)
 
 
-def coarse_masks(prediction: Objects | Partition, name: str) -> tuple[list[MaskCrop], list[int]]:
-    """Masks and categories of a prediction that errors call ``name``."""
+def coarse_masks(prediction: Objects | Partition) -> tuple[list[MaskCrop], list[int]]:
+    """Masks and categories of a prediction."""
     if isinstance(prediction, Partition):
         return crop_segments(prediction.labels, prediction.segments), list(prediction.categories)
-    if not len(prediction):  # whose size may be unknown
-        return [], []
-    masks = decode_masks(prediction.masks, *prediction.size, lambda n: f"{name}, prediction {n}")
-    return [crop_runs(masks, n) for n in range(len(prediction))], list(prediction.categories)
+    return list(prediction.masks), list(prediction.categories)
 
 
-def match(
-    truth: Truth, prediction: Objects | Partition, least_iou: float, name: str
-) -> list[tuple[MaskCrop, MaskCrop]]:
+def match(truth: Truth, prediction: Objects | Partition, least_iou: float) -> list[tuple[MaskCrop, MaskCrop]]:
     """(coarse, true) masks: each coarse one with the true one of its category that it overlaps most, by an IoU of more
     than ``least_iou``; the others are left out (section 3.4)."""
     found = []
-    for crop, category in zip(*coarse_masks(prediction, name), strict=True):
+    for crop, category in zip(*coarse_masks(prediction), strict=True):
         rivals = [true for true, other in zip(truth.crops, truth.categories, strict=True) if other == category]
         best = max(rivals, key=lambda true: crop_iou(crop, true), default=None)
         if best is not None and crop_iou(crop, best) > least_iou:

@@ -48,8 +48,8 @@ def scene(tmp_path):
 
 
 def objects(*masks, categories=None):
-    rles = tuple(crop_rle(crop_array(mask), *SHAPE) for mask in masks)
-    return Objects(SHAPE, rles, (0.5,) * len(masks), tuple(categories or [0] * len(masks)))
+    crops = tuple(crop_array(mask) for mask in masks)
+    return Objects(SHAPE, crops, (0.5,) * len(masks), tuple(categories or [0] * len(masks)))
 
 
 def mapper(task, coarse, **options):
@@ -166,17 +166,17 @@ def test_match_on_real_labels(real_data):
     labels = read_label_png(file).astype(np.int32)
     truth = semantic_truth(str(file), 255)
     segments = tuple(np.unique(labels).tolist())
-    pairs = match(truth, Partition(labels, segments, segments), 0.5, "x")
+    pairs = match(truth, Partition(labels, segments, segments), 0.5)
     assert len(pairs) == len(segments)
     for segment, (coarse, true) in zip(segments, pairs):
         assert np.array_equal(paste(coarse, *labels.shape), labels == segment)
         assert np.array_equal(coarse.pixels, true.pixels) and coarse[1:] == true[1:]
-    assert len(coarse_masks(Partition(labels, segments, segments), "x")[0]) == len(segments)
+    assert len(coarse_masks(Partition(labels, segments, segments))[0]) == len(segments)
 
 
 def test_errors(scene, tmp_path):
     entry, truth, _ = scene
-    wrong = Objects((5, 5), (crop_rle(crop_array(np.ones((5, 5), bool)), 5, 5),), (1.0,), (0,))
+    wrong = Objects((5, 5), (crop_array(np.ones((5, 5), bool)),), (1.0,), (0,))
     with pytest.raises(UserError, match="image.png is 90 x 110, its prediction 5 x 5: predictions must be"):
         mapper("instance", wrong)(entry)
     with pytest.raises(UserError, match="nothing to refine: name the result files"):

@@ -129,6 +129,7 @@ def test_bad_files_are_named(tmp_path):
     Image.new("RGB", (99, 99)).save(victim)
     with pytest.raises(UserError, match="image 2: prediction and ground truth are .* expected one size"):
         score_panoptic_files(*paths)
+    victim.write_bytes(whole)
     with pytest.raises(UserError, match="workers is 0"):
         score_panoptic_files(*paths, workers=0)
 

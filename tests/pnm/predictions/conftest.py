@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from pnm.masks.crops import paste
+
 SIZE = (37, 53)
 PALETTE = [0, 0, 0, 200, 10, 10, 10, 200, 10, 10, 10, 200, 7, 8, 9]
 KINDS = ("coco", "panoptic", "labels", "sem_seg", "cityscapes")
@@ -144,7 +146,7 @@ def moved():
 
     def refine(coarse):
         if hasattr(coarse, "masks"):
-            return [np.roll(coco_mask.decode(mask).astype(bool), 1, axis=1) for mask in coarse.masks]
+            return [np.roll(paste(mask, *coarse.size), 1, axis=1) for mask in coarse.masks]
         rolled = np.roll(coarse.labels, 1, axis=1)
         other = ~np.isin(rolled, coarse.segments) | ~np.isin(coarse.labels, coarse.segments)
         return np.where(other, coarse.labels, rolled)

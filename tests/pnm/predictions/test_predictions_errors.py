@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pnm.masks.crops import MaskCrop
 from pnm.predictions import Objects, Partition, open_predictions
 
 SIZE = (37, 53)
@@ -287,11 +288,11 @@ def test_holes(kind, void, make, tmp_path):
 
 
 def test_objects_and_partitions_that_make_no_sense():
-    mask = {"size": [2, 2], "counts": b"4"}
+    mask = MaskCrop(np.ones((2, 2), bool), 0, 1)
     for arguments, message in (
-        (((2, 2), (mask,), (), (1,)), "1 masks, 0 scores and 1 categories, expected as many of each"),
-        (((2, 3), (mask,), (0.5,), (1,)), r"mask 0 has size \[2, 2\], the image is 2 x 3"),
-        (((2, 2), (mask,), (float("nan"),), (1,)), "mask 0 has score nan, expected a finite number"),
+        (((2, 3), (mask,), (), (1,)), "1 masks, 0 scores and 1 categories, expected as many of each"),
+        (((2, 2), (mask,), (0.5,), (1,)), "mask 0 has rows 0 to 2 and columns 1 to 3, the image is 2 x 2"),
+        (((2, 3), (mask,), (float("nan"),), (1,)), "mask 0 has score nan, expected a finite number"),
     ):
         with pytest.raises(ValueError, match=message):
             Objects(*arguments)
