@@ -18,7 +18,6 @@ printed and 0..1 in files.
 import argparse
 import csv
 import io
-import re
 import sys
 from pathlib import Path
 
@@ -28,26 +27,22 @@ from tqdm import tqdm
 
 if not __package__:  # run as a file of a clone
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from pnm.errors import print_lines
-from pnm.formats.atomic_files import check_writable
-from pnm.formats.atomic_files import write_text
-from pnm.usable_cores import usable_cores
 from pnm.cityscapes_classes import CITYSCAPES_CLASSES
-from pnm.scoring.cityscapes_instance_files import CityscapesInstanceFiles
-from pnm.scoring.compare import Comparison, compare
+from pnm.errors import UserError, one_line_errors, print_lines
+from pnm.formats.atomic_files import check_writable, write_text
 from pnm.metrics.instance_records import METRICS as INSTANCE_METRICS
-from pnm.scoring.result_files import InstanceFiles, SemanticFiles
-from pnm.scoring.panoptic_files import PanopticFiles
-from pnm.scoring.scores import ResultFiles, Scores, json_text
+from pnm.metrics.metric_values import MetricValues
 from pnm.metrics.semantic_metrics import METRICS as SEMANTIC_METRICS
 from pnm.metrics.semantic_metrics import SemanticMetrics
-from pnm.errors import UserError, one_line_errors
+from pnm.scoring.cityscapes_instance_files import CityscapesInstanceFiles
+from pnm.scoring.compare import Comparison, compare
+from pnm.scoring.panoptic_files import PanopticFiles
+from pnm.scoring.result_files import InstanceFiles, SemanticFiles
+from pnm.scoring.scores import ResultFiles, Scores, json_text
+from pnm.usable_cores import usable_cores
 
 METRICS = {"semantic": SEMANTIC_METRICS, "instance": INSTANCE_METRICS, "panoptic": ("PQ", "Boundary-PQ")}
 DEFAULT_METRICS = {**METRICS, "instance": ("segm", "boundary", "af")}
-OF_CLASS = re.compile(
-    r"(PNM-|Boundary-)?IoU|ACC|Boundary-F-\S+|(Boundary-)?[PSR]Q|AP50|(COCO-)?((Boundary-|Box-)?AP|AF)"
-)
 COCO_RATIO, CITYSCAPES_RATIO = 0.02, 0.005
 
 
@@ -88,21 +83,6 @@ def opened(args: argparse.Namespace, pred: str, folder: str | None) -> ResultFil
     return SemanticFiles(pred, args.gt, metric, **kinds)
 
 
-def by_class(names: list[str], class_names: list[str]) -> list[str]:
-    """Stems of the metrics that each class has: "IoU" if there are "IoU-<class>"."""
-    if not class_names:
-        return []
-    ending = f"-{class_names[0]}"
-    stems = [name[: -len(ending)] for name in names if name.endswith(ending)]
-    return [stem for stem in stems if OF_CLASS.fullmatch(stem)]
-
-
-def means_of(names: list[str], class_names: list[str]) -> list[str]:
-    """The metrics that are no class's."""
-    classes = {f"{stem}-{name}" for stem in by_class(names, class_names) for name in class_names}
-    return [name for name in names if name not in classes]
-
-
 def percent(value: float) -> str:
     return "-" if np.isnan(value) else f"{100 * value:.2f}"
 
@@ -114,35 +94,36 @@ def check_shown(wanted: list[str] | None, known: list[str]) -> None:
         raise UserError(f"--show: there is no metric {', '.join(strange)}, expected some of {', '.join(known)}")
 
 
-def report(values: dict[str, float], class_names: list[str]) -> str:
-    """Two tables in percent: classes, and the metrics of the whole."""
-    stems = by_class(list(values), class_names)
-    rows = [[name, *(percent(values[f"{stem}-{name}"]) for stem in stems)] for name in class_names]
-    means = [[name, percent(values[name])] for name in means_of(list(values), class_names)]
+def report(values: MetricValues, shown: list[str] | None) -> str:
+    """Tables in percent: classes, and the metrics of the whole; given names, these alone."""
     style = {"disable_numparse": True}
-    tables = [tabulate(means, ("metric", "%"), colalign=("left", "right"), **style)]
-    if stems:
-        tables.insert(0, tabulate(rows, ("class", *stems), colalign=("left", *["right"] * len(stems)), **style))
+    rows = [[name, percent(values.means[name])] for name in shown or values.means]
+    tables = [tabulate(rows, ("metric", "%"), colalign=("left", "right"), **style)]
+    if values.by_class and not shown:
+        columns = list(values.by_class.values())
+        rows = [[name, *(percent(column[name]) for column in columns)] for name in columns[0]]
+        headers = ("class", *values.by_class)
+        tables.insert(0, tabulate(rows, headers, colalign=("left", *["right"] * len(columns)), **style))
     return "\n\n".join(tables)
 
 
-def differences(found: dict[str, Comparison], names: list[str], title: str) -> str:
-    """A, B and B - A of some metrics in percent, with intervals."""
+def differences(entries: dict[str, Comparison], title: str) -> str:
+    """A, B and B - A in percent, with intervals."""
     rows = []
-    for name in names:
-        cells = [f"{percent(one.value)} [{percent(one.low)}, {percent(one.high)}]" for one in found[name]]
+    for name, entry in entries.items():
+        cells = [f"{percent(one.value)} [{percent(one.low)}, {percent(one.high)}]" for one in entry]
         rows.append([name, *cells])
     headers = (title, "A [95 %]", "B [95 %]", "B - A [95 %]")
     return tabulate(rows, headers, colalign=("left", "right", "right", "right"), disable_numparse=True)
 
 
-def comparison_report(found: dict[str, Comparison], class_names: list[str], per_class: bool) -> str:
+def comparison_report(comparisons: MetricValues, shown: list[str] | None, per_class: bool) -> str:
     """A table of the metrics of the whole and, if asked for, one for each metric of the classes before it."""
     tables = []
-    for stem in by_class(list(found), class_names) if per_class else ():
-        entries = {name: found[f"{stem}-{name}"] for name in class_names}
-        tables.append(differences(entries, class_names, f"{stem} of class"))
-    return "\n\n".join([*tables, differences(found, means_of(list(found), class_names), "metric")])
+    for metric, of_class in comparisons.by_class.items() if per_class else ():
+        tables.append(differences(of_class, f"{metric} of class"))
+    means = {name: comparisons.means[name] for name in shown or comparisons.means}
+    return "\n\n".join([*tables, differences(means, "metric")])
 
 
 def per_image_csv(scores: list[Scores]) -> str:
@@ -150,9 +131,9 @@ def per_image_csv(scores: list[Scores]) -> str:
 
     Of two predictions, each metric has columns for A, B and B - A, and images that lost most come first.
     """
-    values = [one.each_image() for one in scores]
-    names = means_of(list(values[0]), scores[0].class_names)
-    columns = {name: values[0][name] for name in names}
+    values = [one.each_image().means for one in scores]
+    names = list(values[0])
+    columns = values[0]
     if len(scores) == 2:
         columns = {}
         for name in names:
@@ -168,7 +149,7 @@ def per_image_csv(scores: list[Scores]) -> str:
     return text.getvalue()
 
 
-def compared(a: Scores, b: Scores, args: argparse.Namespace) -> dict[str, Comparison]:
+def compared(a: Scores, b: Scores, args: argparse.Namespace) -> MetricValues:
     with tqdm(total=2 * args.bootstrap, desc="bootstrap", unit="resample") as bar:
         return compare(
             a.on_samples, b.on_samples, len(a.images), resamples=args.bootstrap, seed=args.seed, done=bar.update
@@ -208,20 +189,18 @@ def run(args: argparse.Namespace) -> None:
     if not images:
         raise UserError(f"{args.pred} and {args.gt} have no image in common: nothing to score")
     scores = [one.score(images, args.workers, True) for one in files]
-    values, names = scores[0].whole(), scores[0].class_names
+    values = scores[0].whole()
+    check_shown(args.show, list(values.means))
     content = {"task": args.task, "images": len(images), "settings": vars(args), "mismatches": problems}
     content["metrics"] = values
-    shown = args.show or list(values)
-    if args.show:
-        check_shown(args.show, means_of(list(values), names))
     if not (args.show and args.compare):
-        print(report({name: values[name] for name in shown}, names))
+        print(report(values, args.show))
     if args.compare:
-        found = compared(*scores, args)
-        entries = found if args.per_class else {name: found[name] for name in shown}
-        print(f"\nA: {args.pred}\nB: {args.compare}\n{comparison_report(entries, names, args.per_class)}")
+        comparisons = compared(*scores, args)
+        print(f"\nA: {args.pred}\nB: {args.compare}")
+        print(comparison_report(comparisons, args.show, args.per_class))
         content["comparison"] = {
-            name: {part: one._asdict() for part, one in entry._asdict().items()} for name, entry in found.items()
+            name: {part: one._asdict() for part, one in entry._asdict().items()} for name, entry in comparisons.items()
         }
     print(f"\n{len(images)} image(s), {len(problems)} mismatch(es)")
     if args.per_image:
@@ -265,7 +244,8 @@ def parse_args() -> argparse.Namespace:
     panoptic.add_argument("--compare-folder", help="PNGs of --compare")
     panoptic.add_argument("--gt-folder", help="PNGs (default: --gt without .json)")
     args = parser.parse_args()
-    args.boundary_ratio = args.boundary_ratio or (CITYSCAPES_RATIO if args.cityscapes else COCO_RATIO)
+    if args.boundary_ratio is None:
+        args.boundary_ratio = CITYSCAPES_RATIO if args.cityscapes else COCO_RATIO
     if args.task == "semantic":
         args.f_score_px = [int(t) if t >= 1 and t == int(t) else t for t in args.f_score_px]
     return args

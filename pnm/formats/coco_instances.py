@@ -62,7 +62,7 @@ class CocoResults:
 
     @property
     def problems(self) -> list[str]:
-        """One line for each kind of mismatch; none if all detections could be used and all images have one."""
+        """One line for each kind of mismatch; none if all detections could be used."""
         lines = []
         for ids, what in ((self.unknown_images, "image"), (self.unknown_categories, "category")):
             if ids:
@@ -71,10 +71,15 @@ class CocoResults:
         if self.wrong_sizes:
             number, entries = len(self.wrong_sizes), listed(self.wrong_sizes)
             lines.append(f"{number} detections left out, masks of another size than the image: entries {entries}")
-        if self.images_without_results:
-            without = self.images_without_results
-            lines.append(f"no detections for {len(without)} of {len(self.by_image)} images: {listed(without)}")
         return [f"{self.path}: {line}" for line in lines]
+
+    @property
+    def remarks(self) -> list[str]:
+        """A line on images without detections, which may be as it should be; none if all have some."""
+        without = self.images_without_results
+        if not without:
+            return []
+        return [f"{self.path}: no detections for {len(without)} of {len(self.by_image)} images: {listed(without)}"]
 
 
 def read_json(path: Path, expected: str) -> Any:

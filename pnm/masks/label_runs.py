@@ -106,35 +106,3 @@ def take_slot(key, keys, uses, table, free):
     keys[slot] = key
     _insert(slot, keys, table)
     return slot
-
-
-@_kernel
-def labels_present(labels):
-    """Which of the 256 values a uint8 map has, (256,) bool."""
-    present = np.zeros(256, np.bool_)
-    for label in labels:
-        present[label] = True
-    return present
-
-
-@_kernel
-def renumber_up_to_256(labels):
-    """``(index, keys, number)``: the map as uint8 numbers k of the labels ``keys[k]``, k < ``number``.
-
-    ``number`` is -1 and ``index`` not complete if there are more than 256 labels.
-    """
-    keys, table = np.zeros(256, np.uint64), np.zeros(1024, np.int32)
-    index = np.empty(labels.size, np.uint8)
-    number = slot = 0
-    for i in range(labels.size):
-        if i == 0 or labels[i] != labels[i - 1]:
-            slot = find_slot(np.uint64(labels[i]), keys, table)
-            if slot < 0:
-                if number == 256:
-                    return index, keys, -1
-                slot = number
-                keys[slot] = labels[i]
-                _insert(slot, keys, table)
-                number += 1
-        index[i] = slot
-    return index, keys, number

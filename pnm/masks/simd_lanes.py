@@ -77,26 +77,6 @@ def store_lanes(typingctx, array, index, value):
 
 
 @intrinsic
-def zero_lanes(typingctx, array):
-    """32 zeros of the array's type."""
-    lanes = Lanes(array.dtype)
-    return lanes(array), lambda context, builder, signature, arguments: context.get_constant_null(lanes)
-
-
-@intrinsic
-def widen_lanes(typingctx, value, array):
-    """The lanes as the unsigned type of ``array``, which is at least as wide."""
-    lanes = Lanes(array.dtype)
-
-    def codegen(context, builder, signature, arguments):
-        if value == lanes:
-            return arguments[0]
-        return builder.zext(arguments[0], context.get_value_type(lanes))
-
-    return lanes(value, array), codegen
-
-
-@intrinsic
 def _add(typingctx, left, right):
     return left(left, right), lambda context, builder, signature, arguments: builder.add(*arguments)
 

@@ -21,6 +21,7 @@ from pnm.errors import UserError
 from pnm.masks.runs import MaskRuns, decode_entries
 from pnm.metrics.average_precision import check_multiplicities, joined, mean_of_known, sort_detections
 from pnm.metrics.instance_records import class_indices, finite_scores
+from pnm.metrics.metric_values import MetricValues
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
@@ -173,15 +174,15 @@ class CityscapesInstanceAP:
             raise UserError(f"images {twice[:5]} are in both results: give each process its own images")
         self._records |= other._records
 
-    def compute(self) -> dict[str, float]:
+    def compute(self) -> MetricValues:
         """``{"AP", "AP50", "AP-<class>"..., "AP50-<class>"...}`` in 0..1; nan where there is no instance to be found.
 
         The means run over the classes with instances.
         """
         every = np.ones((1, len(self._records)), np.int64)
-        return {name: float(value[0]) for name, value in self._values(self.image_ids, every).items()}
+        return self._values(self.image_ids, every).map(lambda values: float(values[0]))
 
-    def compute_many(self, multiplicities: np.ndarray) -> dict[str, np.ndarray]:
+    def compute_many(self, multiplicities: np.ndarray) -> MetricValues:
         """:meth:`compute` on B data sets that have each image any number of times, e.g. for a bootstrap over images.
 
         Args:
@@ -189,13 +190,15 @@ class CityscapesInstanceAP:
         """
         return self._values(self.image_ids, check_multiplicities(multiplicities, len(self._records)))
 
-    def per_image(self) -> dict[str, np.ndarray]:
+    def per_image(self) -> MetricValues:
         """:meth:`compute` on each image alone, (I,) values in the order of :attr:`image_ids`."""
         one = np.ones((1, 1), np.int64)
         rows = [self._values([image_id], one) for image_id in self.image_ids]
-        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]} if rows else {}
+        if not rows:
+            return MetricValues({}, {})
+        return rows[0].like(lambda name: np.concatenate([row[name] for row in rows]))
 
-    def _values(self, ids: Sequence[Any], multiplicities: np.ndarray) -> dict[str, np.ndarray]:
+    def _values(self, ids: Sequence[Any], multiplicities: np.ndarray) -> MetricValues:
         records = [self._records[image_id] for image_id in ids]
         image = np.repeat(np.arange(len(records)), [len(r.column) for r in records])
         column, score, found, excused = [
@@ -209,12 +212,13 @@ class CityscapesInstanceAP:
         for b, k in np.argwhere(positives > 0):
             for t in range(len(OVERLAPS)):
                 ap[b, k, t] = _average_precision(*arrays, np.uint64(1 << t), k, multiplicities[b], positives[b, k])
-        values = {
+        means = {
             "AP": np.array([mean_of_known(one) for one in ap]),
             "AP50": np.array([mean_of_known(one[:, 0]) for one in ap]),
         }
-        values |= {f"AP-{name}": ap[:, k].mean(axis=-1) for k, name in enumerate(self.classes.values())}
-        return values | {f"AP50-{name}": ap[:, k, 0] for k, name in enumerate(self.classes.values())}
+        by_class = {"AP": ap.mean(axis=-1), "AP50": ap[:, :, 0]}
+        names = list(self.classes.values())
+        return MetricValues(means, {m: dict(zip(names, values.T, strict=True)) for m, values in by_class.items()})
 
 
 def _first_to_find(finds: np.ndarray, score: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from pnm.metrics.average_precision import (
 )
 from pnm.metrics.boundary_pixels import boundary_distance_px, check_distance
 from pnm.metrics.instance_records import METRICS, ImageRecord, RecordSettings, make_record
+from pnm.metrics.metric_values import MetricValues
 
 COCO_AREA_RANGES = {"": (0.0, 1e10), "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l": (96.0**2, 1e10)}
 COCO_BOUNDARY_RATIO, CITYSCAPES_BOUNDARY_RATIO = 0.02, 0.005
@@ -153,7 +154,7 @@ class InstanceMetrics:
         what = {name: getattr(self, name) for name in names}
         return what | self.settings._asdict() | {"area_ranges": self.settings.area_ranges.tolist()}
 
-    def compute(self) -> dict[str, float]:
+    def compute(self) -> MetricValues:
         """All metrics in 0..1, nan where there is no ground truth.
 
         ``AP`` (mean over ten IoU thresholds and all classes with ground truth), ``AP50``, ``AP75``, ``AP90``, ``APs``,
@@ -165,7 +166,7 @@ class InstanceMetrics:
         table = self._table(ids)
         return self._summary(table, np.ones(len(ids), np.int64))
 
-    def compute_many(self, multiplicities: np.ndarray) -> dict[str, np.ndarray]:
+    def compute_many(self, multiplicities: np.ndarray) -> MetricValues:
         """:meth:`compute` on B data sets that have each image any number of times, e.g. for a bootstrap over images.
 
         Args:
@@ -181,7 +182,7 @@ class InstanceMetrics:
         weights, table = check_multiplicities(multiplicities, len(ids)), self._table(ids)
         return _stacked([self._summary(table, row) for row in weights])
 
-    def per_image(self) -> dict[str, np.ndarray]:
+    def per_image(self) -> MetricValues:
         """:meth:`compute` on each image alone, (I,) values in the order of :attr:`image_ids`."""
         one = np.ones(1, np.int64)
         return _stacked([self._summary(self._table([image_id]), one) for image_id in self.image_ids])
@@ -207,11 +208,12 @@ class InstanceMetrics:
             joined([r.f_sums for r in records], np.int64, (2, len(IOU_THRESHOLDS))),
         )
 
-    def _summary(self, table: _Table, weights: np.ndarray) -> dict[str, float]:
+    def _summary(self, table: _Table, weights: np.ndarray) -> MetricValues:
         gt_weights = weights[table.gt_image]
         positives = np.zeros((len(self.category_ids), len(self.area_suffixes)), np.int64)
         np.add.at(positives, table.gt_column, table.positives * gt_weights[:, None])
-        result: dict[str, float] = {}
+        means: dict[str, float] = {}
+        by_class: dict[str, dict[str, float]] = {}
         for metric in table.found:
             ap, recall = precision_and_recall(
                 table.detections,
@@ -223,25 +225,27 @@ class InstanceMetrics:
                 len(IOU_THRESHOLDS),
                 RECALLS,
             )
-            result |= self._ap_values(_PREFIXES[metric], ap, recall)
+            prefix = _PREFIXES[metric]
+            means |= self._ap_means(prefix, ap, recall)
+            of_class = ap[:, 0].mean(axis=1).tolist()
+            by_class[f"{prefix}AP"] = dict(zip(self.class_names, of_class, strict=True))
         if "af" in self.settings.metrics:
             sums = np.zeros((len(self.category_ids), 2, len(IOU_THRESHOLDS)), np.int64)
             np.add.at(sums, table.gt_column, table.f_sums * gt_weights[:, None, None])
-            result["AF"] = float(average_f(sums.sum(axis=0), np.asarray(positives[:, 0].any())))
-            by_class = average_f(sums, positives[:, 0] > 0)
-            result |= {f"AF-{name}": float(f) for name, f in zip(self.class_names, by_class)}
-        return result
+            means["AF"] = float(average_f(sums.sum(axis=0), np.asarray(positives[:, 0].any())))
+            of_class = average_f(sums, positives[:, 0] > 0).tolist()
+            by_class["AF"] = dict(zip(self.class_names, of_class, strict=True))
+        return MetricValues(means, by_class)
 
-    def _ap_values(self, prefix: str, ap: np.ndarray, recall: np.ndarray) -> dict[str, float]:
+    def _ap_means(self, prefix: str, ap: np.ndarray, recall: np.ndarray) -> dict[str, float]:
         suffixes = list(enumerate(self.area_suffixes))
         result = {"AP" + self.area_suffixes[0]: mean_of_known(ap[:, 0])}
         result |= {f"AP{percent}": mean_of_known(ap[:, 0, t]) for percent, t in _AP_AT.items()}
         result |= {f"AP{suffix}": mean_of_known(ap[:, a]) for a, suffix in suffixes[1:]}
         result |= {f"AR{limit}": mean_of_known(recall[:, 0, :, m]) for m, limit in enumerate(self.limits)}
         result |= {f"AR{suffix}": mean_of_known(recall[:, a, :, -1]) for a, suffix in suffixes[1:]}
-        result |= {f"AP-{name}": float(row.mean()) for name, row in zip(self.class_names, ap[:, 0])}
         return {prefix + name: value for name, value in result.items()}
 
 
-def _stacked(rows: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
+def _stacked(rows: Sequence[MetricValues]) -> MetricValues:
+    return rows[0].like(lambda name: np.array([row[name] for row in rows])) if rows else MetricValues({}, {})

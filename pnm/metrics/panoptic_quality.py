@@ -13,6 +13,7 @@ import numpy as np
 from pnm.errors import UserError
 from pnm.metrics.boundary_pixels import check_distance
 from pnm.metrics.exact_sums import QUOTIENT_SCALE, distinct_names, mean_over_classes, quotient
+from pnm.metrics.metric_values import MetricValues
 from pnm.metrics.segment_matching import COUNTS, VOID, Segments, match_counts
 from pnm.metrics.segment_pairs import MAX_ID, count_pairs
 
@@ -130,7 +131,7 @@ class PanopticQuality:
     def _settings(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "statistics"}
 
-    def compute(self) -> dict[str, float]:
+    def compute(self) -> MetricValues:
         """Everything in 0..1; nan where nothing occurs.
 
         ``PQ``, ``SQ``, ``RQ`` over all categories, ``PQ_th``... over things, ``PQ_st``... over stuff, ``PQ-<class>``,
@@ -138,9 +139,9 @@ class PanopticQuality:
         FN/2), SQ = IoU sum / TP (0 without TP), RQ = TP / (TP + FP/2 + FN/2). Means run over the categories that occur
         in ground truth or prediction.
         """
-        return {name: float(value[0]) for name, value in self.compute_many(self.statistics[None]).items()}
+        return self.compute_many(self.statistics[None]).map(lambda values: float(values[0]))
 
-    def compute_many(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
+    def compute_many(self, statistics: np.ndarray) -> MetricValues:
         """:meth:`compute` of B other statistics, e.g. of each image, or of sums over images drawn for a bootstrap.
 
         Args:
@@ -162,9 +163,7 @@ class PanopticQuality:
                 chosen = ~np.isnan(rows["PQ"]) & self._in_split(split)
                 means |= {f"{prefix}{q}{suffix}": mean_over_classes(row, chosen) for q, row in rows.items()}
             by_class |= {prefix + q: row for q, row in rows.items()}
-        return means | {
-            f"{q}-{name}": row[:, k] for q, row in by_class.items() for k, name in enumerate(self.class_names)
-        }
+        return MetricValues(means, {q: dict(zip(self.class_names, row.T, strict=True)) for q, row in by_class.items()})
 
     def _in_split(self, split: str) -> np.ndarray:
         thing = np.array(list(self.isthing.values()), np.bool_)

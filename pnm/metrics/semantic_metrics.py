@@ -17,6 +17,7 @@ from pnm.metrics.exact_sums import (
     pair_labels,
     quotient,
 )
+from pnm.metrics.metric_values import MetricValues
 from pnm.null_model.null_model import check_locality, pixel_null_model
 from pnm.null_model.pixel_weights import check_transform, pixel_weights
 
@@ -166,7 +167,7 @@ class SemanticMetrics:
     def _settings(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("statistics", "rows")}
 
-    def compute(self) -> dict[str, float]:
+    def compute(self) -> MetricValues:
         """Everything in 0..1; nan where undefined.
 
         - ``mIoU``: mean over the classes that the ground truth has, as Detectron2 does. ``mIoU-gt-or-pred``: classes
@@ -178,9 +179,9 @@ class SemanticMetrics:
 
         Classes without ground truth are nan, but for the F-score.
         """
-        return {name: float(value[0]) for name, value in self.compute_many(self.statistics[None]).items()}
+        return self.compute_many(self.statistics[None]).map(lambda values: float(values[0]))
 
-    def compute_many(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
+    def compute_many(self, statistics: np.ndarray) -> MetricValues:
         """:meth:`compute` of B other statistics, e.g. of each image, or of sums over images drawn for a bootstrap.
 
         Args:
@@ -210,10 +211,9 @@ class SemanticMetrics:
             name = self._f_name(tolerance)
             by_class[name] = self._mean_f(row[name], row["images with contour"], row["images"])
             means[name] = mean_over_classes(by_class[name], ~np.isnan(by_class[name]))
-        named = {
-            f"{m}-{name}": values[:, k] for m, values in by_class.items() for k, name in enumerate(self.class_names)
-        }
-        return means | named
+        return MetricValues(
+            means, {m: dict(zip(self.class_names, values.T, strict=True)) for m, values in by_class.items()}
+        )
 
     def _pixel_means(self, row: dict[str, np.ndarray], iou: np.ndarray, accuracy: np.ndarray) -> dict[str, np.ndarray]:
         occurs = row["truth"] > 0

@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pnm.errors import UserError
-from pnm.masks.label_runs import count_runs, labels_present, renumber_up_to_256
-from pnm.null_model.noise import null_model_of_columns, null_model_of_histogram
+from pnm.masks.label_runs import count_runs
+from pnm.null_model.histograms import null_model_of_histogram
 from pnm.null_model.run_planes import null_model_of_runs
 from pnm.usable_cores import usable_cores
 
 BORDERS = ("valid", "zero")
 ROWS_PER_BAND = 64  # at least, where several threads share a map
-RUN_COST = 18.0  # measured: what a run costs in null_model_of_runs, where a pixel's histogram of 32 labels costs 1
 MAX_SLOTS = 1024  # labels that may meet in d rows; memory is touched only for those that do
 
 
@@ -91,9 +90,6 @@ def pixel_null_model(
         return out
     problem = _problem(labels, locality, ignore_label, border, threads or usable_cores(), out)
     run_counts = count_runs(problem.keys, problem.height, problem.width)
-    runs = int(run_counts.sum())
-    if runs * RUN_COST > 2 * out.size and _by_columns(problem, runs):
-        return out
     if not _by_runs(problem, run_counts):
         _by_histogram(problem)
     return out
@@ -146,39 +142,12 @@ def _by_runs(problem: _Problem, run_counts: np.ndarray) -> bool:
     return all(_in_bands(problem, kernel))
 
 
-def _by_columns(problem: _Problem, runs: int) -> bool:
-    """False, and nothing done, where there are too many labels for the column histograms to pay."""
-    keys, ignored, height, width, radius, whole, columns, zeros, out, _ = problem
-    if keys.dtype == np.uint8:
-        index, present = keys, labels_present(keys)
-        ignored_label = int(ignored[0]) if ignored.size and present[ignored[0]] else -1
-    else:
-        index, index_keys, number = renumber_up_to_256(keys)
-        present = np.arange(256) < number
-        found = np.flatnonzero(index_keys[: max(number, 0)] == ignored) if ignored.size else ignored
-        ignored_label = int(found[0]) if found.size else -1
-    groups = -(-int(present.sum()) // 32)
-    if groups == 0 or runs * RUN_COST <= (1 + groups) * out.size:
-        return False
-    ranks = np.where(present, np.cumsum(present) - 1, -1)
-    column = np.empty(0, np.uint8 if zeros.dtype == np.uint16 and min(2 * radius + 1, height) < 256 else np.uint32)
-    sums = zeros if column.dtype == np.uint8 else np.empty(0, np.uint32)
-
-    def kernel(first: int, last: int) -> None:
-        null_model_of_columns(
-            first, last, index, height, width, ignored_label, ranks, radius, whole, columns, column, sums, out
-        )
-
-    _in_bands(problem, kernel)
-    return True
-
-
 def _by_histogram(problem: _Problem) -> None:
     keys, ignored, height, width, radius, whole, columns, zeros, out, _ = problem
     values, index = np.unique(keys, return_inverse=True)
     index = index.reshape(-1).astype(np.int32)
-    found = np.flatnonzero(values == ignored) if ignored.size else ignored
-    ignored_label = int(found[0]) if found.size else -1
+    places = np.flatnonzero(values == ignored) if ignored.size else ignored
+    ignored_label = int(places[0]) if places.size else -1
 
     def kernel(first: int, last: int) -> None:
         null_model_of_histogram(

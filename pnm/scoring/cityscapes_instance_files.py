@@ -101,14 +101,11 @@ class CityscapesInstanceFiles:
 
         for_each_image(add, images, workers, progress)
 
-        def joined(ours: dict[str, np.ndarray], cocos: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return ours | {_BY_COCO + name: values for name, values in cocos.items()}
-
         return Scores(
             own.image_ids,
             names,
-            lambda multiplicities: joined(own.compute_many(multiplicities), coco.compute_many(multiplicities)),
-            lambda: joined(own.per_image(), coco.per_image()),
+            lambda counts: own.compute_many(counts).joined(coco.compute_many(counts), _BY_COCO),
+            lambda: own.per_image().joined(coco.per_image(), _BY_COCO),
         )
 
     @staticmethod

@@ -4,15 +4,15 @@ Images are drawn with replacement as often as there are images, both predictions
 percentiles of the scores are the interval (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.metrics.metric_values import MetricValues
 
-Values = Mapping[str, np.ndarray]
-OnSamples = Callable[[np.ndarray], Values]
+OnSamples = Callable[[np.ndarray], MetricValues]
 _AT_ONCE = 50  # resamples; bounds the memory of their statistics
 
 
@@ -84,7 +84,7 @@ def compare(
     level: float = 0.95,
     seed: int = 0,
     done: Callable[[int], object] = lambda number: None,
-) -> dict[str, Comparison]:
+) -> MetricValues:
     """Every metric of two predictions of the same images, with intervals.
 
     Args:
@@ -96,7 +96,8 @@ def compare(
         done: told the number of resamples after each block of one prediction, for a progress bar.
 
     Returns:
-        Of the metrics that both have. A prediction compared with itself differs by 0, from 0 to 0.
+        A :class:`Comparison` of each metric; both must have the same ones. A prediction compared with itself differs
+        by 0, from 0 to 0.
 
     Raises:
         UserError: see :func:`resampled` and :func:`interval`.
@@ -105,12 +106,12 @@ def compare(
     every = np.ones((1, images), np.int64)
     whole_a, whole_b = a(every), b(every)
     drawn_a, drawn_b = _on_all(a, draws, done), _on_all(b, draws, done)
-    return {
-        name: Comparison(
+
+    def comparison(name: str) -> Comparison:
+        return Comparison(
             interval(whole_a[name][0], drawn_a[name], level),
             interval(whole_b[name][0], drawn_b[name], level),
             interval(whole_b[name][0] - whole_a[name][0], drawn_b[name] - drawn_a[name], level),
         )
-        for name in whole_a
-        if name in whole_b
-    }
+
+    return whole_a.like(comparison)

@@ -88,9 +88,7 @@ class InstanceFiles:
         self._options = options
         self._truth = read_coco_ground_truth(gt)
         self._results = read_coco_results(pred, self._truth)
-        without = f"{self._results.path}: no detections for "
-        self.problems = [line for line in self._results.problems if not line.startswith(without)]
-        self.remarks = [line for line in self._results.problems if line.startswith(without)]
+        self.problems, self.remarks = self._results.problems, self._results.remarks
         self.images = list(self._truth.images)
 
     def score(self, images: Sequence[Any], workers: int = 1, progress: bool = False) -> Scores:

@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pnm.errors import UserError
+from pnm.metrics.metric_values import MetricValues
 
 
 class Scores(NamedTuple):
@@ -23,13 +24,13 @@ class Scores(NamedTuple):
 
     images: list[str]
     class_names: list[str]
-    on_samples: Callable[[np.ndarray], dict[str, np.ndarray]]
-    each_image: Callable[[], dict[str, np.ndarray]]
+    on_samples: Callable[[np.ndarray], MetricValues]
+    each_image: Callable[[], MetricValues]
 
-    def whole(self) -> dict[str, float]:
+    def whole(self) -> MetricValues:
         """The metrics of the whole data set."""
         every = np.ones((1, len(self.images)), np.int64)
-        return {name: float(value[0]) for name, value in self.on_samples(every).items()}
+        return self.on_samples(every).map(lambda values: float(values[0]))
 
 
 class ResultFiles(Protocol):
@@ -82,7 +83,7 @@ def missing_lines(truth: Iterable, pred: Iterable, what: str) -> list[str]:
     return lines + [f"image {name}: in {what}, but not in the ground truth" for name in in_pred if name not in in_truth]
 
 
-def _sums(metric: Any, statistics: np.ndarray) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+def _sums(metric: Any, statistics: np.ndarray) -> Callable[[np.ndarray], MetricValues]:
     return lambda multiplicities: metric.compute_many(np.tensordot(multiplicities, statistics, 1))
 
 

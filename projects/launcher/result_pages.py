@@ -1,7 +1,6 @@
 """Pages of images, truth and predictions: what ``tools/visualize.py`` draws once its arguments are read."""
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +10,20 @@ from detectron2.data.detection_utils import read_image
 from detectron2.structures import Instances
 from detectron2.utils.visualizer import ColorMode, Visualizer
 from PIL import Image, ImageDraw
-from pycocotools import mask as coco_mask
 
 from pnm.errors import UserError
 from pnm.formats.atomic_files import atomic_file
-from pnm.formats.coco_panoptic import rgb_to_ids
 from pnm.formats.label_png import read_label_png, read_panoptic_png
-from pnm.masks.crops import crop_runs
+from pnm.masks.crops import crop_runs, paste
 from pnm.masks.runs import decode_masks
 from pnm.null_model.colours import colour_weights
 from pnm.null_model.null_model import pixel_null_model
 from pnm.null_model.pixel_weights import pixel_weights
+from pnm.predictions import Objects
 
+from ..refining.coarse_predictions import DatasetPredictions
+from ..refining.mapper import class_map
+from ..refining.truths import segment_info
 from .config import load_config
 from .data.user_data import register_user_data
 from .run_setup import register_builtin_data
@@ -30,88 +31,58 @@ from .run_setup import register_builtin_data
 GAP, TITLE = 6, 18  # px
 
 
-def read_instances(path: Path, metadata, min_score: float):
-    """Draws detections of a COCO results JSON: a function from (visualizer, record) to a picture."""
-    of_image: dict = {}
-    for row in json.loads(path.read_text()):
-        of_image.setdefault(row["image_id"], []).append(row)
-    contiguous = metadata.thing_dataset_id_to_contiguous_id
-
-    def draw(visualizer: Visualizer, record: dict):
-        rows = [row for row in of_image.get(record["image_id"], []) if row["score"] >= min_score]
-        instances = Instances((record["height"], record["width"]))
-        instances.scores = torch.tensor([row["score"] for row in rows])
-        instances.pred_classes = torch.tensor([contiguous[row["category_id"]] for row in rows], dtype=torch.int64)
-        masks = [coco_mask.decode(row["segmentation"]) for row in rows]
-        instances.pred_masks = torch.from_numpy(
-            np.array(masks, dtype=bool).reshape(len(rows), record["height"], record["width"])
-        )
-        return visualizer.draw_instance_predictions(instances)
-
-    return draw
+def draw_objects(visualizer: Visualizer, objects: Objects, min_score: float):
+    """Draws detections from a score on."""
+    kept = [n for n, score in enumerate(objects.scores) if score >= min_score]
+    height, width = visualizer.img.shape[:2]
+    instances = Instances((height, width), scores=torch.tensor([objects.scores[n] for n in kept]))
+    instances.pred_classes = torch.tensor([objects.categories[n] for n in kept], dtype=torch.int64)
+    masks = [paste(objects.masks[n], height, width) for n in kept]
+    instances.pred_masks = torch.from_numpy(np.array(masks, dtype=bool).reshape(len(kept), height, width))
+    return visualizer.draw_instance_predictions(instances)
 
 
-def read_semantic(path: Path, metadata):
-    """As :func:`read_instances`, for Detectron2's ``sem_seg_predictions.json``."""
-    of_file: dict = {}
-    for row in json.loads(path.read_text()):
-        of_file.setdefault(row["file_name"], []).append(row)
-    contiguous = metadata.get("stuff_dataset_id_to_contiguous_id", None) or {}
-
-    def draw(visualizer: Visualizer, record: dict):
-        labels = np.full(visualizer.img.shape[:2], 255)
-        for row in of_file.get(record["file_name"], []):
-            labels[coco_mask.decode(row["segmentation"]).astype(bool)] = contiguous.get(
-                row["category_id"], row["category_id"]
-            )
-        return visualizer.draw_sem_seg(labels)
-
-    return draw
-
-
-def draw_segments(visualizer: Visualizer, png: Path, segments: list[dict]):
-    """Draws a COCO panoptic PNG; ``segments`` carry contiguous categories and ``isthing``."""
-    with Image.open(png) as image:
-        ids = torch.from_numpy(rgb_to_ids(np.asarray(image)))
+def draw_segments(visualizer: Visualizer, ids: np.ndarray, segments: list[dict]):
+    """Draws a map of segment ids; ``segments`` carry contiguous categories and ``isthing``."""
     rows = [{key: s[key] for key in ("id", "category_id", "isthing")} for s in segments]
-    return visualizer.draw_panoptic_seg(ids, rows)
-
-
-def read_panoptic(path: Path, metadata):
-    """As :func:`read_instances`, for a COCO panoptic JSON with its PNGs in ``panoptic/`` beside it."""
-    of_image = {row["image_id"]: row for row in json.loads(path.read_text())["annotations"]}
-    things, stuff = metadata.thing_dataset_id_to_contiguous_id, metadata.stuff_dataset_id_to_contiguous_id
-
-    def draw(visualizer: Visualizer, record: dict):
-        row = of_image[record["image_id"]]
-        segments = [
-            {"id": s["id"], "isthing": s["category_id"] in things}
-            | {"category_id": (things if s["category_id"] in things else stuff)[s["category_id"]]}
-            for s in row["segments_info"]
-        ]
-        return draw_segments(visualizer, path.parent / "panoptic" / row["file_name"], segments)
-
-    return draw
+    return visualizer.draw_panoptic_seg(torch.from_numpy(ids.astype(np.int64)), rows)
 
 
 def draw_truth(visualizer: Visualizer, record: dict):
     """Ground truth of a dataset dict: panoptic if it has that, else what Detectron2 draws."""
     if "segments_info" in record:
-        return draw_segments(visualizer, Path(record["pan_seg_file_name"]), record["segments_info"])
+        return draw_segments(visualizer, read_panoptic_png(record["pan_seg_file_name"]), record["segments_info"])
     return visualizer.draw_dataset_dict(record)
 
 
-def prediction_drawer(folder: Path, metadata, min_score: float):
-    """The richest result file in an evaluation's folder decides what is drawn."""
-    readers = {
-        "predictions.json": lambda path: read_panoptic(path, metadata),
-        "coco_instances_results.json": lambda path: read_instances(path, metadata, min_score),
-        "sem_seg_predictions.json": lambda path: read_semantic(path, metadata),
-    }
-    for name, reader in readers.items():
-        if (folder / name).is_file():
-            return reader(folder / name)
-    raise UserError(f"{folder} has none of {', '.join(readers)}; evaluate first: python train_net.py --eval-only ...")
+RESULTS = {  # the richest result file in an evaluation's folder decides what is drawn
+    "predictions.json": "panoptic",
+    "coco_instances_results.json": "instance",
+    "sem_seg_predictions.json": "semantic",
+}
+
+
+def prediction_drawer(folder: Path, dataset_name: str, min_score: float):
+    """A function from (visualizer, record) to the picture of what an evaluation of a data set left in its folder."""
+    name = next((name for name in RESULTS if (folder / name).is_file()), None)
+    if name is None:
+        raise UserError(
+            f"{folder} has none of {', '.join(RESULTS)}; evaluate first: python train_net.py --eval-only ..."
+        )
+    predictions = DatasetPredictions(str(folder / name), dataset_name, RESULTS[name])
+
+    def draw(visualizer: Visualizer, record: dict):
+        prediction = predictions.of(record)
+        if prediction is None:
+            return visualizer.output
+        if isinstance(prediction, Objects):
+            return draw_objects(visualizer, prediction, min_score)
+        if RESULTS[name] == "semantic":
+            return visualizer.draw_sem_seg(class_map(prediction))
+        pairs = zip(prediction.segments, prediction.categories, strict=True)
+        return draw_segments(visualizer, prediction.labels, [segment_info(*pair) for pair in pairs])
+
+    return draw
 
 
 def draw_weights(record: dict, cfg) -> np.ndarray:
@@ -169,9 +140,9 @@ def draw_results(args: argparse.Namespace) -> None:
     name = args.dataset or cfg.DATASETS.TEST[0]
     metadata = MetadataCatalog.get(name)
     folder = args.predictions or Path(cfg.OUTPUT_DIR) / "inference" / name
-    drawers = {"coarse" if args.refined else "prediction": prediction_drawer(folder, metadata, args.min_score)}
+    drawers = {"coarse" if args.refined else "prediction": prediction_drawer(folder, name, args.min_score)}
     if args.refined:
-        drawers["refined"] = prediction_drawer(args.refined, metadata, args.min_score)
+        drawers["refined"] = prediction_drawer(args.refined, name, args.min_score)
     records = DatasetCatalog.get(name)
     chosen = np.linspace(0, len(records) - 1, max(1, min(args.num, len(records)))).astype(int)
     output = args.output or Path(cfg.OUTPUT_DIR) / "predictions.png"

@@ -135,7 +135,7 @@ def _model_input(prediction: Objects | Partition, task: str) -> dict:
     """A prediction as the model takes it."""
     if isinstance(prediction, Partition):
         if task == "semantic":
-            return {"sem_seg": _classes(prediction)}
+            return {"sem_seg": class_map(prediction)}
         pairs = zip(prediction.segments, prediction.categories, strict=True)
         return {"panoptic_seg": (prediction.labels, [segment_info(id_, category) for id_, category in pairs])}
     instances = Instances(prediction.size, scores=torch.tensor(prediction.scores))
@@ -144,7 +144,7 @@ def _model_input(prediction: Objects | Partition, task: str) -> dict:
     return {"instances": instances}
 
 
-def _classes(prediction: Partition) -> np.ndarray:
+def class_map(prediction: Partition) -> np.ndarray:
     """Label map (H, W) of categories; labels that are no segment keep their value, as 255 in label PNGs."""
     if prediction.segments == prediction.categories:
         return prediction.labels

@@ -15,6 +15,7 @@ from PIL import Image
 from pnm.errors import UserError
 from pnm.formats.coco_panoptic import ids_to_rgb
 from pnm.formats.semantic_maps import CITYSCAPES_CLASSES, image_name
+from pnm.metrics.metric_values import MetricValues
 from pnm.scoring.compare import compare, interval, resampled
 
 
@@ -197,7 +198,7 @@ def test_bootstrap_is_seeded_and_matches_the_normal_interval_of_a_mean():
     values = np.random.default_rng(1).normal(0.5, 0.1, 200)
 
     def mean(draws):
-        return {"mean": draws @ values / draws.sum(axis=1)}
+        return MetricValues({"mean": draws @ values / draws.sum(axis=1)}, {})
 
     found = compare(mean, mean, 200, resamples=2000)["mean"].a
     half = 1.96 * values.std() / math.sqrt(200)

@@ -51,9 +51,7 @@ class CityscapesInstanceResults(DatasetEvaluator):
         files = CityscapesInstanceFiles(self._folder, self._truth, boundary_ratio=CITYSCAPES_RATIO)
         for problem in files.problems[:10]:
             logger.warning("%s", problem)
-        names = list(LABEL_IDS)
-        values = files.score(files.images).whole()
-        result = reported(values, names)
-        means = [(name, value) for name, value in result.items() if not any(name.endswith(f"-{c}") for c in names)]
-        logger.info("%s:\n%s", self._dataset_name, tabulate(means, headers=("metric", "%"), floatfmt=".2f"))
-        return OrderedDict({self.task: result})
+        result = reported(files.score(files.images).whole())
+        table = tabulate(result.means.items(), headers=("metric", "%"), floatfmt=".2f")
+        logger.info("%s:\n%s", self._dataset_name, table)
+        return OrderedDict({self.task: dict(result)})

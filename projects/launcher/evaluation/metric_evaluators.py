@@ -6,7 +6,6 @@ Means have names with underscores and classes names with a hyphen, as Detectron2
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
@@ -18,6 +17,7 @@ from pnm.errors import UserError
 from pnm.formats.coco_instances import read_coco_ground_truth
 from pnm.formats.label_png import read_label_png
 from pnm.metrics.instance_ap import InstanceMetrics
+from pnm.metrics.metric_values import MetricValues
 from pnm.metrics.semantic_metrics import SemanticMetrics
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def boundary_ratio_of(dataset_name: str) -> float:
     return CITYSCAPES_RATIO if kind.startswith("cityscapes") else COCO_RATIO
 
 
-def gathered(metric):
+def merged_over_processes(metric):
     """All processes' metric as one, in the main process; None in the others."""
     comm.synchronize()
     parts = comm.gather(metric)
@@ -43,15 +43,10 @@ def gathered(metric):
     return first
 
 
-def reported(values: Mapping[str, float], class_names: list[str]) -> dict[str, float]:
+def reported(values: MetricValues) -> MetricValues:
     """The metrics in percent under the report's names."""
-    found = {}
-    for name, value in values.items():
-        # The longest: "b-c" before "c".
-        of_class = max((c for c in class_names if name.endswith(f"-{c}")), key=len, default=None)
-        stem = name if of_class is None else name[: -len(of_class) - 1]
-        found[stem.replace("-", "_") + ("" if of_class is None else f"-{of_class}")] = 100 * value
-    return found
+    means, by_class = ({k.replace("-", "_"): v for k, v in part.items()} for part in (values.means, values.by_class))
+    return MetricValues(means, by_class).map(lambda value: 100 * value)
 
 
 class SemanticMetricsEvaluator(DatasetEvaluator):
@@ -84,17 +79,16 @@ class SemanticMetricsEvaluator(DatasetEvaluator):
                 raise UserError(f"{label_file}: {error}") from None
 
     def evaluate(self) -> dict | None:
-        metric = gathered(self._metric)
+        metric = merged_over_processes(self._metric)
         if metric is None:
             return None
-        result = reported(metric.compute(), self._names)
-        means = [name for name in result if not any(name.endswith(f"-{c}") for c in self._names)]
-        columns = [name.removeprefix("m") for name in means if f"{name.removeprefix('m')}-{self._names[0]}" in result]
-        rows = [[c, *(result.get(f"{column}-{c}") for column in columns)] for c in self._names]
-        rows.append(["mean", *(result.get(column, result.get(f"m{column}")) for column in columns)])
+        result = reported(metric.compute())
+        columns = result.by_class
+        rows = [[name, *(column[name] for column in columns.values())] for name in next(iter(columns.values()))]
+        rows.append(["mean", *(result.means.get(name, result.means.get(f"m{name}")) for name in columns)])
         table = tabulate(rows, headers=("class", *columns), floatfmt=".2f")
         logger.info("%s:\n%s", self._dataset_name, table)
-        return OrderedDict({self.task: result})
+        return OrderedDict({self.task: dict(result)})
 
 
 class InstanceMetricsEvaluator(DatasetEvaluator):
@@ -123,16 +117,17 @@ class InstanceMetricsEvaluator(DatasetEvaluator):
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         for given, output in zip(inputs, outputs, strict=True):
             image = self._truth.images[given["image_id"]]
-            found = instances_to_coco_json(output["instances"].to("cpu"), given["image_id"])
-            found = [{**row, "category_id": self._category[row["category_id"]]} for row in found]
+            rows = instances_to_coco_json(output["instances"].to("cpu"), given["image_id"])
+            detections = [{**row, "category_id": self._category[row["category_id"]]} for row in rows]
             annotations = self._truth.annotations[given["image_id"]]
-            self._metric.update(given["image_id"], image.height, image.width, annotations, found)
+            self._metric.update(given["image_id"], image.height, image.width, annotations, detections)
 
     def evaluate(self) -> dict | None:
-        metric = gathered(self._metric)
+        metric = merged_over_processes(self._metric)
         if metric is None:
             return None
-        result = reported(metric.compute(), self._names)
-        means = [(name, value) for name, value in result.items() if "-" not in name and "AR" not in name]
-        logger.info("%s:\n%s", self._dataset_name, tabulate(means, headers=("metric", "%"), floatfmt=".2f"))
-        return OrderedDict({self.task: result})
+        result = reported(metric.compute())
+        logger.info(
+            "%s:\n%s", self._dataset_name, tabulate(result.means.items(), headers=("metric", "%"), floatfmt=".2f")
+        )
+        return OrderedDict({self.task: dict(result)})

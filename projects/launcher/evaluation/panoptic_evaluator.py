@@ -16,6 +16,8 @@ from PIL import Image
 from pnm.formats.coco_panoptic import ids_to_rgb, write_predictions
 from pnm.scoring.panoptic_files import pq_table, score_panoptic_files
 
+from .metric_evaluators import reported
+
 logger = logging.getLogger(__name__)
 
 
@@ -63,5 +65,4 @@ class PanopticEvaluator(DatasetEvaluator):
         files = (self._metadata.panoptic_json, self._metadata.panoptic_root, predictions, self._folder / "panoptic")
         quality = score_panoptic_files(*files, boundary_ratio=self._boundary_ratio).quality
         logger.info("panoptic quality:\n%s", pq_table(quality.by_split()))
-        means = {name: value for name, value in quality.compute().items() if "Q-" not in name and "_th-" not in name}
-        return OrderedDict(panoptic_seg={name.replace("-", "_"): 100 * value for name, value in means.items()})
+        return OrderedDict(panoptic_seg=reported(quality.compute()).means)

@@ -90,7 +90,7 @@ def test_empty_results_are_zero_and_empty_ground_truth_nan(write):
     gt = read_coco_ground_truth(write(GT, "gt.json"))
     results = read_coco_results(write([], "none.json"), gt)
     assert results.by_image == {5: [], 2: []} and results.images_without_results == [5, 2]
-    assert "none.json: no detections for 2 of 2 images: 5, 2" in results.problems[0]
+    assert "none.json: no detections for 2 of 2 images: 5, 2" in results.remarks[0]
     metrics = InstanceMetrics(list(gt.categories))
     for image, (height, width, _) in gt.images.items():
         metrics.update(image, height, width, gt.annotations[image], results.by_image[image])
@@ -118,8 +118,8 @@ def test_what_does_not_fit_the_ground_truth_is_listed(write):
         "2 detections left out, of 2 unknown image ids: 77, 5",
         "2 detections left out, of 1 unknown category ids: 4",
         "1 detections left out, masks of another size than the image: entries 4",
-        "no detections for 1 of 2 images: 2",
     ]
+    assert [line.split("results.json: ")[1] for line in results.remarks] == ["no detections for 1 of 2 images: 2"]
 
 
 def test_boxes_alone(write):
