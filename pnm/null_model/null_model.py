@@ -1,4 +1,8 @@
-"""The pixel null model (Zhang et al., "PNM: Pixel Null Model for General Image Segmentation", Eq. 1-2) on the CPU."""
+"""The pixel null model (Zhang et al., "PNM: Pixel Null Model for General Image Segmentation", Eq. 1-2) on the CPU.
+
+The cost follows the runs of equal labels in the rows. A label map of 1024 x 2048 takes 2.5 to 3 ms (d = 35, one core of a
+Xeon with AVX-512); as many independent random labels, where each pixel is a run of its own, 67 ms.
+"""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
