@@ -10,6 +10,16 @@ takes time in proportion to the mask's pixels, and gives exactly what comparing 
 
 Only then are boxes moved into the image. Below a threshold of 1/3 a box may suppress another whose centre it does not
 cover: boundary pixels that no box covers then get their own, in the same order.
+
+An example, a bar of 2 x 4 pixels in an image of 6 x 6 and boxes of 4 x 4. The stamp: in its own row a box suppresses
+those up to two columns away, a row away up to one, two rows away none but the one straight above or below::
+
+    >>> suppression_reach(4, 0.25).tolist()
+    [2, 1, 0, -1]
+    >>> mask = np.zeros((6, 6), bool)
+    >>> mask[2:4, 1:5] = True
+    >>> boundary_patches(mask, 4, 0.25).tolist()  # first rows and columns
+    [[0, 0], [0, 2], [2, 0], [2, 2]]
 """
 
 from functools import lru_cache
@@ -46,7 +56,7 @@ def suppression_reach(size: int, threshold: float) -> np.ndarray:
 
 
 @_kernel
-def _score_row(above, here, below, columns, row):
+def _score_row(above: np.ndarray, here: np.ndarray, below: np.ndarray, columns: np.ndarray, row: np.ndarray) -> None:
     """``row[x]`` = min(S, 9 - S) of the pixel at x + 1."""
     nine = np.uint8(9)
     for x in range(columns.size):
@@ -57,7 +67,7 @@ def _score_row(above, here, below, columns, row):
 
 
 @_kernel
-def _score(pixels, top, left, height, width):
+def _score(pixels: np.ndarray, top: int, left: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Scores min(S, 9 - S) of the crop and a pixel around it, a multiple of 8 wide, 0 outside the image; and the
     (N, 2) places in them that are not 0, best first."""
     h, w = pixels.shape
@@ -96,7 +106,7 @@ def _score(pixels, top, left, height, width):
 
 
 @_kernel
-def _suppress(levels, candidates, reach):
+def _suppress(levels: np.ndarray, candidates: np.ndarray, reach: np.ndarray) -> np.ndarray:
     """Which candidates stay, (N,) bool. Wipes ``levels``."""
     rows, columns = levels.shape
     stays = np.zeros(len(candidates), np.bool_)
@@ -112,20 +122,22 @@ def _suppress(levels, candidates, reach):
 
 
 @_kernel
-def _place(center, size, length):
+def _place(center: int, size: int, length: int) -> int:
     """First pixel of a box, moved into the image; 0 where the image is smaller."""
     return min(max(center - size // 2, 0), max(length - size, 0))
 
 
 @_kernel
-def _cover(covered, y, x, size):
+def _cover(covered: np.ndarray, y: int, x: int, size: int) -> None:
     """Marks the part of a box that begins at (y, x) of ``covered``."""
     for row in range(max(0, y), min(covered.shape[0], y + size)):
         covered[row, max(0, x) : max(0, min(covered.shape[1], x + size))] = True
 
 
 @_kernel
-def _find(pixels, top, left, height, width, size, reach, complete):
+def _find(
+    pixels: np.ndarray, top: int, left: int, height: int, width: int, size: int, reach: np.ndarray, complete: bool
+) -> np.ndarray:
     levels, candidates = _score(pixels, top, left, height, width)
     stays = _suppress(levels, candidates, reach)
     corners, number = np.empty((len(candidates), 2), np.int32), 0
@@ -183,7 +195,7 @@ def boundary_patches(mask: np.ndarray, size: int = 64, threshold: float = 0.25) 
 
 
 @_kernel
-def _cut(pixels, top, left, corners, pad, patches):
+def _cut(pixels: np.ndarray, top: int, left: int, corners: np.ndarray, pad: int, patches: np.ndarray) -> None:
     side = patches.shape[1]
     h, w = pixels.shape
     for n in range(len(corners)):

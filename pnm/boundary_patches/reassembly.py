@@ -26,7 +26,9 @@ def _check(corners: np.ndarray, foreground: np.ndarray) -> None:
 
 
 @_kernel
-def _add_patches(corners, foreground, top, left, sums, counts):
+def _add_patches(
+    corners: np.ndarray, foreground: np.ndarray, top: int, left: int, sums: np.ndarray, counts: np.ndarray
+) -> None:
     """Adds each patch to the region whose first pixel is (top, left); what lies outside it is left out."""
     rows, columns = sums.shape
     size = foreground.shape[1]
@@ -41,13 +43,13 @@ def _add_patches(corners, foreground, top, left, sums, counts):
 
 
 @_kernel
-def _paste_crop(pixels, y0, x0, out):
+def _paste_crop(pixels: np.ndarray, y0: int, x0: int, out: np.ndarray) -> None:
     h, w = pixels.shape
     out[y0 : y0 + h, x0 : x0 + w] = pixels
 
 
 @_kernel
-def _decide(sums, counts, mask):
+def _decide(sums: np.ndarray, counts: np.ndarray, mask: np.ndarray) -> None:
     """The average over 0.5, where there is one: sums over half of the count."""
     for y in range(mask.shape[0]):
         for x in range(mask.shape[1]):
@@ -94,7 +96,17 @@ def reassemble(crop: MaskCrop, corners: np.ndarray, foreground: np.ndarray, heig
 
 
 @_kernel
-def _claim(labels, segment, top, left, sums, counts, best, owner, refined):
+def _claim(
+    labels: np.ndarray,
+    segment: int,
+    top: int,
+    left: int,
+    sums: np.ndarray,
+    counts: np.ndarray,
+    best: np.ndarray,
+    owner: np.ndarray,
+    refined: np.ndarray,
+) -> None:
     """Lets a segment claim the pixels of its region where its average is over 0.5 and the highest so far.
 
     ``refined`` marks the pixels that the segment has in ``labels`` and a patch of its own covers.
@@ -113,7 +125,14 @@ def _claim(labels, segment, top, left, sums, counts, best, owner, refined):
 
 
 @_kernel
-def _settle(labels, sorted_segments, best, owner, refined, out):
+def _settle(
+    labels: np.ndarray,
+    sorted_segments: np.ndarray,
+    best: np.ndarray,
+    owner: np.ndarray,
+    refined: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """``out``: the owner of each claimed pixel, unless its label is a segment that no own patch covers there."""
     height, width = labels.shape
     label, kept = labels[0, 0], False

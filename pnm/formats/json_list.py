@@ -1,4 +1,14 @@
-"""A JSON list too long to keep in memory: its items stay in the file."""
+"""A JSON list too long to keep in memory: its items stay in the file.
+
+The file is read through once, in windows of some megabytes; of each item only its first byte and the one after its last
+are kept, and it is parsed anew when it is asked for::
+
+    >>> path = Path(getfixture("tmp_path")) / "list.json"
+    >>> _ = path.write_text('[{"a": 1}, 20]')
+    >>> items = JsonList(path, "a list", lambda n, item: None)
+    >>> items._starts.tolist(), items._ends.tolist(), list(items.read([1]))
+    ([1, 11], [9, 13], [20])
+"""
 
 import json
 import logging

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def with_samples(png: bytes, values: np.ndarray) -> bytes:
     return png[:_START] + b"".join(_chunk(name, body) for name, body in parts)
 
 
-def _chunks(png: bytes):
+def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     at = _START
     while at < len(png):
         size, name = struct.unpack_from(">I4s", png, at)

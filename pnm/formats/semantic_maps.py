@@ -176,7 +176,7 @@ def read_labels(source: Source, category_ids: Sequence[int]) -> np.ndarray:
 
 
 @numba.njit(nogil=True, cache=True)
-def _paint(starts, ends, offsets, columns, labels):
+def _paint(starts: np.ndarray, ends: np.ndarray, offsets: np.ndarray, columns: np.ndarray, labels: np.ndarray) -> bool:
     """Writes each mask's class into ``labels``, which go by columns; whether two masks share a pixel."""
     overlap = False
     for n in range(columns.size):

@@ -46,7 +46,7 @@ def trimmed(crop: MaskCrop) -> MaskCrop:
 
 
 @_kernel
-def _paint(starts, ends, height, top, left, pixels):
+def _paint(starts: np.ndarray, ends: np.ndarray, height: int, top: int, left: int, pixels: np.ndarray) -> None:
     """Sets the runs, numbered down the columns of an image of ``height``, in ``pixels``."""
     for k in range(starts.size):
         position = starts[k]
@@ -68,7 +68,9 @@ def crop_runs(masks: MaskRuns, n: int) -> MaskCrop:
 
 
 @_kernel
-def _find_extents(labels, order, sorted_segments, areas, boxes):
+def _find_extents(
+    labels: np.ndarray, order: np.ndarray, sorted_segments: np.ndarray, areas: np.ndarray, boxes: np.ndarray
+) -> None:
     """Pixels, and rows of ``boxes`` (top, left, bottom, right), of each segment; other labels are passed over."""
     height, width = labels.shape
     for y in range(height):

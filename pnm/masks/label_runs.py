@@ -1,6 +1,17 @@
 """Runs of equal labels in the rows of a map, for numba kernels: counted, found and numbered.
 
 A label map of any width of integer is flat here: ``labels`` is (H * W,) unsigned, row y starts at y * W.
+
+An example, two rows of five pixels::
+
+    >>> labels = np.array([7, 7, 3, 3, 3, 7, 7, 7, 7, 9], np.uint8)
+    >>> count_runs(labels, 2, 5).tolist()
+    [2, 2]
+    >>> starts = np.zeros(8, np.int32)
+    >>> find_runs(labels, 0, 5, starts, 0), starts[:3].tolist()  # of the first row: columns 0 and 2, and its width
+    (2, [0, 2, 5])
+
+Labels are given *slots*, places in small arrays: a hash table finds a label's slot, a stack holds the free ones.
 """
 
 import numba
@@ -12,7 +23,7 @@ _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 @_kernel
-def count_runs(labels, height, width):
+def count_runs(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Number of runs in each row, (H,) int64."""
     counts = np.ones(height, np.int64)
     for y in range(height):
@@ -26,7 +37,7 @@ def count_runs(labels, height, width):
 
 
 @_kernel
-def find_runs(labels, base, width, starts, at):
+def find_runs(labels: np.ndarray, base: int, width: int, starts: np.ndarray, at: int) -> int:
     """Writes the first column of each run of the row at ``base`` to ``starts[at:]``, then ``width``; their number."""
     starts[at] = 0
     end = at + 1
@@ -47,7 +58,7 @@ def find_runs(labels, base, width, starts, at):
 
 
 @_kernel
-def most_runs_at_once(counts, first, last, rows):
+def most_runs_at_once(counts: np.ndarray, first: int, last: int, rows: int) -> tuple[int, int]:
     """The most runs that ``rows`` consecutive rows of first..last - 1 have together, and the most that one row has."""
     together = most = longest = 0
     for y in range(first, last):
@@ -60,12 +71,12 @@ def most_runs_at_once(counts, first, last, rows):
 
 
 @_kernel
-def _bucket(key, table):
+def _bucket(key: int, table: np.ndarray) -> int:
     return np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & (table.size - 1)
 
 
 @_kernel
-def find_slot(key, keys, table):
+def find_slot(key: int, keys: np.ndarray, table: np.ndarray) -> int:
     """The slot of a label, or -1. ``table`` holds slot + 1 (0 = empty), open addressing, a power of two long."""
     bucket = _bucket(key, table)
     while table[bucket] != 0:
@@ -77,7 +88,7 @@ def find_slot(key, keys, table):
 
 
 @_kernel
-def _insert(slot, keys, table):
+def _insert(slot: int, keys: np.ndarray, table: np.ndarray) -> None:
     bucket = _bucket(keys[slot], table)
     while table[bucket] != 0:
         bucket = (bucket + 1) & (table.size - 1)
@@ -85,7 +96,7 @@ def _insert(slot, keys, table):
 
 
 @_kernel
-def take_slot(key, keys, uses, table, free):
+def take_slot(key: int, keys: np.ndarray, uses: np.ndarray, table: np.ndarray, free: np.ndarray) -> int:
     """A slot for a label that has none; -1 if too many are in use.
 
     ``free[0]`` is the height of the stack of free slots ``free[1:]``. Labels that nobody uses any more keep their slot

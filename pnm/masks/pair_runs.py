@@ -1,4 +1,11 @@
-"""Runs of pixels in which neither of two maps changes: what is counted by pairs of labels is counted run by run."""
+"""Runs of pixels in which neither of two maps changes: what is counted by pairs of labels is counted run by run.
+
+An example, maps of four pixels, which have the runs 0, 1 and 2 to 3::
+
+    >>> a, b = np.array([1, 1, 2, 2], np.uint8), np.array([5, 6, 6, 6], np.uint8)
+    >>> bin(run_ends(a, b, np.uint64(1)))  # one ends before pixel 1, one before pixel 2, the last before pixel 4
+    '0b1011'
+"""
 
 import numba
 import numpy as np
@@ -9,7 +16,7 @@ _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 @_kernel
-def run_ends(a, b, x):
+def run_ends(a: np.ndarray, b: np.ndarray, x: int) -> int:
     """Bit k: a run of flat maps (N,) of unsigned integers ends before pixel x + k, k < 32; the last one ends at N.
 
     Runs go on from the end of a row to the next one. A kernel visits them all, their pixels still in the cache, so::

@@ -23,6 +23,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from pnm.masks.runs import MaskRuns
+
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 SCALE = 2.0**40
@@ -36,7 +38,7 @@ class Contours(NamedTuple):
 
 
 @_kernel
-def _mark(y, x, top, left, rows, seen, yx, end):
+def _mark(y: int, x: int, top: int, left: int, rows: int, seen: np.ndarray, yx: np.ndarray, end: int) -> int:
     """Adds (y, x) unless it was there; the new end of the list."""
     cell = y - top + (x - left) * rows
     if seen[cell]:
@@ -47,12 +49,21 @@ def _mark(y, x, top, left, rows, seen, yx, end):
 
 
 @_kernel
-def _breakpoint(masks, k):
+def _breakpoint(masks: MaskRuns, k: int) -> int:
     return masks.starts[k // 2] if k % 2 == 0 else masks.ends[k // 2]
 
 
 @_kernel
-def _mark_sides(masks, n, top, left, rows, seen, yx, end):
+def _mark_sides(
+    masks: MaskRuns,
+    n: int,
+    top: int,
+    left: int,
+    rows: int,
+    seen: np.ndarray,
+    yx: np.ndarray,
+    end: int,
+) -> int:
     """Where a mask differs from its right neighbours: between the breakpoints of it and of it moved by a column."""
     height = masks.height
     limit, never = (masks.width - 1) * height, np.iinfo(np.int64).max
@@ -78,7 +89,16 @@ def _mark_sides(masks, n, top, left, rows, seen, yx, end):
 
 
 @_kernel
-def _mark_ends(masks, n, top, left, rows, seen, yx, end):
+def _mark_ends(
+    masks: MaskRuns,
+    n: int,
+    top: int,
+    left: int,
+    rows: int,
+    seen: np.ndarray,
+    yx: np.ndarray,
+    end: int,
+) -> int:
     """Where a mask differs from its lower neighbours: above the first and at the last pixel of each run.
 
     Where only the column to the right changes from one row to the next, the sides differ, too.
@@ -92,7 +112,7 @@ def _mark_ends(masks, n, top, left, rows, seen, yx, end):
 
 
 @_kernel
-def contours(masks, wanted):
+def contours(masks: MaskRuns, wanted: np.ndarray) -> Contours:
     """:class:`Contours` of the ``wanted`` (N,) ones of :class:`pnm.masks.runs.MaskRuns`; the others' are empty."""
     offsets = np.zeros(wanted.size + 1, np.int64)
     yx, end = np.empty((1024, 2), np.int32), 0
@@ -113,14 +133,14 @@ def contours(masks, wanted):
 
 
 @_kernel
-def _stamp(yx, top, left, rows, near, value):
+def _stamp(yx: np.ndarray, top: int, left: int, rows: int, near: np.ndarray, value: bool) -> None:
     for p in range(len(yx)):
         cell = yx[p, 0] - top + (yx[p, 1] - left) * rows
         near[cell] = near[cell - 1] = near[cell + 1] = near[cell - rows] = near[cell + rows] = value
 
 
 @_kernel
-def _near(a, b, box, near):
+def _near(a: np.ndarray, b: np.ndarray, box: np.ndarray, near: np.ndarray) -> int:
     """How many contour pixels ``a`` lie at most one pixel from contour ``b`` of a mask with this ``box``.
 
     ``near`` is scratch, all False before and after.
@@ -138,7 +158,7 @@ def _near(a, b, box, near):
 
 
 @_kernel
-def contour_f(a, box_a, b, box_b, near):
+def contour_f(a: np.ndarray, box_a: np.ndarray, b: np.ndarray, box_b: np.ndarray, near: np.ndarray) -> float:
     """F at one pixel between contours (P, 2) and (Q, 2) of masks with these boxes; ``near`` as in :func:`_near`."""
     if len(a) == 0 or len(b) == 0:
         return 1.0 if len(a) == len(b) else 0.0
@@ -148,7 +168,7 @@ def contour_f(a, box_a, b, box_b, near):
 
 
 @_kernel
-def f_sums(dt, gt, partner, columns, classes):
+def f_sums(dt: MaskRuns, gt: MaskRuns, partner: np.ndarray, columns: np.ndarray, classes: int) -> np.ndarray:
     """Sums over the true positives of one image.
 
     Args:

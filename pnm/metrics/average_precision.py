@@ -35,7 +35,16 @@ def sort_detections(column: np.ndarray, score: np.ndarray, classes: int) -> tupl
 
 
 @_kernel
-def _weigh(detections, found, excused, bit, k, weights, limits, hits):
+def _weigh(
+    detections: Detections,
+    found: np.ndarray,
+    excused: np.ndarray,
+    bit: int,
+    k: int,
+    weights: np.ndarray,
+    limits: np.ndarray,
+    hits: np.ndarray,
+) -> tuple[int, int]:
     """Adds weights: right ones to ``hits`` (M,), by the limit on the rank; returns all right and all wrong ones."""
     right = wrong = 0
     for n in range(detections.offsets[k], detections.offsets[k + 1]):
@@ -53,7 +62,18 @@ def _weigh(detections, found, excused, bit, k, weights, limits, hits):
 
 
 @_kernel
-def _precision(detections, found, excused, bit, k, weights, positives, right, wrong, recalls):
+def _precision(
+    detections: Detections,
+    found: np.ndarray,
+    excused: np.ndarray,
+    bit: int,
+    k: int,
+    weights: np.ndarray,
+    positives: int,
+    right: int,
+    wrong: int,
+    recalls: np.ndarray,
+) -> float:
     """Mean over ``recalls`` of the best precision at that recall or a higher one, from the last detection to the first.
 
     An image that counts m times is taken for m equal ones: precision rises from the first to the last of m right
@@ -78,7 +98,16 @@ def _precision(detections, found, excused, bit, k, weights, positives, right, wr
 
 
 @_kernel
-def precision_and_recall(detections, found, excused, weights, positives, limits, thresholds, recalls):
+def precision_and_recall(
+    detections: Detections,
+    found: np.ndarray,
+    excused: np.ndarray,
+    weights: np.ndarray,
+    positives: np.ndarray,
+    limits: np.ndarray,
+    thresholds: int,
+    recalls: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """AP and recall of each class.
 
     Args:

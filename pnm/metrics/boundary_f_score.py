@@ -108,7 +108,7 @@ def _disk(radii: np.ndarray) -> _Disk:
 
 
 @_kernel
-def _contour_bits(labels, place, right, below, bits, left_out):
+def _contour_bits(labels: np.ndarray, place: int, right: int, below: int, bits: np.ndarray, left_out: int) -> int:
     """Classes on the contour at a pixel, as bits; ``right`` and ``below`` are steps to its neighbours."""
     center, found = labels[place], np.uint64(0)
     if center == left_out:
@@ -120,7 +120,7 @@ def _contour_bits(labels, place, right, below, bits, left_out):
 
 
 @_kernel
-def _changing(labels, place, rest, below):
+def _changing(labels: np.ndarray, place: int, rest: int, below: int) -> int:
     """Bit k, k < 32: pixel ``place + k`` differs from a neighbour; the row ends ``rest`` pixels from ``place``."""
     if rest > np.uint64(LANES):
         right = place + np.uint64(1)
@@ -137,7 +137,17 @@ def _changing(labels, place, rest, below):
 
 
 @_kernel
-def _find_contour(labels, first, width, below, bits, left_out, sets, at, columns):
+def _find_contour(
+    labels: np.ndarray,
+    first: int,
+    width: int,
+    below: int,
+    bits: np.ndarray,
+    left_out: int,
+    sets: np.ndarray,
+    at: int,
+    columns: np.ndarray,
+) -> int:
     """Writes the contour of the row from ``first`` on to ``sets[at + x]`` and its columns to ``columns``; their number.
 
     ``below`` is the step to the next row, 0 in the last one. Indices are unsigned, as numba then leaves out the test
@@ -159,7 +169,7 @@ def _find_contour(labels, first, width, below, bits, left_out, sets, at, columns
 
 
 @_kernel
-def _count_bits(word, counts):
+def _count_bits(word: int, counts: np.ndarray) -> None:
     for half in range(2):
         bits = np.uint32(word >> np.uint64(32 * half))
         while bits != 0:
@@ -168,7 +178,15 @@ def _count_bits(word, counts):
 
 
 @_kernel
-def _match_row(columns, sets, at, others, steps, needs, counts):
+def _match_row(
+    columns: np.ndarray,
+    sets: np.ndarray,
+    at: int,
+    others: np.ndarray,
+    steps: np.ndarray,
+    needs: np.ndarray,
+    counts: np.ndarray,
+) -> None:
     """Counts the contour pixels ``sets[at + x]`` of a row by the tolerance that finds them in ``others[steps + x]``."""
     for x in columns:
         rest = sets[at + x]
@@ -184,7 +202,17 @@ def _match_row(columns, sets, at, others, steps, needs, counts):
 
 
 @_kernel
-def _match_contours(truth, pred, height, width, bits, left_out, reach, disk, counts):
+def _match_contours(
+    truth: np.ndarray,
+    pred: np.ndarray,
+    height: int,
+    width: int,
+    bits: np.ndarray,
+    left_out: int,
+    reach: int,
+    disk: _Disk,
+    counts: np.ndarray,
+) -> None:
     """Adds to ``counts`` (2, R + 1, 64). The rows within reach are held, row y in place y modulo their number."""
     held, stride = 2 * reach + 1, width + 2 * reach
     sets = np.zeros((2, held * stride), np.uint64)

@@ -9,18 +9,19 @@ import numba
 import numpy as np
 
 from pnm.masks.runs import MaskRuns, shared_pixels
+from pnm.metrics.instance_matching import Pairs
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 @_kernel
-def _most_runs(box, d):
+def _most_runs(box: np.ndarray, d: int) -> int:
     """The most runs that a column of the eroded mask can have: each came of 2d + 1 pixels and a gap at least."""
     return (box[2] - box[0] + 1) // (2 * d + 2)
 
 
 @_kernel
-def _intersect(a, number_a, b, number_b, out):
+def _intersect(a: np.ndarray, number_a: int, b: np.ndarray, number_b: int, out: np.ndarray) -> int:
     """Common runs of two columns, rows of (row, row after the last); their number."""
     i = j = number = 0
     while i < number_a and j < number_b:
@@ -36,7 +37,7 @@ def _intersect(a, number_a, b, number_b, out):
 
 
 @_kernel
-def _erode_columns(masks, n, d, columns, numbers):
+def _erode_columns(masks: MaskRuns, n: int, d: int, columns: np.ndarray, numbers: np.ndarray) -> None:
     """Runs of each column of the box, shortened by d at both ends; ``numbers[x]`` of them in ``columns[x]``."""
     height, left = masks.height, masks.boxes_yxyx[n, 1]
     x = left
@@ -55,7 +56,7 @@ def _erode_columns(masks, n, d, columns, numbers):
 
 
 @_kernel
-def _erode_one(masks, n, d, starts, ends, at):
+def _erode_one(masks: MaskRuns, n: int, d: int, starts: np.ndarray, ends: np.ndarray, at: int) -> int:
     """Writes the runs of mask n's erosion to ``starts[at:]`` and ``ends[at:]``; the next free place.
 
     A window of 2d + 1 columns is the end of one block of as many columns and the beginning of the next, so it takes
@@ -87,7 +88,7 @@ def _erode_one(masks, n, d, starts, ends, at):
 
 
 @_kernel
-def erode(masks, wanted, d):
+def erode(masks: MaskRuns, wanted: np.ndarray, d: int) -> MaskRuns:
     """Erosion of the ``wanted`` (N,) masks by a square of 2d + 1 pixels, d >= 1; the others come back empty.
 
     Outside of the image is background. Boxes of the result are those of the masks.
@@ -111,21 +112,23 @@ def erode(masks, wanted, d):
 
 
 @_kernel
-def _shared(a, i, b, j):
+def _shared(a: MaskRuns, i: int, b: MaskRuns, j: int) -> int:
     return shared_pixels(
         a.starts, a.ends, a.offsets[i], a.offsets[i + 1], b.starts, b.ends, b.offsets[j], b.offsets[j + 1]
     )
 
 
 @_kernel
-def _boundary_iou(a, a_inside, i, b, b_inside, j):
+def _boundary_iou(a: MaskRuns, a_inside: MaskRuns, i: int, b: MaskRuns, b_inside: MaskRuns, j: int) -> float:
     shared = _shared(a, i, b, j) - _shared(a, i, b_inside, j) - _shared(a_inside, i, b, j)
     shared += _shared(a_inside, i, b_inside, j)
     return shared / (a.areas[i] - a_inside.areas[i] + b.areas[j] - b_inside.areas[j] - shared)
 
 
 @_kernel
-def boundary_ious(dt, gt, pairs, crowd, ious, lowest, d):
+def boundary_ious(
+    dt: MaskRuns, gt: MaskRuns, pairs: Pairs, crowd: np.ndarray, ious: np.ndarray, lowest: float, d: int
+) -> np.ndarray:
     """The overlap that Boundary AP is made of: the lesser of mask and boundary IoU.
 
     Args:

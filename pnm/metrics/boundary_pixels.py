@@ -52,13 +52,13 @@ def unsigned_view(labels: np.ndarray) -> np.ndarray:
 
 
 @_kernel
-def _blank(flags, first, last):
+def _blank(flags: np.ndarray, first: int, last: int) -> None:
     for x in range(first, last):
         flags[x] = 0
 
 
 @_kernel
-def _mark_uniform(labels, base, width, d, uniform):
+def _mark_uniform(labels: np.ndarray, base: int, width: int, d: int, uniform: np.ndarray) -> None:
     """``uniform[x]`` = 1 if columns x - d to x + d of the row at ``base`` exist and carry one label, else 0."""
     uniform[:] = 1
     _blank(uniform, 0, d)
@@ -81,7 +81,7 @@ def _mark_uniform(labels, base, width, d, uniform):
 
 
 @_kernel
-def _deepen(row, above, uniform, span, depth):
+def _deepen(row: np.ndarray, above: np.ndarray, uniform: np.ndarray, span: int, depth: np.ndarray) -> None:
     """``depth``: rows from this one up that are uniform around the column and carry its label, at most ``span``."""
     one = depth.dtype.type(1)
     for x in range(row.size):
@@ -91,7 +91,9 @@ def _deepen(row, above, uniform, span, depth):
 
 
 @_kernel
-def _mark_interior(labels, height, width, d, zeros, interior):
+def _mark_interior(
+    labels: np.ndarray, height: int, width: int, d: int, zeros: np.ndarray, interior: np.ndarray
+) -> None:
     """Fills ``interior`` (H * W,) uint8. ``zeros`` is an empty array of an unsigned type that holds 2d + 1."""
     interior[: d * width] = 0
     interior[(height - d) * width :] = 0

@@ -40,7 +40,7 @@ class _Record(NamedTuple):
 
 
 @_kernel
-def _overlaps(masks, place, ids, number):
+def _overlaps(masks: MaskRuns, place: np.ndarray, ids: np.ndarray, number: int) -> np.ndarray:
     """(N, ``number``) pixels of each mask by id, ``place[id]`` being the column; ``ids`` (W * H,) goes by columns."""
     pixels = np.zeros((masks.areas.size, number), np.int64)
     for n in range(masks.areas.size):
@@ -51,7 +51,7 @@ def _overlaps(masks, place, ids, number):
 
 
 @_kernel
-def _count(ids, most):
+def _count(ids: np.ndarray, most: int) -> np.ndarray:
     """Pixels of each id, (``most`` + 1,)."""
     areas = np.zeros(most + 1, np.int64)
     for k in ids:
@@ -60,7 +60,17 @@ def _count(ids, most):
 
 
 @_kernel
-def _average_precision(offsets, image, score, found, excused, bit, k, weights, positives):
+def _average_precision(
+    offsets: np.ndarray,
+    image: np.ndarray,
+    score: np.ndarray,
+    found: np.ndarray,
+    excused: np.ndarray,
+    bit: int,
+    k: int,
+    weights: np.ndarray,
+    positives: int,
+) -> float:
     """Area under the curve of class k; detections by class, then falling score, those of a score at one point."""
     area, right, wrong = 0.0, 0, 0
     recall_before, recall, precision = 0.0, 0.0, 1.0

@@ -75,7 +75,7 @@ def _label_map(labels: Any, side: str) -> np.ndarray:
 
 
 @_kernel
-def _index_truth(labels, ignored, number, index):
+def _index_truth(labels: np.ndarray, ignored: int, number: int, index: np.ndarray) -> bool:
     """Writes 0..number - 1, or ``number`` where ignored; whether any label is neither."""
     strange = False
     for i in range(labels.size):
@@ -86,7 +86,7 @@ def _index_truth(labels, ignored, number, index):
 
 
 @_kernel
-def _index_prediction(labels, truth, number, index):
+def _index_prediction(labels: np.ndarray, truth: np.ndarray, number: int, index: np.ndarray) -> None:
     for i in range(labels.size):
         label = np.int64(labels[i])
         known = label if (label >= 0) & (label < number) else number + 1
@@ -94,7 +94,13 @@ def _index_prediction(labels, truth, number, index):
 
 
 @_kernel
-def _sums_of_run(first, end, weights, truth_interior, pred_interior):
+def _sums_of_run(
+    first: int,
+    end: int,
+    weights: np.ndarray,
+    truth_interior: np.ndarray,
+    pred_interior: np.ndarray,
+) -> tuple[int, int, int, int]:
     """Weight, pixels interior in the truth, in the prediction, in either."""
     weight = in_truth = in_pred = in_either = np.int64(0)
     if weights.size:
@@ -109,7 +115,7 @@ def _sums_of_run(first, end, weights, truth_interior, pred_interior):
 
 
 @_kernel
-def _add_run(sums, t, p, length, amounts):
+def _add_run(sums: np.ndarray, t: int, p: int, length: int, amounts: tuple[int, int, int, int]) -> None:
     weight, in_truth, in_pred, in_either = amounts
     if t == p:
         sums[0, t] += length
@@ -125,7 +131,14 @@ def _add_run(sums, t, p, length, amounts):
 
 
 @_kernel
-def _class_sums(truth, pred, number, weights, truth_interior, pred_interior):
+def _class_sums(
+    truth: np.ndarray,
+    pred: np.ndarray,
+    number: int,
+    weights: np.ndarray,
+    truth_interior: np.ndarray,
+    pred_interior: np.ndarray,
+) -> np.ndarray:
     """As :func:`class_sums`, pixels, weight and boundary pixels always."""
     sums, first = np.zeros((9, number), np.int64), np.uint64(0)
     for x in range(np.uint64(1), np.uint64(truth.size + 1), np.uint64(LANES)):

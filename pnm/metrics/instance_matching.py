@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from pnm.masks.runs import shared_pixels
+from pnm.masks.runs import MaskRuns, shared_pixels
 
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
@@ -48,7 +48,7 @@ def pair_up(dt_categories: np.ndarray, gt_categories: np.ndarray) -> Pairs:
 
 
 @_kernel
-def _out_of_reach(shared, dt_area, gt_area, crowd, lowest):
+def _out_of_reach(shared: int, dt_area: int, gt_area: int, crowd: bool, lowest: float) -> bool:
     """Whether the overlap stays under ``lowest`` even if as many as ``shared`` pixels are common.
 
     The division is that of the overlap itself, so rounding can't part the two.
@@ -57,7 +57,7 @@ def _out_of_reach(shared, dt_area, gt_area, crowd, lowest):
 
 
 @_kernel
-def mask_ious(dt, gt, pairs, crowd, lowest):
+def mask_ious(dt: MaskRuns, gt: MaskRuns, pairs: Pairs, crowd: np.ndarray, lowest: float) -> np.ndarray:
     """Overlap of the masks of each pair: IoU, or with crowd the part of the detection inside it.
 
     Args:
@@ -92,7 +92,7 @@ def mask_ious(dt, gt, pairs, crowd, lowest):
 
 
 @_kernel
-def box_ious(dt_xywh, gt_xywh, pairs, crowd):
+def box_ious(dt_xywh: np.ndarray, gt_xywh: np.ndarray, pairs: Pairs, crowd: np.ndarray) -> np.ndarray:
     """Overlap of the boxes (D, 4) and (G, 4) of each pair, as :func:`mask_ious`; (P,) float64."""
     ious = np.zeros(pairs.rows[-1])
     for d in range(pairs.first.size):
@@ -108,7 +108,17 @@ def box_ious(dt_xywh, gt_xywh, pairs, crowd):
 
 
 @_kernel
-def _best(ious, row, first, last, threshold, bit, taken, crowd, left_out):
+def _best(
+    ious: np.ndarray,
+    row: int,
+    first: int,
+    last: int,
+    threshold: float,
+    bit: int,
+    taken: np.ndarray,
+    crowd: np.ndarray,
+    left_out: np.ndarray,
+) -> int:
     """The free instance of most overlap, the later one of equals; a left-out one only if there is no other."""
     for want_left_out in (False, True):
         best, bar = -1, threshold
@@ -123,7 +133,14 @@ def _best(ious, row, first, last, threshold, bit, taken, crowd, left_out):
 
 
 @_kernel
-def match(ious, pairs, crowd, gt_left_out, dt_out_of_range, thresholds):
+def match(
+    ious: np.ndarray,
+    pairs: Pairs,
+    crowd: np.ndarray,
+    gt_left_out: np.ndarray,
+    dt_out_of_range: np.ndarray,
+    thresholds: np.ndarray,
+) -> Matches:
     """COCO's matching of one image; see :class:`Matches`.
 
     Detections, of a category by falling score, take in turn the free instance they overlap most.

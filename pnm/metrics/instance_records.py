@@ -87,6 +87,7 @@ def make_record(
     classes, first = np.unique(gt_side.column, return_index=True)
     positives = np.add.reduceat(~left_out, first, axis=1, dtype=np.int64).T if len(gt) else np.zeros_like(left_out.T)
     if "af" in settings.metrics:
+        assert dt_side.masks is not None and gt_side.masks is not None
         places = np.searchsorted(classes, dt_side.column)
         f = f_sums(dt_side.masks, gt_side.masks, matches["segm"].partner, places, len(classes))
     else:
@@ -102,16 +103,17 @@ def _match_each(
     pairs: Pairs = pair_up(dt.column, gt.column)
     overlaps, dt_areas = {}, {}
     if settings.needs_masks:
-        assert dt.masks is not None
+        assert dt.masks is not None and gt.masks is not None
         overlaps["segm"] = mask_ious(dt.masks, gt.masks, pairs, crowd, IOU_THRESHOLDS[0])
         dt_areas = dict.fromkeys(("segm", "boundary"), dt.masks.areas)
     if "boundary" in settings.metrics:
+        assert dt.masks is not None and gt.masks is not None
         overlaps["boundary"] = boundary_ious(
             dt.masks, gt.masks, pairs, crowd, overlaps["segm"], IOU_THRESHOLDS[0], boundary_px
         )
     if "bbox" in settings.metrics:
+        assert dt.boxes_xywh is not None and gt.boxes_xywh is not None
         overlaps["bbox"] = box_ious(dt.boxes_xywh, gt.boxes_xywh, pairs, crowd)
-        assert dt.boxes_xywh is not None
         dt_areas["bbox"] = dt.boxes_xywh[:, 2] * dt.boxes_xywh[:, 3]
     return {
         metric: match(ious, pairs, crowd, left_out, _out_of_range(dt_areas[metric], settings), IOU_THRESHOLDS)

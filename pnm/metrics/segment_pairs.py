@@ -1,4 +1,13 @@
-"""Joint histogram of two maps of segment ids: the pixels, and boundary pixels, that each pair of segments shares."""
+"""Joint histogram of two maps of segment ids: the pixels, and boundary pixels, that each pair of segments shares.
+
+Pixels are counted run by run (:mod:`pnm.masks.pair_runs`) into a hash table of pairs, which grows when it is half full.
+
+An example::
+
+    >>> pairs = count_pairs(np.array([[1, 1, 2, 2]]), np.array([[5, 6, 6, 6]]))
+    >>> sorted(zip(pairs.gt.tolist(), pairs.pred.tolist(), pairs.shared.tolist()))
+    [(1, 5, 1), (1, 6, 1), (2, 6, 2)]
+"""
 
 from typing import NamedTuple
 
@@ -77,7 +86,7 @@ def _id_map(ids: np.ndarray, side: str) -> np.ndarray:
 
 
 @_kernel
-def _place(key, keys):
+def _place(key: int, keys: np.ndarray) -> int:
     """Where ``keys`` has the key, or the free place where it belongs."""
     place = np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & (keys.size - 1)
     while keys[place] != key and keys[place] != _FREE:
@@ -86,7 +95,7 @@ def _place(key, keys):
 
 
 @_kernel
-def _interior_of_run(first, end, gt_interior, pred_interior):
+def _interior_of_run(first: int, end: int, gt_interior: np.ndarray, pred_interior: np.ndarray) -> tuple[int, int, int]:
     """Of pixels first..end - 1 those interior in either map, in the ground truth, in the prediction."""
     in_either = in_gt = in_pred = np.int64(0)
     for i in range(first, end):
@@ -97,7 +106,16 @@ def _interior_of_run(first, end, gt_interior, pred_interior):
 
 
 @_kernel
-def _add_runs(gt, pred, gt_interior, pred_interior, first, keys, amounts, number):
+def _add_runs(
+    gt: np.ndarray,
+    pred: np.ndarray,
+    gt_interior: np.ndarray,
+    pred_interior: np.ndarray,
+    first: int,
+    keys: np.ndarray,
+    amounts: np.ndarray,
+    number: np.ndarray,
+) -> int:
     """Adds the runs from pixel ``first`` on until all are added or half of the places are taken.
 
     ``number`` (1,) is that of the places taken. Returns the pixel to go on from, or one past the end of the maps if an
@@ -132,7 +150,9 @@ def _add_runs(gt, pred, gt_interior, pred_interior, first, keys, amounts, number
 
 
 @_kernel
-def _count_pairs(gt, pred, gt_interior, pred_interior):
+def _count_pairs(
+    gt: np.ndarray, pred: np.ndarray, gt_interior: np.ndarray, pred_interior: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, bool]:
     """Pairs as keys gt * 2**32 + pred among free places, their amounts (places, 4), and whether an id was too large."""
     keys, amounts = np.full(_LEAST_TABLE, _FREE), np.zeros((_LEAST_TABLE, 4), np.int64)
     number = np.zeros(1, np.int64)

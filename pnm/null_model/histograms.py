@@ -13,8 +13,19 @@ _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 @_kernel
 def null_model_of_histogram(
-    first, last, labels, height, width, number, ignored_label, radius, whole, window_columns, zeros, out
-):
+    first: int,
+    last: int,
+    labels: np.ndarray,
+    height: int,
+    width: int,
+    number: int,
+    ignored_label: int,
+    radius: int,
+    whole: float,
+    window_columns: np.ndarray,
+    zeros: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """Writes rows first..last - 1 of the null model to ``out``.
 
     Args:

@@ -1,7 +1,7 @@
 """The pixel null model (Zhang et al., "PNM: Pixel Null Model for General Image Segmentation", Eq. 1-2) on the CPU.
 
-The cost follows the runs of equal labels in the rows. A label map of 1024 x 2048 takes 2.5 to 3 ms (d = 35, one core of a
-Xeon with AVX-512); as many independent random labels, where each pixel is a run of its own, 67 ms.
+The cost follows the runs of equal labels in the rows. A label map of 1024 x 2048 takes 2.5 to 3 ms (d = 35, one core of
+a Xeon with AVX-512); independent random labels, where each pixel is a run of its own, 67 ms.
 """
 
 from collections.abc import Callable
@@ -99,7 +99,9 @@ def pixel_null_model(
     return out
 
 
-def _problem(labels, locality, ignore_label, border, threads, out) -> _Problem:
+def _problem(
+    labels: np.ndarray, locality: int, ignore_label: int | None, border: str, threads: int, out: np.ndarray
+) -> _Problem:
     height, width = labels.shape
     radius = min(locality // 2, max(height, width))
     whole = float(locality**2) if border == "zero" else 0.0

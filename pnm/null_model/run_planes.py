@@ -4,6 +4,18 @@ Every label near the current row owns a *plane*, one row long: its number of pix
 A run of the row that enters the window adds a trapezoid to its label's plane: how much of the run the d columns around
 x see. The row that leaves subtracts its own. Runs that the two rows share cancel and cost nothing. Nothing here depends
 on the number of labels, and hardly anything on d.
+
+An example, one row of labels 1 1 2 1 and d = 3. Label 1 has the runs 0-1 and 3, label 2 the run 2; what the windows
+around x = 0..3 see of each run are trapezoids::
+
+    run 0-1 of label 1    2 2 1 0
+    run 3 of label 1      0 0 1 1     plane of label 1: 2 2 2 1
+    run 2 of label 2                  plane of label 2: 0 1 1 1
+    own label's plane     2 2 1 1     divided by the columns in the window, 2 3 3 2
+
+    >>> from pnm.null_model.null_model import pixel_null_model
+    >>> pixel_null_model(np.array([[1, 1, 2, 1]]), 3).round(2).tolist()[0]
+    [1.0, 0.6700000166893005, 0.33000001311302185, 0.5]
 """
 
 import numba
@@ -16,7 +28,15 @@ _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 @_kernel
-def divide_counts(out, at, counts, ignored, columns, rows, whole):
+def divide_counts(
+    out: np.ndarray,
+    at: int,
+    counts: np.ndarray,
+    ignored: np.ndarray,
+    columns: np.ndarray,
+    rows: int,
+    whole: float,
+) -> None:
     """``out[at : at + n] = counts / valid``, n = columns.size, correctly rounded.
 
     ``valid`` is ``whole`` where that is positive, otherwise rows x columns - ignored. ``columns`` decides the
@@ -36,7 +56,7 @@ def divide_counts(out, at, counts, ignored, columns, rows, whole):
 
 
 @_kernel
-def _add_run(planes, at, ramp, zero, length, reach, sign):
+def _add_run(planes: np.ndarray, at: int, ramp: np.ndarray, zero: int, length: int, reach: int, sign: int) -> None:
     """Adds (sign 1) or subtracts a run's trapezoid ramp(t) - ramp(t - length), 0 <= t < reach, at ``planes[at + t]``.
 
     ``ramp[zero + t]`` is 0 before t = 0, then 1, 2, ..., d, d, ...
@@ -53,7 +73,7 @@ def _add_run(planes, at, ramp, zero, length, reach, sign):
 
 
 @_kernel
-def _make_ramp(width, radius, zeros):
+def _make_ramp(width: int, radius: int, zeros: np.ndarray) -> np.ndarray:
     ramp = np.zeros(2 * width + 2 * radius + 2 * LANES, zeros.dtype)
     for t in range(ramp.size - width):
         ramp[width + t] = min(t + 1, 2 * radius + 1)
@@ -61,8 +81,28 @@ def _make_ramp(width, radius, zeros):
 
 
 @_kernel
-def _number_runs(labels, base, starts, slots, at, number, keys, uses, table, free, planes, stride):
-    """Gives each run of a row the slot of its label; how many labels are new in the window, or -1 if slots ran out."""
+def _number_runs(
+    labels: np.ndarray,
+    base: int,
+    starts: np.ndarray,
+    slots: np.ndarray,
+    at: int,
+    number: int,
+    keys: np.ndarray,
+    uses: np.ndarray,
+    table: np.ndarray,
+    free: np.ndarray,
+    planes: np.ndarray,
+    stride: int,
+) -> int:
+    """Gives each run of a row the slot of its label; how many labels are new in the window, or -1 if slots ran out.
+
+    Args:
+        labels, base: the map, and where the row starts in it.
+        starts, slots, at, number: first columns and slots of runs, those of the row being ``at..at + number - 1``.
+        keys, uses, table, free: the slots' labels and numbers of runs in the window; see :mod:`pnm.masks.label_runs`.
+        planes, stride: all planes, one behind another, and the length of one.
+    """
     new_labels = 0
     for run in range(at, at + number):
         key = np.uint64(labels[base + starts[run]])
@@ -79,8 +119,27 @@ def _number_runs(labels, base, starts, slots, at, number, keys, uses, table, fre
 
 
 @_kernel
-def _move_window(planes, stride, ramp, radius, width, starts, slots, new_at, new_number, old_at, old_number):
-    """Adds the runs of the entering row to the planes and takes those of the leaving row out; equal ones cancel."""
+def _move_window(
+    planes: np.ndarray,
+    stride: int,
+    ramp: np.ndarray,
+    radius: int,
+    width: int,
+    starts: np.ndarray,
+    slots: np.ndarray,
+    new_at: int,
+    new_number: int,
+    old_at: int,
+    old_number: int,
+) -> None:
+    """Adds the runs of the entering row to the planes and takes those of the leaving row out; equal ones cancel.
+
+    Args:
+        planes, stride: as in :func:`_number_runs`.
+        ramp, radius, width: of :func:`_make_ramp`; (d - 1) / 2; of the map.
+        starts, slots: of all runs that are held.
+        new_at, new_number, old_at, old_number: which of them are the entering row's and the leaving row's.
+    """
     while new_number > 0 and old_number > 0:
         if slots[new_at] != slots[old_at] or starts[new_at] != starts[old_at]:
             break
@@ -106,7 +165,16 @@ def _move_window(planes, stride, ramp, radius, width, starts, slots, new_at, new
 
 
 @_kernel
-def _gather_counts(counts, planes, stride, radius, starts, slots, at, number):
+def _gather_counts(
+    counts: np.ndarray,
+    planes: np.ndarray,
+    stride: int,
+    radius: int,
+    starts: np.ndarray,
+    slots: np.ndarray,
+    at: int,
+    number: int,
+) -> None:
     """``counts[x]`` = pixels of x's label in the window around x; a run may write past its end, into the next one."""
     for run in range(at, at + number):
         plane = slots[run] * stride + radius
@@ -116,8 +184,20 @@ def _gather_counts(counts, planes, stride, radius, starts, slots, at, number):
 
 @_kernel
 def null_model_of_runs(
-    first, last, labels, height, width, ignored_key, radius, whole, columns, run_counts, max_slots, zeros, out
-):
+    first: int,
+    last: int,
+    labels: np.ndarray,
+    height: int,
+    width: int,
+    ignored_key: np.ndarray,
+    radius: int,
+    whole: float,
+    columns: np.ndarray,
+    run_counts: np.ndarray,
+    max_slots: int,
+    zeros: np.ndarray,
+    out: np.ndarray,
+) -> bool:
     """Writes rows first..last - 1 of the null model to ``out``; False if too many labels meet in d rows.
 
     Args:

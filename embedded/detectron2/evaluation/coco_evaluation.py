@@ -1,7 +1,6 @@
 """COCO's average precision of boxes and masks."""
 
 import contextlib
-import importlib.util
 import io
 import itertools
 import json
@@ -46,7 +45,7 @@ class COCOEvaluator(DatasetEvaluator):
         tasks: of "bbox" and "segm"; None takes what the predictions have.
         distributed: gather from all processes.
         max_dets_per_image: detections per image and category that count, 100 by default.
-        use_fast_impl: use faster-coco-eval if it is installed (equal to pycocotools up to rounding).
+        use_fast_impl: has no effect; pycocotools' own evaluation runs.
         allow_cached_coco: keep a converted file that is in ``output_dir`` already.
     """
 
@@ -71,7 +70,6 @@ class COCOEvaluator(DatasetEvaluator):
         limit = max_dets_per_image or 100
         # The COCO API sorts the limits and scores at the last: a limit below 10 must not be followed by 10.
         self._max_dets = [1, min(10, limit), limit]
-        self._use_fast = use_fast_impl and importlib.util.find_spec("faster_coco_eval") is not None
         self._metadata = MetadataCatalog.get(dataset_name)
         if self._metadata.get("json_file") is None:
             self._convert(dataset_name, allow_cached_coco)
@@ -161,14 +159,9 @@ class COCOEvaluator(DatasetEvaluator):
 
         −1 marks what has no ground truth.
         """
-        if self._use_fast:
-            from faster_coco_eval import COCO, COCOeval_faster
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
 
-            def make_eval(*arguments):
-                return COCOeval_faster(*arguments, print_function=print)
-        else:
-            from pycocotools.coco import COCO
-            from pycocotools.cocoeval import COCOeval as make_eval
         # With a box present, the area (small, medium, large) of a mask would be that of its box.
         left_out = "bbox" if task == "segm" else "segmentation"
         kept = [{key: value for key, value in result.items() if key != left_out} for result in results]
@@ -182,7 +175,7 @@ class COCOEvaluator(DatasetEvaluator):
             truth = COCO()
             truth.dataset = _complete(self._ground_truth, self._metadata.json_file)
             truth.createIndex()
-            evaluation = make_eval(truth, truth.loadRes(kept), task)
+            evaluation = COCOeval(truth, truth.loadRes(kept), task)
             evaluation.params.maxDets = list(self._max_dets)
             if img_ids is not None:
                 evaluation.params.imgIds = list(img_ids)

@@ -31,7 +31,7 @@ def check_map_locality(locality: int, border: str) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
-def _encode(pnm, ignored, scale, out):
+def _encode(pnm: np.ndarray, ignored: np.ndarray, scale: float, out: np.ndarray) -> bool:
     """Writes surprisals to ``out``; whether all fit."""
     fits = True
     for i in range(pnm.size):

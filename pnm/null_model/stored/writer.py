@@ -125,7 +125,9 @@ def _opened_manifest(folder: Path, parameters: WeightMapParameters, overwrite: b
     return manifest
 
 
-def _tidy(folder: Path, parameters: WeightMapParameters, manifest: Manifest, listed: list[MapRow], rows: list[MapRow]):
+def _tidy(
+    folder: Path, parameters: WeightMapParameters, manifest: Manifest, listed: list[MapRow], rows: list[MapRow]
+) -> int:
     """Leaves exactly ``rows`` in the manifest, in the data set's order, and removes other maps; their number."""
     if manifest.damaged or listed != rows:
         write_text(folder / MANIFEST, "".join([header_line(parameters), *(r.line() for r in rows)]))

@@ -1,0 +1,18 @@
+"""The worked examples in the heads of the kernels."""
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = (
+    "masks.runs", "masks.label_runs", "masks.pair_runs", "masks.simd_lanes", "metrics.segment_pairs",
+    "null_model.run_planes", "boundary_patches.extraction", "formats.png_samples", "formats.json_list",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_worked_example(name, request):
+    module = importlib.import_module(f"pnm.{name}")
+    result = doctest.testmod(module, extraglobs={"getfixture": request.getfixturevalue})
+    assert result.attempted > 0 and result.failed == 0
