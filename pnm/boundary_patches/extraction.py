@@ -78,19 +78,19 @@ def _score(pixels: np.ndarray, top: int, left: int, height: int, width: int) -> 
     words = levels.view(np.uint64)
     number = 0
     count = np.zeros(_LEVELS + 1, np.int64)
-    some = np.empty((h + 2) * 8, np.int32)  # places that are not 0, in reading order; grows
+    places = np.empty((h + 2) * 8, np.int32)  # places that are not 0, in reading order; grows
     for y in range(max(0, 1 - top), min(h + 2, height - top + 1)):
         _score_row(padded[y], padded[y + 1], padded[y + 2], columns, levels[y])
         if left == 0:
             levels[y, 0] = 0
         levels[y, min(stride, width - left + 1) :] = 0
-        if number + stride > some.size:
-            some = np.concatenate((some, np.empty(some.size + stride, np.int32)))
+        if number + stride > places.size:
+            places = np.concatenate((places, np.empty(places.size + stride, np.int32)))
         for k in range(words.shape[1]):
             if words[y, k]:
                 for x in range(8 * k, 8 * k + 8):
                     if levels[y, x]:
-                        some[number] = y * stride + x
+                        places[number] = y * stride + x
                         number += 1
                         count[levels[y, x]] += 1
     at = np.zeros(_LEVELS + 1, np.int64)
@@ -98,7 +98,7 @@ def _score(pixels: np.ndarray, top: int, left: int, height: int, width: int) -> 
         at[level] = at[level + 1] + count[level + 1]
     best_first = np.empty((number, 2), np.int32)
     for n in range(number):
-        y, x = some[n] // stride, some[n] % stride
+        y, x = places[n] // stride, places[n] % stride
         level = levels[y, x]
         best_first[at[level], 0], best_first[at[level], 1] = y, x
         at[level] += 1

@@ -44,8 +44,8 @@ class CityscapesPrediction(NamedTuple):
 
 def frame_name(file: str | Path) -> str | None:
     """``city_000000_000019`` of any file of that image, or None for other names."""
-    found = _FRAME.match(Path(file).name)
-    return found[1] if found else None
+    match = _FRAME.match(Path(file).name)
+    return match[1] if match else None
 
 
 def files_by_frame(folder: str | Path, ending: str) -> dict[str, Path]:
@@ -58,17 +58,17 @@ def files_by_frame(folder: str | Path, ending: str) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: expected one with *{ending}")
-    found: dict[str, Path] = {}
+    by_frame: dict[str, Path] = {}
     for file in (folder / path for path in files_below(folder, ending)):
         frame = frame_name(file)
         if frame is None:
             raise UserError(f"{file} is not named after an image: expected CITY_000000_000019...{ending}")
-        if frame in found:
-            raise UserError(f"{found[frame]} and {file} are both of image {frame}: keep one of them in {folder}")
-        found[frame] = file
-    if not found:
+        if frame in by_frame:
+            raise UserError(f"{by_frame[frame]} and {file} are both of image {frame}: keep one of them in {folder}")
+        by_frame[frame] = file
+    if not by_frame:
         raise FileNotFoundError(f"{folder} has no *{ending} in it: check the path")
-    return dict(sorted(found.items()))
+    return dict(sorted(by_frame.items()))
 
 
 def result_files(folder: str | Path) -> dict[str, Path]:
@@ -159,8 +159,8 @@ def read_mask(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarr
     """
     values = read_label_png(path)
     if size is not None and values.shape != tuple(size):
-        found = "{} x {}".format(*values.shape)
-        raise UserError(f"mask {path} is {found}, the image {size[0]} x {size[1]}: expected one size")
+        own_size = "{} x {}".format(*values.shape)
+        raise UserError(f"mask {path} is {own_size}, the image {size[0]} x {size[1]}: expected one size")
     return values != 0
 
 

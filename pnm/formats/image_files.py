@@ -82,11 +82,11 @@ class ImageFiles:
         Raises:
             UserError: there is none, or two fit.
         """
-        found = self.find(key)
-        if found is None:
+        image = self.find(key)
+        if image is None:
             wanted = f", {self._names[key]}" if key in self._names else ""
             raise UserError(f"image {key}{wanted} is not in {self.folder}: check the folder and the image names")
-        return found
+        return image
 
     def _named(self, name: str, key: Key) -> Path | None:
         if os.path.isabs(name) and os.path.isfile(name):
@@ -96,8 +96,8 @@ class ImageFiles:
         fitting = fitting or self._by_frame.get(frame_name(wanted.name) or image_name(wanted.name)) or []
         if key in self._names or wanted.suffix != ".png":  # a label PNG is not to be its own image
             fitting = [path for path in fitting if path.name == wanted.name] or fitting
-        found = self._only(_nearest(fitting, wanted), key)
-        return Path(name) if found is None and os.path.isfile(name) else found
+        image = self._only(_nearest(fitting, wanted), key)
+        return Path(name) if image is None and os.path.isfile(name) else image
 
     def _only(self, fitting: list[PurePosixPath], key: Key) -> Path | None:
         if len(fitting) > 1:

@@ -146,17 +146,17 @@ class _Reader:
     def at_end(self) -> bool:
         """Passes white space; True if nothing follows."""
         while True:
-            found = _not_space(self._text, self._at)
-            self._at = found.start() if found else len(self._text)
+            visible = _not_space(self._text, self._at)
+            self._at = visible.start() if visible else len(self._text)
             if self._at < len(self._text) or self._ended:
                 return self._at == len(self._text)
             self._more(_CHUNK)
 
     def take(self, character: str) -> bool:
         """Passes white space and, if it follows, a character."""
-        found = not self.at_end() and self._text[self._at] == character
-        self._at += found
-        return found
+        follows = not self.at_end() and self._text[self._at] == character
+        self._at += follows
+        return follows
 
     def item(self) -> tuple[int, int, Any]:
         """Passes white space and a value."""

@@ -63,17 +63,17 @@ def label_files(folder: str | Path, *, label_ids: bool = False) -> dict[str, Pat
     files = [file for file in files if not _NO_LABELS.search(file.stem)]
     unwanted = "labelTrainIds" if label_ids else "labelIds"
     wanted = {image_name(file) for file in files if not file.stem.endswith(unwanted)}
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for file in files:
         name = image_name(file)
         if file.stem.endswith(unwanted) and name in wanted:
             continue
-        if name in found:
-            raise UserError(f"{found[name]} and {file} are both of image {name}: keep one of them in {folder}")
-        found[name] = file
-    if not found:
+        if name in by_name:
+            raise UserError(f"{by_name[name]} and {file} are both of image {name}: keep one of them in {folder}")
+        by_name[name] = file
+    if not by_name:
         raise FileNotFoundError(f"{folder} has no label PNG in it: check the path")
-    return dict(sorted(found.items()))
+    return dict(sorted(by_name.items()))
 
 
 def mask_entries(path: str | Path) -> dict[str, MaskEntries]:

@@ -74,14 +74,14 @@ def contour_matches(pair: LabelPair, radii: np.ndarray, void_borders: bool = Tru
     disk = _disk(radii)
     left_out = -1 if void_borders else number
     for first in range(0, number, CLASSES_AT_ONCE):
-        some = min(CLASSES_AT_ONCE, number - first)
+        number_now = min(CLASSES_AT_ONCE, number - first)
         bits = np.zeros(number + 2, np.uint64)
-        bits[first : first + some] = np.uint64(1) << np.arange(some, dtype=np.uint64)
+        bits[first : first + number_now] = np.uint64(1) << np.arange(number_now, dtype=np.uint64)
         group = np.zeros((2, len(radii) + 1, CLASSES_AT_ONCE), np.int64)
         _match_contours(
             pair.truth.reshape(-1), pair.pred.reshape(-1), height, width, bits, left_out, int(radii[-1]), disk, group
         )
-        counts[:, :, first : first + some] = group[:, :, :some]
+        counts[:, :, first : first + number_now] = group[:, :, :number_now]
     return counts
 
 
@@ -110,13 +110,13 @@ def _disk(radii: np.ndarray) -> _Disk:
 @_kernel
 def _contour_bits(labels: np.ndarray, place: int, right: int, below: int, bits: np.ndarray, left_out: int) -> int:
     """Classes on the contour at a pixel, as bits; ``right`` and ``below`` are steps to its neighbours."""
-    center, found = labels[place], np.uint64(0)
+    center, classes = labels[place], np.uint64(0)
     if center == left_out:
-        return found
+        return classes
     for other in (labels[place + right], labels[place + below], labels[place + right + below]):
         if other != center and other != left_out:
-            found |= bits[center] | bits[other]
-    return found
+            classes |= bits[center] | bits[other]
+    return classes
 
 
 @_kernel
@@ -126,14 +126,14 @@ def _changing(labels: np.ndarray, place: int, rest: int, below: int) -> int:
         right = place + np.uint64(1)
         beside = differs(labels, place, labels, right) | differs(labels, place, labels, place + below)
         return beside | differs(labels, place, labels, right + below)
-    found = np.uint32(0)
+    changed = np.uint32(0)
     for k in range(rest):
         pixel = place + k
         right = pixel + np.uint64(k + np.uint64(1) < rest)
         label = labels[pixel]
         if label != labels[right] or label != labels[pixel + below] or label != labels[right + below]:
-            found |= np.uint32(1) << np.uint32(k)
-    return found
+            changed |= np.uint32(1) << np.uint32(k)
+    return changed
 
 
 @_kernel
@@ -159,9 +159,9 @@ def _find_contour(
         while changing != 0:
             x = start + np.uint64(lowest_bit(changing))
             right = np.uint64(x + np.uint64(1) < width)
-            found = _contour_bits(labels, first + x, right, below, bits, left_out)
-            if found:
-                sets[at + x] = found
+            classes = _contour_bits(labels, first + x, right, below, bits, left_out)
+            if classes:
+                sets[at + x] = classes
                 columns[number] = x
                 number += np.uint64(1)
             changing &= changing - np.uint32(1)
@@ -244,5 +244,5 @@ def _match_contours(
             steps[k] = (y + disk.dy[k]) % held * stride + reach + disk.dx[k]
         at = y % held * stride + reach
         for side in range(2):
-            some = columns[side, y % held, : numbers[side, y % held]]
-            _match_row(some, sets[side], at, sets[1 - side], steps, disk.needs, counts[side])
+            row_columns = columns[side, y % held, : numbers[side, y % held]]
+            _match_row(row_columns, sets[side], at, sets[1 - side], steps, disk.needs, counts[side])

@@ -233,7 +233,7 @@ class CityscapesInstanceAP:
 
 def _first_to_find(finds: np.ndarray, score: np.ndarray) -> np.ndarray:
     """Index of the best detection, the first of equals, of each instance in ``finds`` (D, instances) that has any."""
-    found = np.flatnonzero(finds.any(axis=0))
-    if not len(found):
-        return found
-    return np.where(finds[:, found], score[:, None], -np.inf).argmax(axis=0)
+    instances = np.flatnonzero(finds.any(axis=0))
+    if not len(instances):
+        return instances
+    return np.where(finds[:, instances], score[:, None], -np.inf).argmax(axis=0)

@@ -104,18 +104,18 @@ class PanopticQuality:
         return match_counts(gt, pred, pairs, len(self.isthing), self.has_boundary)
 
     def _segments(self, segments: Iterable[Mapping[str, Any]], side: str) -> Segments:
-        found: dict[int, tuple[int, bool]] = {}
+        of_id: dict[int, tuple[int, bool]] = {}
         for segment in segments:
             number, category = int(segment["id"]), int(segment["category_id"])
-            if number in found:
+            if number in of_id:
                 raise UserError(f"{side}: segment id {number} is listed twice")
             if not VOID < number <= MAX_ID:
                 raise UserError(f"{side}: a segment has id {number}, expected 1 to {MAX_ID}; {VOID} is void")
             if category not in self._column:
                 raise UserError(f"{side}: segment {number} has category {category}, which the data set doesn't have")
-            found[number] = self._column[category], bool(segment.get("iscrowd", 0))
-        ids = sorted(found)
-        columns, crowd = [found[n][0] for n in ids], [found[n][1] for n in ids]
+            of_id[number] = self._column[category], bool(segment.get("iscrowd", 0))
+        ids = sorted(of_id)
+        columns, crowd = [of_id[n][0] for n in ids], [of_id[n][1] for n in ids]
         return Segments(np.array(ids, np.int64), np.array(columns, np.int64), np.array(crowd, np.bool_))
 
     def merge(self, other: "PanopticQuality") -> None:

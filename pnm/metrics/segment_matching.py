@@ -107,13 +107,13 @@ def _is_excused(match: _Match) -> np.ndarray:
 
 def _counts(match: _Match, classes: int, ious: np.ndarray) -> np.ndarray:
     """(4, classes); above 0.5 a match is unique on both sides."""
-    found = ious > 0.5
+    matches = ious > 0.5
     is_matched = [np.zeros(len(side.ids), np.bool_) for side in (match.gt, match.pred)]
-    is_matched[0][match.gt_index[found]] = is_matched[1][match.pred_index[found]] = True
+    is_matched[0][match.gt_index[matches]] = is_matched[1][match.pred_index[matches]] = True
     counts = np.zeros((len(COUNTS), classes), np.int64)
-    column = match.gt.column[match.gt_index[found]]
+    column = match.gt.column[match.gt_index[matches]]
     np.add.at(counts[0], column, 1)
     np.add.at(counts[1], match.pred.column[~is_matched[1] & ~_is_excused(match)], 1)
     np.add.at(counts[2], match.gt.column[~is_matched[0] & ~match.gt.crowd], 1)
-    np.add.at(counts[3], column, np.rint(ious[found] * QUOTIENT_SCALE).astype(np.int64))
+    np.add.at(counts[3], column, np.rint(ious[matches] * QUOTIENT_SCALE).astype(np.int64))
     return counts

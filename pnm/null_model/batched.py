@@ -50,10 +50,10 @@ def null_model_by_box_sums(labels: torch.Tensor, locality: int, ignore_label: in
     counts = torch.zeros_like(index, dtype=torch.int32)
     step = max(1, ELEMENTS_AT_ONCE // index.numel())
     for first in range(0, number, step):
-        some = torch.arange(first, min(first + step, number), device=index.device)
-        boxes = _box_sums(index[:, None] == some[:, None, None], locality)
-        own = (index - first).clamp(0, len(some) - 1)[:, None]
-        in_step = (index >= first) & (index < first + len(some))
+        numbers = torch.arange(first, min(first + step, number), device=index.device)
+        boxes = _box_sums(index[:, None] == numbers[:, None, None], locality)
+        own = (index - first).clamp(0, len(numbers) - 1)[:, None]
+        in_step = (index >= first) & (index < first + len(numbers))
         counts = torch.where(in_step, boxes.gather(1, own)[:, 0], counts)
     height, width = labels.shape[1:]
     whole = locality**2 if border == "zero" else min(locality, height) * min(locality, width)

@@ -99,8 +99,10 @@ def checked_labels(coarse: Partition, refined: Any, kept: Sequence[int], name: s
     in_segment = np.isin(labels, coarse.segments)
     strange = labels[~in_segment & ~np.isin(labels, list(kept))]
     if strange.size:
-        some = np.unique(strange)[:5].tolist()
-        raise UserError(f"{name}: the refined labels {some} are none of the prediction's: {list(coarse.segments)[:20]}")
+        unknown = np.unique(strange)[:5].tolist()
+        raise UserError(
+            f"{name}: the refined labels {unknown} are none of the prediction's: {list(coarse.segments)[:20]}"
+        )
     holes = np.count_nonzero(~in_segment & np.isin(coarse.labels, coarse.segments))
     if holes:
         raise UserError(f"{name}: {holes} pixels of a segment are none's after refinement, expected a label for each")

@@ -119,15 +119,15 @@ class PredictionWriter:
         """
         self.close()
         self._check_absent()
-        found = find_records(self._folder, self._header)
-        missing = [key for key in self._predictions.keys if key not in found]
+        records = find_records(self._folder, self._header)
+        missing = [key for key in self._predictions.keys if key not in records]
         if missing and not keep_missing:
             raise UserError(
                 f"{len(missing)} of {len(self._predictions)} images have not been refined: {listed(missing)}; run the "
                 "same command again, or keep them as they are (keep_missing)"
             )
         try:
-            self._replace(self._assembled(found))
+            self._replace(self._assembled(records))
         except OSError as error:
             raise UserError(
                 f"{self.output} can't be made ({error.filename or self._folder}: {error.strerror}): mend that and run "
@@ -135,13 +135,13 @@ class PredictionWriter:
             ) from None
         return self.output
 
-    def _assembled(self, found: Mapping[Key, Place]) -> list[Path]:
+    def _assembled(self, records: Mapping[Key, Place]) -> list[Path]:
         """Where the new output waits, one path for each target."""
         new = self._folder / f"new-{uuid.uuid4().hex}"
         places = [new / str(n) / target.name for n, target in enumerate(self._targets)]
         for place in places:
             place.parent.mkdir(parents=True)
-        self._predictions.assemble(places, lambda key: read_record(found[key]) if key in found else None)
+        self._predictions.assemble(places, lambda key: read_record(records[key]) if key in records else None)
         return places
 
     def _check_apart(self) -> None:

@@ -102,7 +102,7 @@ def find_records(folder: Path, header: Mapping[str, str]) -> dict[Key, Place]:
     Raises:
         UserError: a file has another header; the message says in what and what to do.
     """
-    found: dict[Key, Place] = {}
+    places: dict[Key, Place] = {}
     for path in sorted(folder.glob(f"*{_ENDING}")):
         records = _records_of(path)
         _, first, _ = next(records, (None, None, None))
@@ -116,8 +116,8 @@ def find_records(folder: Path, header: Mapping[str, str]) -> dict[Key, Place]:
             )
         for key, _, place in records:
             if key is not None:
-                found.setdefault(key, place)
-    return found
+                places.setdefault(key, place)
+    return places
 
 
 def _records_of(path: Path) -> Iterator[tuple[Key | None, Record, Place]]:

@@ -77,9 +77,9 @@ class CityscapesInstanceFiles:
         size = mask_size(self._truth[image])
         sizes = {prediction.mask_path: mask_size(prediction.mask_path) for prediction in self._pred[image]}
         wrong = [
-            f"image {image}: mask {mask} is {found[0]} x {found[1]}, the ground truth {size[0]} x {size[1]}"
-            for mask, found in sizes.items()
-            if found != size
+            f"image {image}: mask {mask} is {own[0]} x {own[1]}, the ground truth {size[0]} x {size[1]}"
+            for mask, own in sizes.items()
+            if own != size
         ]
         self.problems += wrong
         return not wrong
@@ -92,12 +92,12 @@ class CityscapesInstanceFiles:
         def add(image: str) -> None:
             ids = read_label_png(self._truth[image])
             height, width = ids.shape
-            found = [self._detection(prediction, (height, width)) for prediction in self._pred[image]]
+            detections = [self._detection(prediction, (height, width)) for prediction in self._pred[image]]
             try:
-                own.update(image, ids, found)
+                own.update(image, ids, detections)
             except UserError as error:
                 raise UserError(f"{self._truth[image]}: {error}") from None
-            coco.update(image, height, width, instance_annotations(ids), found)
+            coco.update(image, height, width, instance_annotations(ids), detections)
 
         for_each_image(add, images, workers, progress)
 

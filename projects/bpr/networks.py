@@ -5,6 +5,7 @@ the paper's two and a softmax come to.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -91,13 +92,13 @@ def widen_first_convolution(model: nn.Module, name: str) -> None:
     """
     parent, _, leaf = name.rpartition(".")
     owner = model.get_submodule(parent)
-    old: nn.Conv2d = getattr(owner, leaf)
+    old: Any = getattr(owner, leaf)
     new = nn.Conv2d(
         4, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, bias=old.bias is not None
     )
     with torch.no_grad():
         new.weight[:, :3] = old.weight
-        if old.bias is not None:
+        if new.bias is not None:
             new.bias.copy_(old.bias)
     setattr(owner, leaf, new)
 
@@ -105,9 +106,10 @@ def widen_first_convolution(model: nn.Module, name: str) -> None:
 def _on_timm(name: str, pretrained: bool, head: Callable[[list[int]], nn.Module], first_level: int, **options):
     import timm
 
-    backbone = timm.create_model(name, pretrained=pretrained, features_only=True, **options)
+    backbone: Any = timm.create_model(name, pretrained=pretrained, features_only=True, **options)
     channels = backbone.feature_info.channels()
-    widen_first_convolution(backbone, timm.get_pretrained_cfg(name).first_conv)
+    config: Any = timm.get_pretrained_cfg(name)
+    widen_first_convolution(backbone, config.first_conv)
     return BackboneAndHead(backbone, head(channels[first_level:]), first_level)
 
 

@@ -60,5 +60,5 @@ def has_background(masks: np.ndarray, pad: int, full: int) -> np.ndarray:
     side = masks.shape[-1] - pad
     inner = masks[:, pad:side, pad:side]
     if full == inner[0:1].size:
-        return ~inner.all(axis=(1, 2))
-    return inner.sum(axis=(1, 2)) < full
+        return np.asarray(~inner.all(axis=(1, 2)))
+    return np.asarray(inner.sum(axis=(1, 2)) < full)

@@ -1,6 +1,7 @@
 """Result files, or one mask, refined: what ``tools/refine.py`` does once its arguments are read."""
 
 import argparse
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,12 +34,11 @@ def read_ahead(predictions: PredictionSet, images: ImageFiles, keys: list[Key]) 
         return key, read_image(str(images.path(key)), "RGB"), predictions.read(key)
 
     with ThreadPoolExecutor(AHEAD) as pool:
-        waiting = [pool.submit(read, key) for key in keys[:AHEAD]]
+        waiting = deque(pool.submit(read, key) for key in keys[:AHEAD])
         for n in range(len(keys)):
             if n + AHEAD < len(keys):
                 waiting.append(pool.submit(read, keys[n + AHEAD]))
-            yield waiting[n].result()
-            waiting[n] = None
+            yield waiting.popleft().result()
 
 
 def find_images(args, predictions: PredictionSet, images: ImageFiles) -> set[Key]:

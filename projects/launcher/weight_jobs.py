@@ -115,8 +115,7 @@ def summary_line(job: Job, summary: WriteSummary, workers: int) -> str:
 
 def verify(job: Job, workers: int) -> bool:
     """Tells all that is wrong with the maps of a data set, and what mends it; whether nothing is."""
-    files = {"workers": workers, "progress": True}
-    findings = check_weight_maps(job.folder, job.parameters, job.label_files, **files)
+    findings = check_weight_maps(job.folder, job.parameters, job.label_files, workers=workers, progress=True)
     if not findings:
         print(f"{job.parameters.dataset}: {len(job.label_files)} label files have intact maps in {job.folder}")
         return True

@@ -1,8 +1,12 @@
 """Detectron2's meta-architectures, and this project's, with pixel-weighted losses."""
 
+from typing import Any
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, PanopticFPN
+
+from pnm.null_model.settings import PNMSettings
 
 from ..semantic_networks import PassesPixelWeights, PixelWeightedSegmentor, SemanticNetwork
 from .config import semantic_settings
@@ -20,13 +24,16 @@ class PNMSemanticNetwork(SemanticNetwork):
     builds_its_own_head = True
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict:
-        return super().from_config(cfg, semantic_settings(cfg))
+    def from_config(cls, cfg: CfgNode, pnm: PNMSettings | None = None) -> dict:
+        return super().from_config(cfg, pnm or semantic_settings(cfg))
 
 
 @META_ARCH_REGISTRY.register()
 class PNMPanopticFPN(PassesPixelWeights, PanopticFPN):
     """``PanopticFPN`` with pixel weights; its mask loss is weighted by :class:`.mask_head.PNMROIHeads`."""
+
+    proposal_generator: Any
+    roi_heads: Any
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """As ``PanopticFPN``."""

@@ -1,5 +1,7 @@
 """Semantic heads whose loss ``MODEL.PNM`` weights by pixel."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
@@ -15,6 +17,10 @@ from .config import semantic_settings
 @SEM_SEG_HEADS_REGISTRY.register()
 class PNMSemSegFPNHead(PixelWeightedHead, SemSegFPNHead):
     """Semantic FPN's head, weighted."""
+
+    common_stride: int
+    loss_weight: float
+    layers: Any
 
     @configurable
     def __init__(self, *, pnm: PNMSettings | None, **kwargs):

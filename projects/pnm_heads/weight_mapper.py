@@ -1,7 +1,8 @@
 """Pixel weights beside the labels that a dataset mapper gives."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def move_surprisal(encoded: np.ndarray, transforms: T.TransformList) -> np.ndarr
 class OfflineWeights:
     """The weight maps of the training data sets."""
 
-    def __init__(self, maps: dict[str, WeightMaps], label_files: dict[str, Iterable[str]]):
+    def __init__(self, maps: dict[str, WeightMaps], label_files: Mapping[str, Iterable[str]]):
         """
         Args:
             maps: by data set.
@@ -44,9 +45,9 @@ class OfflineWeights:
         """
         self._maps = list(maps.values())
         self._of_file: dict[str, int] = {}
-        for number, (name, found) in enumerate(maps.items()):
+        for number, (name, stored) in enumerate(maps.items()):
             files = list(label_files[name])
-            found.check_complete(files)
+            stored.check_complete(files)
             self._of_file |= dict.fromkeys(files, number)
 
     @classmethod
@@ -84,7 +85,8 @@ class PixelWeightMapper:
         Raises:
             UserError: offline weights for a mapper that keeps its transforms to itself.
         """
-        self.mapper, self.pnm, self.ignore_label, self.offline = mapper, pnm, ignore_label, offline
+        self.mapper: Any = mapper
+        self.pnm, self.ignore_label, self.offline = pnm, ignore_label, offline
         if offline is not None and not callable(getattr(mapper, "map_with_transforms", None)):
             raise UserError(
                 f"mapper {type(mapper).__name__} has no map_with_transforms, by which offline weight maps could follow "

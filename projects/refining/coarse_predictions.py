@@ -122,17 +122,17 @@ class CoarsePredictions:
         Raises:
             UserError: none has.
         """
-        found = Counter(entry[DATASET_NAME] for entry in entries if self._of[entry[DATASET_NAME]].has(entry))
+        covered = Counter(entry[DATASET_NAME] for entry in entries if self._of[entry[DATASET_NAME]].has(entry))
         for name, total in Counter(entry[DATASET_NAME] for entry in entries).items():
             path = self._of[name].path
-            if not found[name]:
+            if not covered[name]:
                 raise UserError(
                     f"{path} has predictions of none of the {total} images of {name}; is it of another data set?"
                 )
-            log = logger.warning if found[name] < total else logger.info
-            other = len(self._of[name]) - found[name]
+            log = logger.warning if covered[name] < total else logger.info
+            other = len(self._of[name]) - covered[name]
             more = f"; {other} are of other images" if other else ""
-            log("%s: predictions for %d of %d images, from %s%s", name, found[name], total, path, more)
+            log("%s: predictions for %d of %d images, from %s%s", name, covered[name], total, path, more)
 
 
 def coarse_predictions(cfg: CfgNode, is_train: bool) -> CoarsePredictions | None:
@@ -149,9 +149,9 @@ def check_learnable(mapper: Callable[[dict], dict | None], entries: Sequence[dic
     """A UserError if none of some dataset dicts, spread over all, gives anything to learn from."""
     state = np.random.get_state()  # noqa: NPY002 - which the mapper draws from, as Detectron2's do
     tried = [entries[k] for k in np.linspace(0, len(entries) - 1, min(_TRIED, len(entries))).astype(int)]
-    found = any(mapper(entry) is not None for entry in tried)
+    is_learnable = any(mapper(entry) is not None for entry in tried)
     np.random.set_state(state)  # noqa: NPY002
-    if not found:
+    if not is_learnable:
         raise UserError(
             f"none of {len(tried)} training images has a coarse mask that fits a true one of its class, or its own "
             "boundary: check that predictions and data sets belong together, or lower the IoU that is asked for "

@@ -28,6 +28,8 @@ class RefiningModel(nn.Module):
     """
 
     dataset_mapper: str
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
 
     def __init__(self, *, task: str, pixel_mean: Sequence[float], pixel_std: Sequence[float], num_classes: int = 0):
         """

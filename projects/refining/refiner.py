@@ -53,10 +53,10 @@ class Refiner:
         tensor = self._tensor(image, stack.shape[1:])
         refined = self.model.refine_objects(tensor, [crop_array(mask) for mask in stack])
         height, width = stack.shape[1:]
-        found = np.zeros(stack.shape, np.bool_)
-        for mask, crop in zip(found, refined, strict=True):
+        result = np.zeros(stack.shape, np.bool_)
+        for mask, crop in zip(result, refined, strict=True):
             mask[:] = paste(crop, height, width)
-        return found if masks.ndim == 3 else found[0]
+        return result if masks.ndim == 3 else result[0]
 
     def refine(self, image: np.ndarray, prediction: Objects | Partition) -> list[MaskCrop] | np.ndarray:
         """A prediction read from a file, refined as its writer takes it: crops of Objects, labels of a Partition."""

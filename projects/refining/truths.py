@@ -88,13 +88,13 @@ def coarse_masks(prediction: Objects | Partition) -> tuple[list[MaskCrop], list[
 def match(truth: Truth, prediction: Objects | Partition, least_iou: float) -> list[tuple[MaskCrop, MaskCrop]]:
     """(coarse, true) masks: each coarse one with the true one of its category that it overlaps most, by an IoU of more
     than ``least_iou``; the others are left out (section 3.4)."""
-    found = []
+    pairs = []
     for crop, category in zip(*coarse_masks(prediction), strict=True):
         rivals = [true for true, other in zip(truth.crops, truth.categories, strict=True) if other == category]
         best = max(rivals, key=lambda true: crop_iou(crop, true), default=None)
         if best is not None and crop_iou(crop, best) > least_iou:
-            found.append((crop, best))
-    return found
+            pairs.append((crop, best))
+    return pairs
 
 
 def degraded(truth: Truth, height: int, width: int, rng: np.random.Generator) -> list[tuple[MaskCrop, MaskCrop]]:

@@ -5,6 +5,7 @@ differs from that project's in one thing: hard-pixel mining takes a share of the
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -152,7 +153,8 @@ class DeepLabV3PlusHead(_DeepLabHead):
             kwargs: as for :class:`DeepLabV3Head`.
         """
         super().__init__(**kwargs)
-        self.in_features, self.decoder = list(in_features), decoder
+        self.in_features = list(in_features)
+        self.decoder: Any = decoder  # stages that are indexed by name, twice
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:

@@ -1,6 +1,7 @@
 """Encoders of segmentation-models-pytorch and timm as Detectron2 backbones."""
 
 import difflib
+from typing import Any
 
 import torch
 from detectron2.modeling import Backbone
@@ -68,22 +69,24 @@ def _check_features(backbone: "EncoderBackbone", name: str) -> None:
     try:
         with torch.no_grad():
             features = backbone.eval()(torch.zeros(1, 3, *size))
-        found: object = {key: tuple(value.shape[1:]) for key, value in features.items()}
+        shapes: object = {key: tuple(value.shape[1:]) for key, value in features.items()}
     except Exception as error:  # whatever a library raises for an input it cannot take
-        found = _one_line(error)
+        shapes = _one_line(error)
     backbone.train()
     expected = {
         key: (s.channels, size[0] // s.stride, size[1] // s.stride) for key, s in backbone.output_shape().items()
     }
-    if found != expected:
+    if shapes != expected:
         raise UserError(
             f"{NODE}.ENCODER {name} does not give four stages at strides 4 to 32 (OUTPUT_STRIDE at most) for images "
-            f"of any size; take another encoder (expected {expected}, got {found})"
+            f"of any size; take another encoder (expected {expected}, got {shapes})"
         )
 
 
 class EncoderBackbone(Backbone):
     """An encoder of segmentation-models-pytorch as a Detectron2 backbone with features res2 to res5."""
+
+    encoder: Any
 
     def __init__(self, name: str, weights: str = "", output_stride: int = 32):
         """

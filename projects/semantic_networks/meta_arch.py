@@ -1,5 +1,7 @@
 """Meta-architectures that hand the inputs' pixel weights to their semantic head, as an argument."""
 
+from typing import Any
+
 import torch
 from detectron2.modeling import SemanticSegmentor
 from detectron2.structures import ImageList
@@ -19,6 +21,12 @@ class PassesPixelWeights(nn.Module):
     """
 
     builds_its_own_head = False
+    # What Detectron2's classes have.
+    backbone: Any
+    sem_seg_head: Any
+    device: torch.device
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
 
     def padded_batch(self, tensors: list[torch.Tensor], pad_value: float = 0.0) -> ImageList:
         """One batch on the model's device, padded as its backbone needs it."""

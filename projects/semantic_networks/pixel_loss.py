@@ -39,9 +39,9 @@ class PixelWeightedHead(nn.Module):
             hard_pixel_share: see :func:`pnm.null_model.weighted_losses.weighted_cross_entropy`.
         """
         losses, valid = pixel_cross_entropy(logits, targets, ignore_label=self.ignore_value)
-        if self.pnm is None:
-            return weighted_mean(losses, None, valid, hard_pixel_share)
         weights = self.weights_of(targets, pixel_weights)
+        if weights is None:
+            return weighted_mean(losses, None, valid, hard_pixel_share)
         loss = weighted_mean(losses, weights, valid, hard_pixel_share)
         log_weights("sem_seg", weights, valid, loss, weighted_mean(losses.detach(), None, valid, hard_pixel_share))
         return loss

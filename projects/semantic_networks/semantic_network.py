@@ -6,6 +6,8 @@ encoder of the two libraries with four stages, among them ResNet, Mix Transforme
 libraries give encoders and decoders; classifier, auxiliary head and losses are here.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
@@ -107,7 +109,7 @@ class SemanticNetworkHead(PixelWeightedHead):
 
 
 def _classifier(width: int, num_classes: int, dropout: float) -> nn.Sequential:
-    conv = nn.Conv2d(width, num_classes, 1)
+    conv: Any = nn.Conv2d(width, num_classes, 1)
     nn.init.normal_(conv.weight, std=0.01)
     nn.init.zeros_(conv.bias)
     return nn.Sequential(nn.Dropout2d(dropout), conv)

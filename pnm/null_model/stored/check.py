@@ -110,14 +110,14 @@ def check_weight_maps(
 
     bar = tqdm(total=len(label_files), desc=f"{parameters.dataset}: checking", unit="map", disable=not progress)
     checked = list(map_of_threads(check, label_files, workers, bar))
-    found = [finding for _, finding in checked if finding]
+    findings = [finding for _, finding in checked if finding]
     current = {(Path(file).name, digest) for file, (digest, _) in zip(label_files, checked)}
-    found += [Finding("damaged", f"{folder / MANIFEST} line {line} is damaged") for line in manifest.damaged]
+    findings += [Finding("damaged", f"{folder / MANIFEST} line {line} is damaged") for line in manifest.damaged]
     if manifest.torn:
-        found.append(Finding("damaged", f"{folder / MANIFEST}: its last line is incomplete"))
-    if any(finding.kind == "unreadable" for finding in found):  # whose maps are left over cannot be told
-        return found
+        findings.append(Finding("damaged", f"{folder / MANIFEST}: its last line is incomplete"))
+    if any(finding.kind == "unreadable" for finding in findings):  # whose maps are left over cannot be told
+        return findings
     left = [row for row in manifest.rows if (row.label, row.label_digest) not in current]
-    found += [Finding("orphan", f"{folder / MANIFEST} lists {row.label} as it is no more") for row in left]
+    findings += [Finding("orphan", f"{folder / MANIFEST} lists {row.label} as it is no more") for row in left]
     digests = {digest for digest, _ in checked}
-    return found + [Finding("orphan", f"{path} belongs to no label file") for path in orphan_files(folder, digests)]
+    return findings + [Finding("orphan", f"{path} belongs to no label file") for path in orphan_files(folder, digests)]

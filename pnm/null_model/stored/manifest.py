@@ -158,9 +158,9 @@ def check_header(manifest: Manifest, folder: str | Path, expected: WeightMapPara
     """A UserError that says what differs, unless the maps were made with the ``expected`` parameters."""
     differing = [key for key, value in expected.header().items() if manifest.header.get(key) != value]
     if differing:
-        found = ", ".join(f"{key} {manifest.header.get(key)}" for key in differing)
+        present = ", ".join(f"{key} {manifest.header.get(key)}" for key in differing)
         wanted = ", ".join(f"{key} {value}" for key, value in expected.header().items() if key in differing)
         raise UserError(
-            f"the weight maps in {folder} have {found}, expected {wanted}; to replace them, run: "
+            f"the weight maps in {folder} have {present}, expected {wanted}; to replace them, run: "
             f"{remedy(expected, folder, overwrite=True)} (or keep them, and use another folder with --output)"
         )

@@ -1,6 +1,6 @@
 """The dataset mapper of a run: the one that its meta-architecture declares, or that ``INPUT.MAPPER`` names."""
 
-from collections.abc import Callable
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -32,8 +32,8 @@ def mapper_name(cfg: CfgNode) -> str:
     return name
 
 
-def build_mapper(cfg: CfgNode, is_train: bool) -> Callable[[dict], dict | None]:
-    """The mapper of a run, built; for training, with what the rooms add to its samples.
+def build_mapper(cfg: CfgNode, is_train: bool) -> Any:
+    """The mapper of a run, from a dataset dict to a sample; for training, with what the rooms add to its samples.
 
     Raises:
         UserError: see :func:`mapper_name`.

@@ -100,8 +100,8 @@ def _pair_by_name(name: str, images: Path, labels: Path) -> list[dict]:
     label_of = {stem(path): labels / path for path in files_below(labels, ".png")}
     without = sorted(set(image_of) - set(label_of))
     if without or not image_of:
-        found = f"{len(without)} images have no label PNG, first {without[:3]}" if without else "there is no image"
-        raise UserError(f"data set {name}: {found}; {images} and {labels} must hold files of equal names")
+        fault = f"{len(without)} images have no label PNG, first {without[:3]}" if without else "there is no image"
+        raise UserError(f"data set {name}: {fault}; {images} and {labels} must hold files of equal names")
     return [{"file_name": str(image_of[stem]), "sem_seg_file_name": str(label_of[stem])} for stem in image_of]
 
 

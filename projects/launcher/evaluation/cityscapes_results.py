@@ -39,10 +39,10 @@ class CityscapesInstanceResults(DatasetEvaluator):
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         for given, output in zip(inputs, outputs, strict=True):
-            image, found = Path(given["file_name"]).stem, output["instances"].to("cpu")
-            labels = [self._ids[k] for k in found.pred_classes.tolist()]
-            text = prediction_lines(image, labels, found.scores.tolist())
-            write_cityscapes_predictions(self._folder / f"{image}_pred.txt", text, found.pred_masks.numpy())
+            image, instances = Path(given["file_name"]).stem, output["instances"].to("cpu")
+            labels = [self._ids[k] for k in instances.pred_classes.tolist()]
+            text = prediction_lines(image, labels, instances.scores.tolist())
+            write_cityscapes_predictions(self._folder / f"{image}_pred.txt", text, instances.pred_masks.numpy())
 
     def evaluate(self) -> dict | None:
         comm.synchronize()

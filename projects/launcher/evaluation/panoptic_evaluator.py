@@ -57,10 +57,10 @@ class PanopticEvaluator(DatasetEvaluator):
 
     def evaluate(self) -> dict | None:
         comm.synchronize()
-        gathered = comm.gather(self._records)
+        of_processes = comm.gather(self._records)
         if not comm.is_main_process():
             return None
-        records = list({r["image_id"]: r for r in itertools.chain(*gathered)}.values())
+        records = list({r["image_id"]: r for r in itertools.chain(*of_processes)}.values())
         predictions = write_predictions(self._folder, records, self._metadata.panoptic_json)
         files = (self._metadata.panoptic_json, self._metadata.panoptic_root, predictions, self._folder / "panoptic")
         quality = score_panoptic_files(*files, boundary_ratio=self._boundary_ratio).quality
