@@ -42,27 +42,6 @@ def save_json(content, path: Path, **format_options) -> None:
     write_text(path, json.dumps(content, **format_options))
 
 
-def read_labels(path: Path) -> np.ndarray:
-    """Pixels of a label image. Raises FileNotFoundError or a one-line ValueError."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"label image {path} does not exist: unpack the annotations again") from error
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"label image {path} cannot be read ({error}): fetch it again") from error
-
-
-def read_json(path: Path):
-    """Content of a JSON file. Raises FileNotFoundError or a one-line ValueError."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"annotation file {path} does not exist: check the path") from error
-    except ValueError as error:
-        raise ValueError(f"annotation file {path} is truncated or not JSON ({error}): fetch it again") from error
-
-
 def convert_all(convert: Callable, jobs: Iterable, workers: int, title: str) -> list:
     """``[convert(job) for job in jobs]`` in ``workers`` processes, with a progress bar."""
     jobs = list(jobs)

@@ -17,15 +17,17 @@ from pathlib import Path
 import label_files
 import numpy as np
 
+from pnm.formats.label_png import read_label_png
+
 
 def convert(names: tuple[Path, Path]) -> None:
     """Reads the first file, writes the second."""
     source, target = names
-    labels = label_files.read_labels(source)
-    if labels.dtype != np.uint8 or labels.ndim != 2:
+    labels = read_label_png(source)
+    if labels.dtype != np.uint8:
         raise ValueError(
-            f"{source} has {labels.dtype} pixels of shape {labels.shape}, expected one 8-bit channel: this is not the "
-            "150-class version (ADEChallengeData2016)"
+            f"{source} has {labels.dtype} pixels, expected 8 bits: this is not the 150-class version "
+            "(ADEChallengeData2016)"
         )
     label_files.save_png(labels - np.uint8(1), target)
 

@@ -18,6 +18,9 @@ from pathlib import Path
 import label_files
 import numpy as np
 
+from pnm.formats.coco_panoptic import ids_to_rgb
+from pnm.formats.label_png import read_label_png
+
 SPLITS = ("train", "val", "test")
 _IGNORE = 255
 # The 19 evaluated classes in the order of their train ids: id, colour, supercategory, name; things come last.
@@ -66,16 +69,16 @@ def write_train_ids(names: tuple[Path, Path], categories: list[dict]) -> None:
     table = np.full(256, _IGNORE, dtype=np.uint8)
     for train_id, category in enumerate(categories):
         table[category["id"]] = train_id
-    labels = label_files.read_labels(source)
-    if labels.dtype != np.uint8 or labels.ndim != 2:
-        raise ValueError(f"{source} has {labels.dtype} pixels of shape {labels.shape}, expected one 8-bit channel")
+    labels = read_label_png(source)
+    if labels.dtype != np.uint8:
+        raise ValueError(f"{source} has {labels.dtype} pixels, expected 8 bits")
     label_files.save_png(table[labels], target)
 
 
 def write_panoptic(names: tuple[Path, Path], categories: list[dict], force: bool) -> tuple[dict, dict]:
     """Reads an instanceIds image, writes the panoptic one; returns its image and annotation entries."""
     source, target = names
-    ids = label_files.read_labels(source).astype(np.int64)
+    ids = read_label_png(source).astype(np.int64)
     is_thing = {category["id"]: category["isthing"] for category in categories}
     table, segments = np.zeros(ids.max() + 1, dtype=np.int64), []
     for segment_id, area in enumerate(np.bincount(ids.ravel()).tolist()):
@@ -87,9 +90,7 @@ def write_panoptic(names: tuple[Path, Path], categories: list[dict], force: bool
         box = _bounding_box(ids == segment_id)
         segments.append(dict(id=segment_id, category_id=category, area=area, bbox=box, iscrowd=int(is_group)))
     if force or not target.exists():
-        kept = table[ids]
-        save = np.stack([kept % 256, kept // 256 % 256, kept // 65536], axis=2).astype(np.uint8)
-        label_files.save_png(save, target)
+        label_files.save_png(ids_to_rgb(table[ids]), target)
     name = source.name.removesuffix("_gtFine_instanceIds.png")
     size = {"width": ids.shape[1], "height": ids.shape[0]}
     image = {"id": name, **size, "file_name": f"{name}_gtFine_leftImg8bit.png"}

@@ -29,6 +29,8 @@ import numpy as np
 from pycocotools import mask as mask_util
 
 from pnm.formats.atomic_files import write_bytes
+from pnm.formats.coco_panoptic import read_annotations, read_categories
+from pnm.formats.label_png import read_panoptic_png
 
 _IGNORE = 255
 _VAL_100_URL = "https://dl.fbaipublicfiles.com/detectron2/annotations/coco/panoptic_val2017_100.json"
@@ -43,21 +45,13 @@ def stuff_labels(categories: list[dict]) -> dict[int, int]:
     return things | {category_id: label for label, category_id in enumerate(stuff, 1)}
 
 
-def read_segment_ids(path: Path) -> np.ndarray:
-    """(H, W) int64 ids R + 256 G + 65536 B of a panoptic PNG."""
-    pixels = label_files.read_labels(path)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise ValueError(f"{path} is not a panoptic PNG: expected 8-bit RGB, got {pixels.dtype} {pixels.shape}")
-    return pixels.astype(np.int64) @ np.array([1, 256, 65536])
-
-
 def convert(annotation: dict, folder: Path, output: Path, labels: dict, things: set | None, force: bool) -> list[dict]:
     """Writes one label image; returns instance annotations of the segments whose category is in ``things``."""
     target = output / annotation["file_name"]
     is_needed = force or not target.exists()
     if not is_needed and things is None:
         return []
-    ids = read_segment_ids(folder / annotation["file_name"])
+    ids = read_panoptic_png(folder / annotation["file_name"])
     segments = annotation["segments_info"]
     unknown = [segment for segment in segments if segment["category_id"] not in labels]
     if unknown:
@@ -88,10 +82,10 @@ def _instance(image_id, segment: dict, mask: np.ndarray) -> dict:
 
 def prepare(panoptic_json: Path, folder: Path, output: Path, instances_json: Path | None, args) -> None:
     """Makes the label images, and the instance annotations if asked for, of one annotation file."""
-    content = label_files.read_json(panoptic_json)
-    missing = [key for key in ("images", "annotations", "categories") if key not in content]
-    if missing:
-        raise ValueError(f"{panoptic_json} has no {', '.join(missing)}: it is not a panoptic file in COCO's format")
+    content, _ = read_annotations(panoptic_json)
+    read_categories(content, panoptic_json)
+    if "images" not in content:
+        raise ValueError(f"{panoptic_json} has no images: it is not a panoptic file in COCO's format")
     labels = stuff_labels(content["categories"])
     wanted = {category_id for category_id, label in labels.items() if label == 0} if instances_json else None
     work = partial(convert, folder=folder, output=output, labels=labels, things=wanted, force=args.force)
@@ -132,7 +126,7 @@ def link_val_100(root: Path) -> None:
         except (urllib.error.URLError, TimeoutError) as error:
             print(f"val2017_100 is left out: {_VAL_100_URL} cannot be fetched ({error}); put it at {annotations}")
             return
-    images = label_files.read_json(annotations)["images"]
+    images = read_annotations(annotations)[0]["images"]
     names = [Path(image["file_name"]).with_suffix(".png").name for image in images]
     for kind in ("panoptic", "panoptic_stuff"):
         folder = root / f"{kind}_val2017_100"

@@ -8,9 +8,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Floors of pnm/, from the ground up; a module imports from its own room and from lower floors only.
 FLOORS = (
-    {"errors", "usable_cores", "cityscapes_classes"},
+    {"errors", "programs", "usable_cores", "cityscapes_classes"},
     {"masks"},
-    {"formats", "metrics", "null_model", "boundary_patches"},
+    {"compiling", "formats", "metrics", "null_model", "boundary_patches"},
     {"predictions", "scoring"},
 )
 # PNM IoU weights pixels as the null model says; weight maps are stored as PNGs.

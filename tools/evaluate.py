@@ -28,6 +28,7 @@ from tqdm import tqdm
 if not __package__:  # run as a file of a clone
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pnm.cityscapes_classes import CITYSCAPES_CLASSES
+from pnm.compiling import announce_compilation
 from pnm.errors import UserError, one_line_errors, print_lines
 from pnm.formats.atomic_files import check_writable, write_text
 from pnm.metrics.instance_records import METRICS as INSTANCE_METRICS
@@ -188,6 +189,7 @@ def run(args: argparse.Namespace) -> None:
     images = [image for image in files[0].images if image in common]
     if not images:
         raise UserError(f"{args.pred} and {args.gt} have no image in common: nothing to score")
+    announce_compilation()
     scores = [one.score(images, args.workers, True) for one in files]
     values = scores[0].whole()
     check_shown(args.show, list(values.means))

@@ -10,6 +10,7 @@ from detectron2.engine import launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
+from pnm.compiling import announce_compilation
 from pnm.errors import EXIT_USER_ERROR, UserError, one_line_errors
 
 from .checkpoint import SafeCheckpointer
@@ -69,6 +70,7 @@ def start(args: argparse.Namespace) -> None:
         return
     with one_line_errors():
         check_processes(args.num_gpus)
+    announce_compilation()
     try:
         launch(run_in_group, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
     except torch.multiprocessing.ProcessExitedException as error:

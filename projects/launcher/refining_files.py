@@ -13,6 +13,7 @@ from detectron2.utils.logger import setup_logger
 from PIL import Image
 from tqdm import tqdm
 
+from pnm.compiling import announce_compilation
 from pnm.errors import UserError, listed, one_line_errors
 from pnm.formats.atomic_files import atomic_file
 from pnm.formats.label_png import read_label_png
@@ -112,6 +113,7 @@ def refine_one(args) -> None:
 
 def start(args: argparse.Namespace) -> None:
     """Refines what the arguments say, in one process or in several."""
+    announce_compilation()
     if args.image:
         refine_one(args)
         return

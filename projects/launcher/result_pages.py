@@ -20,6 +20,7 @@ from pnm.null_model.colours import colour_weights
 from pnm.null_model.null_model import pixel_null_model
 from pnm.null_model.pixel_weights import pixel_weights
 from pnm.predictions import Objects
+from pnm.programs import program
 
 from ..refining.coarse_predictions import DatasetPredictions
 from ..refining.mapper import class_map
@@ -67,7 +68,7 @@ def prediction_drawer(folder: Path, dataset_name: str, min_score: float):
     name = next((name for name in RESULTS if (folder / name).is_file()), None)
     if name is None:
         raise UserError(
-            f"{folder} has none of {', '.join(RESULTS)}; evaluate first: python train_net.py --eval-only ..."
+            f"{folder} has none of {', '.join(RESULTS)}; evaluate first: {' '.join(program('train'))} --eval-only ..."
         )
     predictions = DatasetPredictions(str(folder / name), dataset_name, RESULTS[name])
 

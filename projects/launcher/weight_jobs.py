@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from pnm.compiling import announce_compilation
 from pnm.errors import UserError, print_lines
 from pnm.formats.label_png import read_bytes
 from pnm.null_model.stored.check import check_weight_maps
@@ -153,6 +154,7 @@ def run(args: argparse.Namespace) -> bool:
         raise UserError(f"--workers is {args.workers}, expected a positive number")
     check_map_locality(args.locality, args.border)
     register_data(args)
+    announce_compilation()
     well = True
     for job in [job_of(name, args) for name in dict.fromkeys(args.dataset)]:
         if args.dry_run:

@@ -85,11 +85,11 @@ def test_ade20k_errors_are_one_line(ade20k, tmp_path):
     source = root / "annotations" / "validation" / "b.png"
     whole = source.read_bytes()
     source.write_bytes(whole[: len(whole) // 2])
-    fails(run("ade20k", "--root", root), "b.png cannot be read")
+    fails(run("ade20k", "--root", root), "b.png is truncated")
     assert (root / "annotations_detectron2" / "training" / "a.png").exists(), "what was finished stays"
     assert not (root / "annotations_detectron2" / "validation" / "b.png").exists()
     save(source, np.zeros((4, 4, 3), dtype=np.uint8))
-    fails(run("ade20k", "--root", root), "8-bit channel")
+    fails(run("ade20k", "--root", root), "b.png is a")
 
 
 @pytest.fixture
@@ -226,16 +226,16 @@ def test_panoptic_errors_are_one_line(panoptic):
     root, path, content, _ = panoptic
     folder = root / "coco" / "panoptic_val2017"
     options = ["--panoptic-folder", folder, "--output", root / "stuff", "--panoptic-json"]
-    fails(run("panoptic_fpn", *options, root / "absent.json"), "absent.json does not exist")
+    fails(run("panoptic_fpn", *options, root / "absent.json"), "absent.json is missing")
     content["annotations"][0]["segments_info"][0]["category_id"] = 77
     path.write_text(json.dumps(content))
     fails(run("panoptic_fpn", *options, path), "category_id 77")
     path.write_text(path.read_text()[:50])
-    fails(run("panoptic_fpn", *options, path), "truncated")
+    fails(run("panoptic_fpn", *options, path), "is not JSON")
     save(folder / "1.png", np.zeros((4, 4), dtype=np.uint8))
     content["annotations"][0]["segments_info"] = []
     path.write_text(json.dumps(content))
-    fails(run("panoptic_fpn", *options, path), "not a panoptic PNG")
+    fails(run("panoptic_fpn", *options, path), "expected a panoptic PNG")
     fails(run("panoptic_fpn", DETECTRON2_DATASETS=root / "absent"), "panoptic_annotations_trainval2017.zip")
     assert run("panoptic_fpn", "--output", root).returncode == 2
 

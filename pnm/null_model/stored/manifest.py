@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from pnm.errors import UserError
 from pnm.null_model.stored.surprisal import SURPRISAL_SCALE
+from pnm.programs import program
 
 FORMAT = 1
 MANIFEST = "manifest.jsonl"
@@ -100,7 +101,7 @@ def remedy(parameters: WeightMapParameters, folder: str | Path | None = None, ov
         folder: where they belong; ``--output`` is mentioned unless that is the default place.
         overwrite: whether maps of other parameters give way; all parameters are spelt out then.
     """
-    words = ["python", "tools/precompute_weights.py", "--dataset", parameters.dataset]
+    words = [*program("precompute_weights"), "--dataset", parameters.dataset]
     words += ["--locality", str(parameters.locality)]
     if parameters.border != "valid" or overwrite:
         words += ["--border", parameters.border]
