@@ -3,7 +3,7 @@
 import detectron2
 import pytest
 import yaml
-from detectron2.config import CfgNode, configurable, get_cfg, global_cfg, set_global_cfg
+from detectron2.config import CfgNode, configurable, get_cfg
 
 import pnm  # noqa: F401
 
@@ -125,13 +125,6 @@ def test_frozen_nodes_and_new_keys():
     with pytest.raises(AttributeError):
         cfg.SEED = 8
     assert cfg.clone().is_frozen()
-
-
-def test_global_cfg_mirrors_what_was_set():
-    cfg = get_cfg()
-    cfg.GLOBAL.HACK = 3.5
-    set_global_cfg(cfg)
-    assert global_cfg.GLOBAL.HACK == 3.5
 
 
 class Part:

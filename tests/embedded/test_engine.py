@@ -9,7 +9,6 @@ import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import (
-    BestCheckpointer,
     CallbackHook,
     EvalHook,
     HookBase,
@@ -180,26 +179,6 @@ def test_evaluations_must_be_numbers():
     loop.register_hooks([EvalHook(0, lambda: {"AP": "high"})])
     with pytest.raises(ValueError, match="AP"):
         loop.train(0, 1)
-
-
-@pytest.mark.parametrize(("mode", "saved_at"), [("max", [1, 5]), ("min", [1, 3])])
-def test_the_best_checkpoint_is_kept(tmp_path, mode, saved_at):
-    scores = {1: 5.0, 3: 2.0, 5: 7.0, 8: math.nan}
-    loop, saved = trainer(), []
-
-    class Saver(DetectionCheckpointer):
-        def save(self, name, **kwargs):
-            saved.append(kwargs["iteration"])
-            super().save(name, **kwargs)
-
-    saver = Saver(loop.model, str(tmp_path))
-    evaluation = EvalHook(2, lambda: {"AP": scores.get(loop.iter, math.nan)})
-    loop.register_hooks([evaluation, BestCheckpointer(2, saver, "AP", mode)])
-    loop.train(0, 8)
-    assert saved == saved_at
-    assert (tmp_path / "model_best.pth").is_file()
-    with pytest.raises((ValueError, AssertionError)):
-        BestCheckpointer(2, saver, "AP", "best")
 
 
 def test_writers_write_periodically_and_are_closed():

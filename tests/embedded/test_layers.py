@@ -21,7 +21,6 @@ from detectron2.layers import (
     cat,
     cross_entropy,
     get_norm,
-    nonzero_tuple,
     paste_masks_in_image,
 )
 from detectron2.structures import Boxes
@@ -239,8 +238,6 @@ def test_cross_entropy_of_nothing_is_a_differentiable_zero():
 def test_small_helpers():
     x = seeded(2, 3)
     assert cat([x]) is x and torch.equal(cat([x, x], dim=1), torch.cat([x, x], dim=1))
-    rows, columns = nonzero_tuple(x > 0)
-    assert torch.equal(torch.stack([rows, columns], 1), (x > 0).nonzero())
     assert ShapeSpec(channels=3, stride=4) == ShapeSpec(3, None, None, 4)
 
 

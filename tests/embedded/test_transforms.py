@@ -181,8 +181,6 @@ def test_colour_augmentations_are_pils_blends(image):
     found = T.RandomContrast(0.5, 1.5).get_transform(image).apply_image(image.astype(np.float32))
     assert found.mean() == pytest.approx(image.mean(), abs=0.5), "contrast keeps the mean"
     np.testing.assert_array_equal(T.RandomLighting(0.0).get_transform(image).apply_image(image), image)
-    inverted = T.PILColorTransform(lambda picture: picture.point(lambda v: 255 - v)).apply_image(image)
-    np.testing.assert_array_equal(inverted, 255 - image)
     shift = T.ColorTransform(lambda array: array + 1)
     np.testing.assert_array_equal(shift.apply_image(image), image + 1)
     assert shift.apply_coords(image) is image and isinstance(shift.inverse(), T.NoOpTransform)

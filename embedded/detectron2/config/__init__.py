@@ -2,8 +2,8 @@
 
 from detectron2._scope import outside
 
-from .config import CfgNode, configurable, get_cfg, global_cfg, set_global_cfg
+from .config import CfgNode, configurable, get_cfg
 
-__all__ = ["CfgNode", "configurable", "get_cfg", "global_cfg", "set_global_cfg"]
+__all__ = ["CfgNode", "configurable", "get_cfg"]
 
 __getattr__ = outside(__name__)

@@ -12,7 +12,7 @@ from fvcore.common.config import CfgNode as _CfgNode
 
 from .configurable import configurable
 
-__all__ = ["CfgNode", "configurable", "get_cfg", "global_cfg", "set_global_cfg"]
+__all__ = ["CfgNode", "configurable", "get_cfg"]
 
 _REMEDY = "install Detectron2 itself (https://github.com/facebookresearch/detectron2) to use it"
 _Origin = Callable[[tuple[str, ...]], str]  # path of keys -> " (in FILE)"
@@ -178,15 +178,6 @@ class CfgNode(_CfgNode):
         known = {".".join(map(str, path)).upper(): path for path, _ in _settings(self)}
         near = get_close_matches(full_key.upper(), known, n=1, cutoff=0.5)
         return f"; did you mean {'.'.join(known[near[0]])}?" if near else ""
-
-
-global_cfg = CfgNode()
-
-
-def set_global_cfg(cfg: CfgNode) -> None:
-    """Fills :data:`global_cfg`, which code without access to a config may read, with the content of ``cfg``."""
-    global_cfg.clear()
-    global_cfg.update(cfg)
 
 
 def get_cfg() -> CfgNode:

@@ -211,7 +211,7 @@ DEFAULTS = {
     "CUDNN_BENCHMARK": False,  # helps when all inputs have the same size
     "FLOAT32_PRECISION": "",  # highest, high or medium; "" leaves torch's own
     "VIS_PERIOD": 0,  # iterations between pictures of training data; 0 is never
-    "GLOBAL": {"HACK": 1.0},  # for experiments, through detectron2.config.global_cfg
+    "GLOBAL": {"HACK": 1.0},
 }
 
 

@@ -222,23 +222,6 @@ def filter_empty_instances(
     return (instances[kept], kept) if return_mask else instances[kept]
 
 
-def gen_crop_transform_with_instance(crop_size, image_size, instance: dict) -> T.CropTransform:
-    """A random crop of ``crop_size`` (h, w) that contains the centre of ``instance``'s box."""
-    x0, y0, x1, y1 = BoxMode.convert(instance["bbox"], instance["bbox_mode"], BoxMode.XYXY_ABS)
-    corner = []
-    for crop, size, center in zip(crop_size, image_size, ((y0 + y1) * 0.5, (x0 + x1) * 0.5), strict=True):
-        if crop > size or center > size:
-            raise ValueError(
-                f"a crop of {tuple(crop_size)} about ({(y0 + y1) / 2}, {(x0 + x1) / 2}) (y, x) "
-                f"does not fit into an image of {tuple(image_size)}"
-            )
-        low = max(int(np.floor(center)) - int(crop), 0)
-        high = min(int(size) - int(crop), int(np.ceil(center)))
-        corner.append((low, high))
-    top, left = [np.random.randint(low, high + 1) for low, high in corner]
-    return T.CropTransform(left, top, int(crop_size[1]), int(crop_size[0]))
-
-
 def check_metadata_consistency(key: str, dataset_names) -> None:
     """ValueError unless all data sets have the same metadata ``key``; AttributeError where it is missing."""
     values = {name: getattr(MetadataCatalog.get(name), key) for name in dataset_names}

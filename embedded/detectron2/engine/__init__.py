@@ -11,7 +11,6 @@ from .defaults import (
     default_writers,
 )
 from .hooks import (
-    BestCheckpointer,
     CallbackHook,
     EvalHook,
     IterationTimer,
@@ -25,7 +24,6 @@ from .train_loop import AMPTrainer, HookBase, SimpleTrainer, TrainerBase
 
 __all__ = [
     "AMPTrainer",
-    "BestCheckpointer",
     "CallbackHook",
     "DEFAULT_TIMEOUT",
     "DefaultPredictor",

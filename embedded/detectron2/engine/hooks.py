@@ -1,19 +1,17 @@
 """Hooks of ordinary training: timing, schedule, checkpoints, evaluation, reports."""
 
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import repeat
-from typing import Any, Literal
+from typing import Any
 
 from detectron2.solver import LRMultiplier
 from detectron2.solver import LRScheduler as _LRScheduler
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter
-from fvcore.common.checkpoint import Checkpointer
 from fvcore.common.checkpoint import PeriodicCheckpointer as _PeriodicCheckpointer
 from fvcore.common.param_scheduler import ParamScheduler
 from fvcore.common.timer import Timer
@@ -24,7 +22,6 @@ from torch.optim import Optimizer
 from .train_loop import HookBase
 
 __all__ = [
-    "BestCheckpointer",
     "CallbackHook",
     "EvalHook",
     "IterationTimer",
@@ -163,44 +160,6 @@ class _WithEvaluation(HookBase):
         # trainer.iter stays below max_iter if an iteration failed
         if self._at_end and self.trainer.iter >= self.trainer.max_iter:
             self._act()
-
-
-class BestCheckpointer(_WithEvaluation):
-    """Saves ``file_prefix`` whenever a metric is better than ever before. Register it after :class:`EvalHook`.
-
-    Args:
-        eval_period: that of the EvalHook, in iterations.
-        val_metric: name of the scalar, such as "bbox/AP50".
-        mode: "max" if higher is better, else "min".
-    """
-
-    def __init__(
-        self,
-        eval_period: int,
-        checkpointer: Checkpointer,
-        val_metric: str,
-        mode: Literal["max", "min"] = "max",
-        file_prefix: str = "model_best",
-    ):
-        if mode not in ("max", "min"):
-            raise ValueError(f"mode is {mode!r}, expected 'max' or 'min'")
-        self._period, self._checkpointer = eval_period, checkpointer
-        self._metric, self._sign, self._name = val_metric, 1 if mode == "max" else -1, file_prefix
-        self.best_metric: float | None = None
-        self.best_iter: int | None = None
-
-    def _act(self) -> None:
-        if self._metric not in self.trainer.storage.latest():
-            logger.warning("metric %s was not evaluated, so the best checkpoint cannot be chosen", self._metric)
-            return
-        value, at = self.trainer.storage.latest()[self._metric]
-        better = self.best_metric is None or self._sign * value > self._sign * self.best_metric
-        if not (math.isfinite(value) and better):
-            logger.info("%s is %.5f; best is %s at iteration %s", self._metric, value, self.best_metric, self.best_iter)
-            return
-        self.best_metric, self.best_iter = value, at
-        self._checkpointer.save(self._name, iteration=at)
-        logger.info("%s is %.5f, the best so far; saved %s", self._metric, value, self._name)
 
 
 class LRScheduler(HookBase):

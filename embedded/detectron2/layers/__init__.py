@@ -19,9 +19,6 @@ from .wrappers import (
     cross_entropy,
     empty_input_loss_func_wrapper,
     interpolate,
-    move_device_like,
-    nonzero_tuple,
-    shapes_to_tensor,
 )
 
 __all__ = [
@@ -45,11 +42,8 @@ __all__ = [
     "empty_input_loss_func_wrapper",
     "get_norm",
     "interpolate",
-    "move_device_like",
     "nms",
-    "nonzero_tuple",
     "paste_masks_in_image",
     "roi_align",
-    "shapes_to_tensor",
 ]
 __getattr__ = outside(__name__)

@@ -49,18 +49,3 @@ def empty_input_loss_func_wrapper(loss_func: Callable) -> Callable:
 
 
 cross_entropy = empty_input_loss_func_wrapper(F.cross_entropy)
-
-
-def nonzero_tuple(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """One index vector per axis of the non-zero elements."""
-    return torch.nonzero(x, as_tuple=True)
-
-
-def move_device_like(src: torch.Tensor, dst: torch.Tensor) -> torch.Tensor:
-    """``src`` on the device of ``dst``."""
-    return src.to(dst.device)
-
-
-def shapes_to_tensor(x: Sequence[int], device: torch.device | None = None) -> torch.Tensor:
-    """A list of sizes as an integer vector."""
-    return torch.as_tensor(x, device=device)

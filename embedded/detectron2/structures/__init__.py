@@ -2,7 +2,7 @@
 
 from detectron2._scope import outside
 
-from .boxes import Boxes, BoxMode, pairwise_intersection, pairwise_ioa, pairwise_iou, pairwise_point_box_distance
+from .boxes import Boxes, BoxMode, pairwise_intersection, pairwise_iou
 from .image_list import ImageList
 from .instances import Instances
 from .masks import BitMasks, PolygonMasks, ROIMasks, polygons_to_bitmask
@@ -16,9 +16,7 @@ __all__ = [
     "PolygonMasks",
     "ROIMasks",
     "pairwise_intersection",
-    "pairwise_ioa",
     "pairwise_iou",
-    "pairwise_point_box_distance",
     "polygons_to_bitmask",
 ]
 __getattr__ = outside(__name__)

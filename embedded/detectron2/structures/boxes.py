@@ -161,17 +161,6 @@ def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> torch.Tensor:
     return _ratio_or_zero(inter, boxes1.area()[:, None] + boxes2.area() - inter)
 
 
-def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> torch.Tensor:
-    """(N, M) intersections over the areas of ``boxes2``; 0 where a box is empty."""
-    return _ratio_or_zero(pairwise_intersection(boxes1, boxes2), boxes2.area())
-
-
-def pairwise_point_box_distance(points: torch.Tensor, boxes: Boxes) -> torch.Tensor:
-    """(N, M, 4) distances from N points (x, y) to the left, top, right and bottom sides of M boxes, positive inside."""
-    corners = boxes.tensor[None]
-    return torch.cat([points[:, None] - corners[..., :2], corners[..., 2:] - points[:, None]], dim=2)
-
-
 def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> torch.Tensor:
     """(N,) intersections over unions of the i-th box of one list with the i-th of the other.
 

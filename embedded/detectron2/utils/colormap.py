@@ -3,11 +3,10 @@
 # ruff: noqa: NPY002 - the global generator is the interface: a seed set for Detectron2 must give the same numbers.
 
 import colorsys
-import random
 
 import numpy as np
 
-__all__ = ["colormap", "random_color", "random_colors"]
+__all__ = ["colormap"]
 
 _COUNT = 79
 _GOLDEN_RATIO = 0.61803398875
@@ -32,15 +31,3 @@ def _in_order(colors: np.ndarray, rgb: bool, maximum: int) -> np.ndarray:
 def colormap(rgb: bool = False, maximum: int = 255) -> np.ndarray:
     """All colours, (N, 3) float32, as BGR (or RGB) in [0, maximum]."""
     return _in_order(_COLORS, rgb, maximum)
-
-
-def random_color(rgb: bool = False, maximum: int = 255) -> np.ndarray:
-    """One colour, drawn with ``np.random``."""
-    return _in_order(_COLORS[np.random.randint(0, len(_COLORS))], rgb, maximum)
-
-
-def random_colors(N: int, rgb: bool = False, maximum: int = 255) -> list[np.ndarray]:
-    """``N`` different colours, drawn with ``random``."""
-    if not 0 <= N <= len(_COLORS):
-        raise ValueError(f"there are {len(_COLORS)} colours, {N} were asked for")
-    return [_in_order(_COLORS[i], rgb, maximum) for i in random.sample(range(len(_COLORS)), N)]

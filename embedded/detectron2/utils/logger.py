@@ -14,7 +14,7 @@ from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
 from termcolor import colored
 
-__all__ = ["create_small_table", "log_every_n", "log_every_n_seconds", "log_first_n", "setup_logger"]
+__all__ = ["create_small_table", "log_every_n_seconds", "log_first_n", "setup_logger"]
 
 _DATE = "%m/%d %H:%M:%S"
 _PLAIN = "[%(asctime)s] %(name)s %(levelname)s: %(message)s"
@@ -111,15 +111,6 @@ def log_first_n(lvl: int, msg: str, n: int = 1, *, name: str | None = None, key:
     identity = (place if "caller" in aspects else ()) + ((msg,) if "message" in aspects else ())
     _times_seen[identity] += 1
     if _times_seen[identity] <= n:
-        logging.getLogger(name or module).log(lvl, msg)
-
-
-def log_every_n(lvl: int, msg: str, n: int = 1, *, name: str | None = None) -> None:
-    """Logs the first of every ``n`` calls from the same source line."""
-    module, place = _calling_line()
-    seen = _times_seen[place]
-    _times_seen[place] = seen + 1
-    if seen % n == 0:
         logging.getLogger(name or module).log(lvl, msg)
 
 

@@ -41,7 +41,7 @@ from .augmentation_impl import (
     ResizeScale,
     ResizeShortestEdge,
 )
-from .transform import ColorTransform, ExtentTransform, PILColorTransform, ResizeTransform, RotationTransform
+from .transform import ColorTransform, ExtentTransform, ResizeTransform, RotationTransform
 
 __all__ = [
     "AugInput",
@@ -56,7 +56,6 @@ __all__ = [
     "HFlipTransform",
     "MinIoURandomCrop",
     "NoOpTransform",
-    "PILColorTransform",
     "PadTransform",
     "RandomApply",
     "RandomBrightness",

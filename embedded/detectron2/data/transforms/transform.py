@@ -166,10 +166,3 @@ class ColorTransform(Transform):
 
     def inverse(self) -> Transform:
         return NoOpTransform()
-
-
-class PILColorTransform(ColorTransform):
-    """Like :class:`ColorTransform` with an ``op`` from PIL image to PIL image."""
-
-    def apply_image(self, img: np.ndarray) -> np.ndarray:
-        return np.asarray(self.op(Image.fromarray(img)))

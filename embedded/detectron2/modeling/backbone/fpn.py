@@ -18,7 +18,6 @@ __all__ = [
     "LastLevelMaxPool",
     "LastLevelP6P7",
     "build_resnet_fpn_backbone",
-    "build_retinanet_resnet_fpn_backbone",
 ]
 
 
@@ -138,11 +137,3 @@ def _fpn_on(bottom_up: Backbone, cfg, top_block: nn.Module) -> FPN:
 def build_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
     """FPN on a ResNet, with p6 pooled from p5 (for R-CNN models)."""
     return _fpn_on(build_resnet_backbone(cfg, input_shape), cfg, LastLevelMaxPool())
-
-
-@BACKBONE_REGISTRY.register()
-def build_retinanet_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
-    """FPN on a ResNet, with p6 and p7 convolved from res5 (for RetinaNet)."""
-    bottom_up = build_resnet_backbone(cfg, input_shape)
-    channels = bottom_up.output_shape()["res5"].channels
-    return _fpn_on(bottom_up, cfg, LastLevelP6P7(channels, cfg.MODEL.FPN.OUT_CHANNELS))
