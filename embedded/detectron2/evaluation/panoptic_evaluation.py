@@ -80,7 +80,8 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         gathered = comm.gather(self._predictions)
         if not comm.is_main_process():
             return None
-        from pnm.formats.coco_panoptic import evaluate_panoptic_files, pq_percentages, pq_table, write_predictions
+        from pnm.formats.coco_panoptic import write_predictions
+        from pnm.scoring.panoptic_files import evaluate_panoptic_files, pq_percentages, pq_table
 
         gt_json = PathManager.get_local_path(self._metadata.panoptic_json)
         gt_folder = PathManager.get_local_path(self._metadata.panoptic_root)
@@ -94,7 +95,7 @@ class COCOPanopticEvaluator(DatasetEvaluator):
 
 def _png(ids: np.ndarray) -> bytes:
     """PNG of ids as R + 256 G + 65536 B."""
-    from pnm.metrics.panoptic_quality import ids_to_rgb
+    from pnm.formats.coco_panoptic import ids_to_rgb
 
     with io.BytesIO() as stream:
         Image.fromarray(ids_to_rgb(ids)).save(stream, format="PNG")
