@@ -43,14 +43,14 @@ def sample_of(name: str, index: int, config_file: str) -> tuple[str, str, int, b
     from pnm.projects.launcher.config import load_config  # takes seconds, which files need not
     from pnm.projects.launcher.data.user_data import register_user_data
     from pnm.projects.launcher.run_setup import register_builtin_data
-    from pnm.projects.launcher.trainer import told_as_user_error
+    from pnm.projects.launcher.trainer import as_user_error
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
     register_builtin_data()
     register_user_data(load_config(config_file))
     if name not in DatasetCatalog.list():
         raise UserError(f"data set {name!r} is not registered; your own: --config-file")
-    with told_as_user_error((name,)):
+    with as_user_error((name,)):
         records = DatasetCatalog.get(name)
     if not 0 <= index < len(records):
         raise UserError(f"--index is {index}, data set {name} has {len(records)} images")

@@ -9,7 +9,7 @@ from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 
 from .color_augmentation import ColorAugSSDTransform
-from .reading import read_errors_told
+from .reading import errors_that_name
 from .registry import DATASET_MAPPER_REGISTRY
 
 
@@ -26,7 +26,7 @@ class CheckedDatasetMapper(DatasetMapper):
             UserError: a file that cannot be read, or of another size than the data set says.
         """
         files = [str(dataset_dict[key]) for key in ("file_name", "sem_seg_file_name") if key in dataset_dict]
-        with read_errors_told(files):
+        with errors_that_name(files):
             sample = copy.deepcopy(dataset_dict)
             image, labels = self._read(sample)
             aug_input = T.AugInput(image, sem_seg=labels)

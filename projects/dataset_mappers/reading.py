@@ -10,7 +10,7 @@ from pnm.errors import UserError
 
 
 @contextmanager
-def read_errors_told(files: Iterable[str]) -> Iterator[None]:
+def errors_that_name(files: Iterable[str]) -> Iterator[None]:
     """Turns whatever is raised while ``files`` are read into one line that names them."""
     files = list(files)
     try:
@@ -28,5 +28,5 @@ def read_image(path: str, image_format: str) -> np.ndarray:
     Raises:
         UserError: a file that is missing or damaged.
     """
-    with read_errors_told([path]):
+    with errors_that_name([path]):
         return detection_utils.read_image(path, format=image_format)

@@ -43,7 +43,7 @@ def share_buffers(model: torch.nn.Module) -> None:
 
 
 @contextmanager
-def told_as_user_error(datasets: Sequence[str]) -> Iterator[None]:
+def as_user_error(datasets: Sequence[str]) -> Iterator[None]:
     """Whatever goes wrong while annotations are read lies in the data: it is told in one line, with their names."""
     try:
         yield
@@ -84,7 +84,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg):
-        with told_as_user_error(cfg.DATASETS.TRAIN):
+        with as_user_error(cfg.DATASETS.TRAIN):
             mapper = build_mapper(cfg, is_train=True)
             if not cfg.DATASETS.PREDICTIONS_TRAIN:
                 return build_detection_train_loader(cfg, mapper=mapper)
@@ -95,7 +95,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name):
-        with told_as_user_error((dataset_name,)):
+        with as_user_error((dataset_name,)):
             mapper = build_mapper(cfg, is_train=False)
             if refined_task(cfg) is None:
                 return build_detection_test_loader(cfg, dataset_name, mapper=mapper)

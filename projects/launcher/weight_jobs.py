@@ -22,7 +22,7 @@ from pnm.null_model.stored.writer import WriteSummary, make_map, write_weight_ma
 from .config import load_config
 from .data.user_data import register_user_data
 from .run_setup import register_builtin_data
-from .trainer import told_as_user_error
+from .trainer import as_user_error
 
 SAMPLE = 8  # label files that an estimate is measured on
 
@@ -46,7 +46,7 @@ def label_files_of(name: str) -> tuple[list[str], bool]:
         near = difflib.get_close_matches(name, DatasetCatalog.list(), n=1)
         advice = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"data set {name!r} is not registered; {advice}Your own: --config-file, or --register")
-    with told_as_user_error((name,)):
+    with as_user_error((name,)):
         records = DatasetCatalog.get(name)
     if not records:
         raise UserError(f"data set {name} is empty; check its annotation file or folder")

@@ -11,7 +11,8 @@ from pnm.formats.label_png import read_label_png
 from pnm.masks.crops import crop_array, crop_rle, paste
 from pnm.predictions import Objects, Partition
 from pnm.projects.bpr import BoundaryPatchMapper, PatchSettings
-from pnm.projects.refining.truths import coarse_masks, match, semantic_truth
+from pnm.projects.launcher.config import load_config
+from pnm.projects.refining.truths import Truth, coarse_masks, match, semantic_truth
 
 SHAPE = 90, 110
 
@@ -87,6 +88,27 @@ def test_only_matches_of_the_same_class_are_learned_from(scene):
     assert mapper("instance", objects(coarse, categories=[1]))(entry) is None
     assert mapper("instance", objects())(entry) is None
     assert mapper("instance", objects(far, coarse))(entry) is not None
+
+
+def test_masks_match_above_an_iou_of_one_half():
+    """A mask of 10 columns and one of 6 of them, or 5: IoU 0.6 is above the limit, 0.5 is not."""
+    columns = np.zeros((8, 12), bool)
+    columns[:, 1:11] = True
+    truth = Truth([crop_array(columns)], [0], crop_array(np.zeros((8, 12), bool)))
+    for width, is_matched in ((6, True), (5, False)):
+        part = np.zeros((8, 12), bool)
+        part[:, 1 : 1 + width] = True
+        coarse = Objects((8, 12), (crop_array(part),), (1.0,), (0,))
+        assert bool(match(truth, coarse, load_config("quickstart/bpr_instance").MODEL.BPR.MATCH_IOU)) == is_matched
+
+
+def test_the_mapper_does_what_the_config_says():
+    changes = ["DATASETS.PREDICTIONS_TRAIN", "()", "MODEL.BPR.MATCH_IOU", "0.6", "MODEL.BPR.PATCHES_PER_IMAGE", "7"]
+    axes = {"none": None, "horizontal": -1, "vertical": -2}
+    for flip, axis in axes.items():
+        cfg = load_config("quickstart/bpr_instance", [*changes, "INPUT.RANDOM_FLIP", flip])
+        mapper = BoundaryPatchMapper.from_config(cfg, is_train=True)
+        assert (mapper.flip_axis, mapper.match_iou, mapper.patches_per_image) == (axis, 0.6, 7)
 
 
 @pytest.mark.parametrize("flip", ["horizontal", "vertical"])

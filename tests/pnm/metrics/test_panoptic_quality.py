@@ -92,6 +92,17 @@ def test_any_integer_type(dtype):
     assert evaluate(images, boundary_px=1).compute() == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
 
 
+@pytest.mark.parametrize(("width", "matches"), [(6, True), (5, False)])
+def test_segments_match_above_an_iou_of_one_half(width, matches):
+    """A segment of 10 columns, of which the prediction has 6, or 5, and stuff the rest."""
+    gt, pred = np.ones((4, 10), int), np.full((4, 10), 2)
+    pred[:, :width] = 1
+    segments = [{"id": 1, "category_id": 1}]
+    quality = evaluate([(gt, segments, pred, [*segments, {"id": 2, "category_id": 3}])])
+    assert quality.statistics[0].sum() == matches
+    assert quality.compute()["SQ-1"] == pytest.approx(width / 10 if matches else 0)
+
+
 def test_thousands_of_segments():
     """More pairs than the first table of pairs holds."""
     ids = np.arange(1, 60 * 70 + 1).reshape(60, 70)
