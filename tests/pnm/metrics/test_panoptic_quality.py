@@ -98,7 +98,7 @@ def test_segments_match_above_an_iou_of_one_half(width, matches):
     gt, pred = np.ones((4, 10), int), np.full((4, 10), 2)
     pred[:, :width] = 1
     segments = [{"id": 1, "category_id": 1}]
-    quality = evaluate([(gt, segments, pred, [*segments, {"id": 2, "category_id": 3}])])
+    quality = evaluate([(gt, segments, pred, [*segments, {"id": 2, "category_id": 2}])])
     assert quality.statistics[0].sum() == matches
     assert quality.compute()["SQ-1"] == pytest.approx(width / 10 if matches else 0)
 
