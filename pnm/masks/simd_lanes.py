@@ -98,14 +98,14 @@ def _subtract(typingctx: Any, left: Any, right: Any) -> Any:
 
 
 @overload(operator.add)
-def _lanes_add(left: Any, right: Any) -> Any:
+def _lanes_add(left, right):  # type: ignore[no-untyped-def]  # numba compares it with what it returns
     if isinstance(left, Lanes) and left == right:
         return lambda left, right: _add(left, right)
     return None
 
 
 @overload(operator.sub)
-def _lanes_subtract(left: Any, right: Any) -> Any:
+def _lanes_subtract(left, right):  # type: ignore[no-untyped-def]
     if isinstance(left, Lanes) and left == right:
         return lambda left, right: _subtract(left, right)
     return None
