@@ -60,6 +60,18 @@ def prepared_data(real_data, tmp_path_factory):
 
 
 @pytest.fixture
+def forget_data_sets():
+    """Takes what a test registers out of the catalogues, which are global."""
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    before = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@pytest.fixture
 def train_net(shapes_root, tmp_path):
     """``train_net("--eval-only", "KEY VALUE ...")`` runs a quickstart config on ``shapes_root`` in a new process.
 

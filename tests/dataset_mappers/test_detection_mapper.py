@@ -11,10 +11,9 @@ from pnm.projects.launcher.data.shapes import register_shapes
 
 
 @pytest.fixture
-def panoptic(monkeypatch, shapes_root):
+def panoptic(monkeypatch, shapes_root, forget_data_sets):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(shapes_root))
-    if "shapes_train_panoptic" not in DatasetCatalog.list():
-        register_shapes()
+    register_shapes()
     return DatasetCatalog.get("shapes_train_panoptic")[:4]
 
 

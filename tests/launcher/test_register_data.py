@@ -15,13 +15,8 @@ from pnm.projects.launcher.data.user_data import register_user_data
 
 
 @pytest.fixture
-def register(monkeypatch):
-    """Registers and forgets: the catalogues are global."""
-    before = set(DatasetCatalog.list())
-    yield register_user_data
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+def register(forget_data_sets):
+    return register_user_data
 
 
 def config(*entries: dict):
