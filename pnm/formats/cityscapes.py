@@ -18,7 +18,7 @@ import numpy as np
 from pnm.cityscapes_classes import CITYSCAPES_IDS, CITYSCAPES_INSTANCE_CLASSES
 from pnm.errors import UserError
 from pnm.formats.atomic_files import write_bytes, write_text
-from pnm.formats.folders import files_below
+from pnm.formats.folders import files_below, one_file_each
 from pnm.formats.label_png import png_size_of, read_label_png
 
 _FRAME = re.compile(r"(.+_\d{6}_\d{6})(?![^_.])")
@@ -58,17 +58,13 @@ def files_by_frame(folder: str | Path, ending: str) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: expected one with *{ending}")
-    by_frame: dict[str, Path] = {}
+    named = []
     for file in (folder / path for path in files_below(folder, ending)):
         frame = frame_name(file)
         if frame is None:
             raise UserError(f"{file} is not named after an image: expected CITY_000000_000019...{ending}")
-        if frame in by_frame:
-            raise UserError(f"{by_frame[frame]} and {file} are both of image {frame}: keep one of them in {folder}")
-        by_frame[frame] = file
-    if not by_frame:
-        raise FileNotFoundError(f"{folder} has no *{ending} in it: check the path")
-    return dict(sorted(by_frame.items()))
+        named.append((frame, file))
+    return one_file_each(named, folder, f"*{ending}")
 
 
 def result_files(folder: str | Path) -> dict[str, Path]:

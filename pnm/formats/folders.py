@@ -1,8 +1,10 @@
 """The one rule by which files are found in a folder and the folders in it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+
+from pnm.errors import UserError
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -18,6 +20,27 @@ def files_below(folder: str | Path, *endings: str) -> list[str]:
     """
     wanted = tuple(ending.lower() for ending in endings)
     return sorted(path for path in _walk(str(folder), "", set()) if path.lower().endswith(wanted))
+
+
+def one_file_each(named: Iterable[tuple[str, Path]], folder: str | Path, kind: str) -> dict[str, Path]:
+    """Files of a folder by the names of their images, sorted.
+
+    Args:
+        named: (name of the image, file).
+        kind: of the files, as messages call them.
+
+    Raises:
+        FileNotFoundError: there are none.
+        UserError: two are of one image.
+    """
+    by_name: dict[str, Path] = {}
+    for name, file in named:
+        if name in by_name:
+            raise UserError(f"{by_name[name]} and {file} are both of image {name}: keep one of them in {folder}")
+        by_name[name] = file
+    if not by_name:
+        raise FileNotFoundError(f"{folder} has no {kind} in it: check the path")
+    return dict(sorted(by_name.items()))
 
 
 def _walk(folder: str, below: str, entered: set[tuple[int, int]]) -> Iterator[str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pnm.cityscapes_classes import CITYSCAPES_CLASSES, CITYSCAPES_IDS
 from pnm.errors import UserError
-from pnm.formats.folders import files_below
+from pnm.formats.folders import files_below, one_file_each
 from pnm.formats.json_list import JsonList
 from pnm.formats.label_png import png_size_of, read_label_png
 from pnm.masks.runs import decode_masks
@@ -63,17 +63,9 @@ def label_files(folder: str | Path, *, label_ids: bool = False) -> dict[str, Pat
     files = [file for file in files if not _NO_LABELS.search(file.stem)]
     unwanted = "labelTrainIds" if label_ids else "labelIds"
     wanted = {image_name(file) for file in files if not file.stem.endswith(unwanted)}
-    by_name: dict[str, Path] = {}
-    for file in files:
-        name = image_name(file)
-        if file.stem.endswith(unwanted) and name in wanted:
-            continue
-        if name in by_name:
-            raise UserError(f"{by_name[name]} and {file} are both of image {name}: keep one of them in {folder}")
-        by_name[name] = file
-    if not by_name:
-        raise FileNotFoundError(f"{folder} has no label PNG in it: check the path")
-    return dict(sorted(by_name.items()))
+    named = [(image_name(file), file) for file in files]
+    named = [(name, file) for name, file in named if not (file.stem.endswith(unwanted) and name in wanted)]
+    return one_file_each(named, folder, "label PNG")
 
 
 def mask_entries(path: str | Path) -> dict[str, MaskEntries]:

@@ -172,5 +172,6 @@ def build_network(name: str, pretrained: bool, norm: str = "BN") -> nn.Module:
     except Exception as error:  # whatever the hub's transport raises
         if not pretrained:
             raise
-        raise pretrained_weights_error(f"MODEL.BPR.NETWORK {name}", error, "MODEL.BPR.PRETRAINED False") from error
+        weights = f"ImageNet weights of MODEL.BPR.NETWORK {name}"
+        raise pretrained_weights_error(weights, error, "MODEL.BPR.PRETRAINED False") from error
     return nn.SyncBatchNorm.convert_sync_batchnorm(network) if norm == "SyncBN" else network

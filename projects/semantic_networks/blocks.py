@@ -46,16 +46,16 @@ def check_norm(key: str, norm: str) -> None:
         raise UserError(f"{key} is {norm!r}, expected {' or '.join(NORMS)}")
 
 
-def pretrained_weights_error(whose: str, error: Exception, from_scratch: str) -> UserError:
-    """The error of a backbone whose ImageNet weights cannot be had.
+def pretrained_weights_error(weights: str, error: Exception, from_scratch: str) -> UserError:
+    """The error of a backbone whose pretrained weights cannot be had.
 
     Args:
-        whose: the config key and its value.
+        weights: what they are and of which config key.
         from_scratch: the config key and the value that do without.
     """
     cause = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     return UserError(
-        f"the ImageNet weights of {whose} cannot be had ({cause}); they are downloaded from the Hugging Face hub: run "
+        f"the {weights} cannot be had ({cause}); they are downloaded from the Hugging Face hub: run "
         "once with a network, or set HF_HOME to a folder that has them, or train from scratch with "
         f"{from_scratch}"
     )

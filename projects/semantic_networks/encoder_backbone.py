@@ -60,7 +60,8 @@ def _explain(name: str, weights: str, output_stride: int, error: Exception) -> U
     except Exception:  # whatever a library raises for what it doesn't support
         advice = f"set {NODE}.OUTPUT_STRIDE 32" if output_stride != 32 else "take another encoder"
         return UserError(f"{NODE}.ENCODER {name} cannot be built at output stride {output_stride}; {advice} ({cause})")
-    return pretrained_weights_error(f"{NODE}.ENCODER {name}", error, f"{NODE}.ENCODER_WEIGHTS ''")
+    of_encoder = f"weights {weights!r} of {NODE}.ENCODER {name}"
+    return pretrained_weights_error(of_encoder, error, f"{NODE}.ENCODER_WEIGHTS ''")
 
 
 def _check_features(backbone: "EncoderBackbone", name: str) -> None:

@@ -210,7 +210,7 @@ def test_a_failed_download_says_what_to_do(encoder, monkeypatch):
         return build(name, weights=weights, **options)
 
     monkeypatch.setattr(encoders, "get_encoder", without_network)
-    message = f"ImageNet weights of .*ENCODER {encoder} cannot be had.*no network.*HF_HOME"
+    message = f"weights 'imagenet' of .*ENCODER {encoder} cannot be had.*no network.*HF_HOME"
     with pytest.raises(UserError, match=message) as caught:
         network("fcn", encoder, SEMANTIC_NETWORK__ENCODER_WEIGHTS="imagenet")
     assert "\n" not in str(caught.value)
