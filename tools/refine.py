@@ -44,9 +44,8 @@ def main() -> None:
         parser.error("give --images and --predictions, or --image and --mask")
     with one_line_errors():
         args.config_file = find_config_file(args.config_file)
-    from pnm.projects.launcher.refining_files import (
-        start,
-    )  # takes seconds: not before the arguments are known to be right
+    # Takes seconds: not before the arguments are known to be right.
+    from pnm.projects.launcher.refining_files import start
 
     start(args)
 
