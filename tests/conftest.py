@@ -1,5 +1,6 @@
 """Shared fixtures. Importing ``pnm`` first makes ``detectron2`` importable, whichever engine is present."""
 
+import multiprocessing
 import os
 import shlex
 import shutil
@@ -32,6 +33,26 @@ def shapes_root(tmp_path_factory) -> Path:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return root
+
+
+@pytest.fixture
+def new_process():
+    """``new_process(function, *arguments)`` runs a function of a test module in a process, and returns that.
+
+    It doesn't begin as a copy of this one, whose threads would be missing from it while their locks are held.
+    """
+    started, context = [], multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pnm.null_model.stored.writer"])
+
+    def start(function, *arguments):
+        started.append(context.Process(target=function, args=arguments))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
 
 
 def _prepare(script: str, *arguments: object) -> None:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from detectron2.data import detection_utils
+from PIL import UnidentifiedImageError
 
 from pnm.errors import UserError
 
@@ -17,7 +18,10 @@ def errors_that_name(files: Iterable[str]) -> Iterator[None]:
         yield
     except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow on a broken PNG
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if not any(file in cause for file in files):
+        named = [file for file in files if file in cause]
+        if isinstance(error, UnidentifiedImageError):
+            files, named, cause = named or files, [], "not an image"
+        if not named:
             cause = f"cannot read {' with '.join(files)}: {cause}; restore the file or remove it from the data set"
         raise UserError(cause) from error
 

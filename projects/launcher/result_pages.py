@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.detection_utils import read_image
 from detectron2.structures import Instances
 from detectron2.utils.visualizer import ColorMode, Visualizer
 from PIL import Image, ImageDraw
@@ -22,6 +21,7 @@ from pnm.null_model.pixel_weights import pixel_weights
 from pnm.predictions import Objects
 from pnm.programs import program
 
+from ..dataset_mappers.reading import read_image
 from ..refining.coarse_predictions import DatasetPredictions
 from ..refining.mapper import class_map
 from ..refining.truths import segment_info
@@ -108,7 +108,7 @@ def draw_page(records: list[dict], metadata, drawers: dict, scale: float, cfg=No
     ``cfg``, pixel weights."""
     rows = []
     for record in records:
-        image = read_image(record["file_name"], format="RGB")
+        image = read_image(record["file_name"], "RGB")
         pictures = []
         for draw in (draw_truth, *drawers.values()):
             np.random.seed(0)  # noqa: NPY002 - Detectron2 draws colours from it: a mask keeps its own from column to column

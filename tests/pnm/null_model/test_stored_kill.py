@@ -23,33 +23,33 @@ def content(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_killed_at_any_moment(tmp_path, monkeypatch):
+def write_slowly(folder, labels):
+    """A process's work. Many small writes make it likely that a kill comes between them."""
+    writer.write_bytes = in_small_pieces
+    writer.write_text = lambda path, text: in_small_pieces(path, text.encode())
+    write_weight_maps(folder, TOY, labels, workers=2)
+
+
+def test_killed_at_any_moment(tmp_path, new_process):
     rng = np.random.default_rng(0)
-    labels = [tmp_path / f"{k:03d}.png" for k in range(60)]
+    labels = [tmp_path / f"{k:03d}.png" for k in range(100)]
     for file in labels:
         Image.fromarray(rng.integers(0, 3, (40, 50)).astype(np.uint8)).save(file)
     folder, chance = tmp_path / "toy", random.Random(1)
     write_weight_maps(tmp_path / "fresh", TOY, labels)
-    # Many small writes make it likely that a kill comes between them.
-    monkeypatch.setattr(writer, "write_bytes", in_small_pieces)
-    monkeypatch.setattr(writer, "write_text", lambda path, text: in_small_pieces(path, text.encode()))
-    interrupted = 0
-    for _ in range(15):
-        child = os.fork()
-        if child == 0:
-            os.setpgid(0, 0)
-            write_weight_maps(folder, TOY, labels, workers=2)
-            os._exit(0)
-        target, deadline = lines_of(folder) + chance.randrange(6), time.monotonic() + 60
-        while lines_of(folder) < target and time.monotonic() < deadline and os.waitpid(child, os.WNOHANG) == (0, 0):
+    lines = 0
+    for kill in range(12):
+        child = new_process(write_slowly, folder, labels)
+        begun = lines + chance.randrange(1, 7) if kill else 0
+        while child.is_alive() and not ((folder / "lock").exists() and lines_of(folder) >= begun):
             time.sleep(0.001)
         time.sleep(chance.random() * 0.02)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        interrupted += 1 < lines_of(folder) < 61
-    monkeypatch.undo()
-    assert interrupted > 5
-    assert len(WeightMaps(folder, TOY)) == lines_of(folder) - 1
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        lines = lines_of(folder)
+    assert 12 < lines <= len(labels)
+    assert len(WeightMaps(folder, TOY)) == lines - 1
     write_weight_maps(folder, TOY, labels, workers=2)
     assert content(folder) == content(tmp_path / "fresh")
     assert check_weight_maps(folder, TOY, labels) == []

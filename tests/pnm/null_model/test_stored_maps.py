@@ -323,18 +323,17 @@ def test_the_largest_locality_fits(tmp_path):
     assert weights[350, 350] == pytest.approx(MAX_LOCALITY**2, rel=1e-4)
 
 
-def test_two_writers_at_once(folder, labels):
+def write_where_another_does(folder, labels):
+    with pytest.raises(UserError, match=f"another process is writing to {folder}; wait until it has finished"):
+        write_weight_maps(folder, TOY, labels)
+
+
+def test_two_writers_at_once(folder, labels, new_process):
     with folder_locked(folder):
-        with pytest.raises(UserError, match=f"another process is writing to {folder}; wait until it has finished"):
-            write_weight_maps(folder, TOY, labels)
-        child = os.fork()
-        if child == 0:
-            try:
-                write_weight_maps(folder, TOY, labels)
-            except UserError:
-                os._exit(7)
-            os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        write_where_another_does(folder, labels)
+        child = new_process(write_where_another_does, folder, labels)
+        child.join()
+        assert child.exitcode == 0
     assert write_weight_maps(folder, TOY, labels).kept == 12
 
 
