@@ -56,6 +56,7 @@ def train_half(folder):
     if comm.is_main_process():
         total = [value for value, _ in loop.storage.history("total_loss").values()]
         DetectionCheckpointer(model, folder).save("ddp", losses=total)
+    comm.synchronize()  # a process that leaves while the other is at work may abort
 
 
 def on_machine(rank, address, folder):
