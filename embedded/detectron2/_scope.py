@@ -7,7 +7,6 @@ Every package of the engine ends its ``__init__`` with ``__getattr__ = outside(_
 import sys
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
-from importlib.machinery import PathFinder
 
 _REMEDY = (
     "the embedded engine holds only what this project uses. Install Detectron2 itself "
@@ -16,27 +15,27 @@ _REMEDY = (
 
 
 def outside(package: str) -> Callable[[str], object]:
-    """Returns a module ``__getattr__`` for ``package`` that raises ImportError naming real Detectron2.
+    """Returns a module ``__getattr__`` for ``package`` that raises AttributeError naming real Detectron2.
 
-    Dunder names and submodules not imported yet raise AttributeError, as the import system expects.
+    The error is of that kind since programs ask modules for names that may not be there: ``hasattr``, ``pickle``.
     """
 
     def missing(name: str) -> object:
-        path = getattr(sys.modules[package], "__path__", None)
-        is_submodule = path is not None and PathFinder.find_spec(f"{package}.{name}", path) is not None
-        if name.startswith("__") or is_submodule:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        raise ImportError(f"{package}.{name} is not available: {_REMEDY}", name=package)
+        raise AttributeError(f"{package}.{name} is not available: {_REMEDY}")
 
     return missing
 
 
 class _MissingModuleFinder(MetaPathFinder):
-    """Last on ``sys.meta_path``: asked only for ``detectron2.*`` modules that nobody else has found."""
+    """Last on ``sys.meta_path``: asked only for ``detectron2.*`` modules that nobody else has found.
+
+    ``from package import name`` asks for a module of that name, too, where the package has no such attribute.
+    """
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname.startswith("detectron2."):
-            raise ModuleNotFoundError(f"{fullname} is not available: {_REMEDY}", name=fullname)
+        if fullname.startswith("detectron2.") and not fullname.rpartition(".")[2].startswith("__"):
+            # The import system passes over an error of the very name that it asked for; what is missing is Detectron2.
+            raise ModuleNotFoundError(f"{fullname} is not available: {_REMEDY}", name="detectron2")
         return None
 
 
