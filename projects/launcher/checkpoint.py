@@ -13,7 +13,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from tabulate import tabulate
 
 from pnm.formats.atomic_files import atomic_file, write_bytes
-from pnm.formats.safe_checkpoint import CheckpointError, load_pickle, load_torch
+from pnm.formats.safe_checkpoint import CheckpointError, check_weights, load_pickle, load_torch
 
 logger = logging.getLogger(__name__)
 
@@ -28,19 +28,21 @@ def read_checkpoint(path: str, align: bool = False) -> dict[str, Any]:
         align: match names by their endings, as ``?matching_heuristics=True`` asks for.
 
     Raises:
-        CheckpointError: unreadable, unsafe, or no state dict in it.
+        CheckpointError: unreadable, unsafe, or no state dict of finite numbers in it.
     """
     content = load_pickle(path) if path.endswith(".pkl") else load_torch(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dict of weights")
     if path.endswith(".pkl") and not ("model" in content and "__author__" in content):
         weights = content.get("blobs", content)
+        check_weights(weights, path)
         weights = {name: array for name, array in weights.items() if not name.endswith("_momentum")}
         content = {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
     elif path.endswith(".pyth") and "model_state" in content:
         content = {"model": content["model_state"], "__author__": "pycls", "matching_heuristics": True}
     elif "model" not in content:
         content = {"model": content}
+    check_weights(content["model"], path)
     if align:
         content["matching_heuristics"] = True
     return content
@@ -88,6 +90,10 @@ class SafeCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         return read_checkpoint(filename, self._align)
 
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        check_weights(checkpoint["model"], self._source, self.model.state_dict())
+        return super()._load_model(checkpoint)
+
     def _log_incompatible_keys(self, incompatible) -> None:
         """One table of what did not fit, instead of scattered log lines."""
         misshapen, unexpected = incompatible.incorrect_shapes, incompatible.unexpected_keys
@@ -132,14 +138,21 @@ class SafeCheckpointer(DetectionCheckpointer):
         return bool(self.get_checkpoint_file())
 
     def get_checkpoint_file(self) -> str:
-        """The newest whole checkpoint of ``save_dir``, or "": the tagged one, else the one of the highest iteration."""
+        """The newest whole checkpoint of ``save_dir``, or "": the tagged one, else the one of the highest iteration.
+
+        Raises:
+            CheckpointError: the tag names something that is no file of that folder.
+        """
         folder = Path(self.save_dir)
         if not self.save_dir or not folder.is_dir():
             return ""
         candidates = sorted(folder.glob("model_*.pth"), key=_iteration, reverse=True)
         tag = folder / "last_checkpoint"
         if tag.is_file():
-            candidates.insert(0, folder / tag.read_text().strip())
+            name = tag.read_bytes()[:256].decode(errors="replace").strip()
+            if Path(name).name != name or "\\" in name or name == "..":
+                raise CheckpointError(f"{tag} names {name!r}, expected a file in its folder: delete it")
+            candidates.insert(0, folder / name)
         for path in candidates:
             if _is_whole(path):
                 return str(path)

@@ -1,5 +1,7 @@
 """Checkpoints are whole or absent, and their fit is told."""
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -86,3 +88,48 @@ def test_query_options(tmp_path):
     torch.save(weights, tmp_path / "bare.pth")
     SafeCheckpointer(model, strict=True).load(f"{tmp_path / 'bare.pth'}?matching_heuristics=True")
     assert torch.equal(model["model"]["head"].weight, weights["head.weight"])
+
+
+@pytest.mark.parametrize("name", ["../elsewhere.pth", "/etc/passwd", "a/b.pth", "..\\x.pth", "..", ""])
+def test_the_tag_leads_nowhere_else(tmp_path, name):
+    (tmp_path / "run").mkdir()
+    checkpointer = SafeCheckpointer(network(), str(tmp_path))
+    checkpointer.save("elsewhere")
+    (tmp_path / "run/last_checkpoint").write_text(name)
+    resumed = SafeCheckpointer(network(), str(tmp_path / "run"))
+    if name == "":
+        assert not resumed.has_checkpoint()
+        return
+    with pytest.raises(CheckpointError, match="last_checkpoint names .*, expected a file in its folder: delete it"):
+        resumed.resume_or_load("", resume=True)
+
+
+@pytest.mark.parametrize("ending", ["pth", "pkl"])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda w: w / 0, r"weight backbone.weight of .*x.p.. has entries that are NaN or infinite"),
+        (lambda w: w > 0, r"weight backbone.weight of .*x.p.. is of bool, expected float32"),
+        (lambda w: w.to(torch.complex64), r"weight backbone.weight of .*x.p.. is of complex64, expected real numbers"),
+        (lambda w: w.tolist(), r"x.p.. holds 'backbone.weight', a list, among its weights"),
+    ],
+)
+def test_weights_that_cannot_be(tmp_path, changed, message, ending):
+    weights = network().state_dict()
+    weights["backbone.weight"] = changed(weights["backbone.weight"])
+    if ending == "pth":
+        torch.save({"model": weights}, tmp_path / "x.pth")
+    else:
+        arrays = {name: value.numpy() if torch.is_tensor(value) else value for name, value in weights.items()}
+        (tmp_path / "x.pkl").write_bytes(pickle.dumps({"model": arrays, "__author__": "me"}))
+    with pytest.raises(CheckpointError, match=message):
+        SafeCheckpointer(network(), str(tmp_path)).load(str(tmp_path / f"x.{ending}"))
+
+
+def test_weights_in_the_other_byte_order(tmp_path):
+    arrays = {name: value.numpy() for name, value in network().state_dict().items()}
+    swapped = {name: array.astype(array.dtype.newbyteorder(">")) for name, array in arrays.items()}
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"model": swapped, "__author__": "me"}))
+    model = network()
+    SafeCheckpointer(model, str(tmp_path), strict=True).load(str(tmp_path / "x.pkl"))
+    assert all((value.numpy() == arrays[name]).all() for name, value in model.state_dict().items())

@@ -117,7 +117,7 @@ class DetectionCheckpointer(Checkpointer):
         return super().load(local, checkpointables)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        from pnm.formats.safe_checkpoint import load_pickle, load_torch
+        from pnm.formats.safe_checkpoint import check_weights, load_pickle, load_torch
 
         is_pickle = filename.endswith(".pkl")
         loaded = load_pickle(filename) if is_pickle else load_torch(filename)
@@ -125,12 +125,15 @@ class DetectionCheckpointer(Checkpointer):
             raise ValueError(f"{filename} holds a {type(loaded).__name__}; expected a mapping of names to weights")
         if not is_pickle:
             loaded = loaded if "model" in loaded else {"model": loaded}
+            check_weights(loaded["model"], filename)
             return loaded | ({_HEURISTICS: True} if self._match_names else {})
         if "model" in loaded and "__author__" in loaded:
             self.logger.info("%s was written by %s", filename, loaded["__author__"])
+            check_weights(loaded["model"], filename)
             return loaded
         # Caffe2: detectors keep their weights in "blobs" and the optimizer's momentum beside them
         weights = loaded.get("blobs", loaded)
+        check_weights(weights, filename)
         weights = {name: value for name, value in weights.items() if not name.endswith("_momentum")}
         return {"model": weights, "__author__": "Caffe2", _HEURISTICS: True}
 
