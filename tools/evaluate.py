@@ -29,7 +29,7 @@ if not __package__:  # run as a file of a clone
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pnm.cityscapes_classes import CITYSCAPES_CLASSES
 from pnm.compiling import announce_compilation
-from pnm.errors import UserError, one_line_errors, print_lines
+from pnm.errors import UserError, listed, one_line_errors, print_lines
 from pnm.formats.atomic_files import check_writable, write_text
 from pnm.metrics.instance_records import METRICS as INSTANCE_METRICS
 from pnm.metrics.metric_values import MetricValues
@@ -45,6 +45,7 @@ from pnm.usable_cores import usable_cores
 METRICS = {"semantic": SEMANTIC_METRICS, "instance": INSTANCE_METRICS, "panoptic": ("PQ", "Boundary-PQ")}
 DEFAULT_METRICS = {**METRICS, "instance": ("segm", "boundary", "af")}
 COCO_RATIO, CITYSCAPES_RATIO = 0.02, 0.005
+MUCH_IGNORED = 0.3  # of the pixels; a tenth is usual on Cityscapes
 
 
 def class_names(classes: str | None, cityscapes: bool) -> list[str]:
@@ -78,6 +79,7 @@ def opened(args: argparse.Namespace, pred: str, folder: str | None) -> ResultFil
         ignore_label=ignored,
         metrics=args.metrics,
         f_score_px=args.f_score_px,
+        f_score_absent=args.f_score_absent,
         **boundary,
     )
     kinds = {"cityscapes": args.cityscapes, "pred_train_ids": args.pred_train_ids, "category_ids": args.category_ids}
@@ -116,6 +118,18 @@ def differences(entries: dict[str, Comparison], title: str) -> str:
         rows.append([name, *cells])
     headers = (title, "A [95 %]", "B [95 %]", "B - A [95 %]")
     return tabulate(rows, headers, colalign=("left", "right", "right", "right"), disable_numparse=True)
+
+
+def remarks_on(values: MetricValues, share_ignored: float) -> list[str]:
+    """What keeps the metrics from telling much: classes without ground truth, and pixels that are left out."""
+    column = next(iter(values.by_class.values()), {})
+    absent = [name for name, value in column.items() if np.isnan(value)]
+    remarks = []
+    if absent:
+        remarks.append(f"{len(absent)} of {len(column)} classes never occur in the ground truth: {listed(absent)}")
+    if share_ignored >= MUCH_IGNORED:
+        remarks.append(f"the ground truth ignores {100 * share_ignored:.1f} % of the pixels")
+    return remarks
 
 
 def comparison_report(comparisons: MetricValues, shown: list[str] | None, per_class: bool) -> str:
@@ -193,7 +207,10 @@ def run(args: argparse.Namespace) -> None:
     scores = [one.score(images, args.workers, True) for one in files]
     values = scores[0].whole()
     check_shown(args.show, list(values.means))
+    remarks = remarks_on(values, scores[0].share_ignored)
+    print_lines(remarks)
     content = {"task": args.task, "images": len(images), "settings": vars(args), "mismatches": problems}
+    content["remarks"] = remarks
     content["metrics"] = values
     if not (args.show and args.compare):
         print(report(values, args.show))
@@ -242,6 +259,9 @@ def parse_args() -> argparse.Namespace:
     semantic.add_argument("--category-ids", type=int, nargs="+", metavar="ID", help="of a JSON's masks, in class order")
     semantic.add_argument("--pred-train-ids", action="store_true", help="with --cityscapes: --pred holds train ids")
     semantic.add_argument("--f-score-px", type=float, nargs="+", default=[1, 2, 3], metavar="T", help="tolerances")
+    semantic.add_argument(
+        "--f-score-absent", action="store_true", help="a class without contour scores 1, as in the literature"
+    )
     panoptic.add_argument("--pred-folder", help="PNGs (default: --pred without .json, else panoptic/ beside it)")
     panoptic.add_argument("--compare-folder", help="PNGs of --compare")
     panoptic.add_argument("--gt-folder", help="PNGs (default: --gt without .json)")

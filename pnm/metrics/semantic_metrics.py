@@ -49,8 +49,9 @@ class SemanticMetrics:
             literature), each with its own keys.
         f_score_void_borders: whether changes from or to ignored pixels are contours, as in the literature. Without
             them nothing is left to find where all borders are void, as in Pascal VOC.
-        f_score_absent: whether a class without contour in either map scores 1 in that image, as in the literature; it
-            favours data sets with many classes. Otherwise the image doesn't enter the class's mean.
+        f_score_absent: whether a class without contour in either map scores 1 in that image, as in the literature:
+            with many classes, most of the mean is then of classes that aren't there. By default such an image doesn't
+            enter the class's mean.
         metrics: "all", or some of "IoU" (with accuracies), "PNM-IoU", "Boundary-IoU" and "Boundary-F".
 
     Attributes:
@@ -73,7 +74,7 @@ class SemanticMetrics:
         boundary_px: int | None = None,
         f_score_px: Sequence[int | float] = (1, 2, 3),
         f_score_void_borders: bool = True,
-        f_score_absent: bool = True,
+        f_score_absent: bool = False,
         metrics: Sequence[str] = METRICS,
     ):
         if num_classes < 1:

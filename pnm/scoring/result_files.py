@@ -3,6 +3,7 @@
 What doesn't fit is listed, the rest is scored.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,11 @@ class SemanticFiles:
         return sizes[0] == sizes[1] and not strange
 
     def score(self, images: Sequence[str], workers: int = 1, progress: bool = False) -> Scores:
-        return stacked_scores(self._metric, images, for_each_image(self._statistics, images, workers, progress))
+        rows = for_each_image(self._statistics, images, workers, progress)
+        scores = stacked_scores(self._metric, images, rows)
+        counted = sum(int(row[self._metric.rows.index("truth")].sum()) for row in rows)
+        pixels = sum(math.prod(semantic_maps.source_size(self._truth[name])) for name in images)
+        return scores._replace(share_ignored=1 - counted / pixels if pixels else 0.0)
 
     def _statistics(self, name: str) -> np.ndarray:
         source, file = self._pred[name], self._truth[name]

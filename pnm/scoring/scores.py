@@ -20,12 +20,14 @@ class Scores(NamedTuple):
         class_names: in the order of the report.
         on_samples: (B, I) multiplicities of the images -> (B,) values of each metric in 0..1, nan where undefined.
         each_image: -> (I,) values of each metric, of each image alone.
+        share_ignored: of the ground truth's pixels, where these have labels.
     """
 
     images: list[str]
     class_names: list[str]
     on_samples: Callable[[np.ndarray], MetricValues]
     each_image: Callable[[], MetricValues]
+    share_ignored: float = 0.0
 
     def whole(self) -> MetricValues:
         """The metrics of the whole data set."""

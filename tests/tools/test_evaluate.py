@@ -53,6 +53,20 @@ def test_starts_without_torch():
     assert done.returncode == 0, done.stderr
 
 
+def test_classes_without_truth_and_ignored_pixels_are_told(tmp_path, evaluate):
+    """Labels 0 and 255 for two classes, as many programs draw them: what is found is not looked at."""
+    labels = np.zeros((10, 10), np.uint8)
+    labels[:4] = 255
+    save(tmp_path / "gt/a.png", labels)
+    save(tmp_path / "pred/a.png", np.zeros((10, 10), np.uint8))
+    result = evaluate("semantic", tmp_path / "pred", tmp_path / "gt", "--classes", 2)
+    remarks = ["1 of 2 classes never occur in the ground truth: 1", "the ground truth ignores 40.0 % of the pixels"]
+    assert result["remarks"] == remarks
+    labels[4:] = 1
+    save(tmp_path / "gt/a.png", labels // 255)
+    assert evaluate("semantic", tmp_path / "pred", tmp_path / "gt", "--classes", 2)["remarks"] == []
+
+
 def test_semantic_scores_are_those_of_a_loop(maps, evaluate, tmp_path):
     result = evaluate("semantic", *maps, *SEMANTIC, "--metrics", "IoU", "--per-image", tmp_path / "rows.csv")
     pairs = [[np.array(Image.open(folder)) for folder in sorted(root.rglob("*.png"))] for root in maps]

@@ -65,7 +65,7 @@ def f_of(pred_mask, true_mask, radius):
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def brute_force(images, locality, boundary_px, f_score_px, classes=CLASSES, transform="log"):
+def brute_force(images, locality, boundary_px, f_score_px, classes=CLASSES, transform="log", f_score_absent=False):
     """Every metric with sums in floating point, class by class."""
     sums = {name: np.zeros((3, classes)) for name in ("IoU", "PNM-IoU", "Boundary-IoU")}
     f = {tolerance: np.zeros((classes, len(images))) for tolerance in f_score_px}
@@ -80,7 +80,8 @@ def brute_force(images, locality, boundary_px, f_score_px, classes=CLASSES, tran
                 sums[name][:, k] += [((p & t) * weight).sum(), ((p | t) * weight).sum(), (t * weight).sum()]
             for tolerance in f_score_px:
                 radius = tolerance if tolerance >= 1 else math.ceil(tolerance * math.hypot(*target.shape))
-                f[tolerance][k, n] = f_of(*masks, radius)
+                is_there = f_score_absent or any(contour_of(mask).any() for mask in masks)
+                f[tolerance][k, n] = f_of(*masks, radius) if is_there else np.nan
     truth = sums["IoU"][2]
     occurs = truth > 0
     result, by_class = {}, {}
@@ -95,8 +96,10 @@ def brute_force(images, locality, boundary_px, f_score_px, classes=CLASSES, tran
     result["mACC"], result["pACC"] = by_class["ACC"][occurs].mean(), shared.sum() / truth.sum()
     for tolerance in f_score_px:
         name = f"Boundary-F-{tolerance}" + ("px" if tolerance >= 1 else "")
-        by_class[name] = f[tolerance].mean(axis=1)
-        result[name] = by_class[name].mean()
+        by_class[name] = np.array(
+            [np.mean(row[~np.isnan(row)]) if not np.isnan(row).all() else np.nan for row in f[tolerance]]
+        )
+        result[name] = np.mean(by_class[name][~np.isnan(by_class[name])])
     return result | {f"{name}-{k}": row[k] for name, row in by_class.items() for k in range(classes)}
 
 
@@ -104,10 +107,11 @@ def assert_same(result, expected, tolerance=0.0):
     assert result == pytest.approx(expected, rel=tolerance, abs=tolerance, nan_ok=True)
 
 
+@pytest.mark.parametrize("f_score_absent", [True, False])
 @pytest.mark.parametrize("seed", range(8))
-def test_equals_brute_force(seed):
-    images = list(random_images(seed))
-    assert_same(evaluate(images).compute(), brute_force(images, **{**SMALL, "locality": 7}), 2e-7)
+def test_equals_brute_force(seed, f_score_absent):
+    images, option = list(random_images(seed)), {"f_score_absent": f_score_absent}
+    assert_same(evaluate(images, **option).compute(), brute_force(images, **SMALL, **option), 2e-7)
 
 
 @pytest.mark.parametrize("transform", ["linear", "inverse"])
@@ -228,7 +232,7 @@ def test_absent_classes_of_the_f_score():
     first, second = np.zeros((9, 9), np.uint8), np.zeros((9, 9), np.uint8)
     first[3:6, 3:6] = 1
     images = [(first, first), (second, second), (first, second)]
-    counted, left_out = evaluate(images).compute(), evaluate(images, f_score_absent=False).compute()
+    counted, left_out = evaluate(images, f_score_absent=True).compute(), evaluate(images).compute()
     assert counted["Boundary-F-1px-1"] == pytest.approx(2 / 3)
     assert left_out["Boundary-F-1px-1"] == pytest.approx(1 / 2)
     assert counted["Boundary-F-1px-4"] == 1 and math.isnan(left_out["Boundary-F-1px-4"])
@@ -264,7 +268,7 @@ def test_empty_and_reset():
     metric.update(np.zeros((3, 4), np.uint8), void)
     result = metric.compute()
     assert math.isnan(result["mIoU"]) and math.isnan(result["pACC"]) and math.isnan(result["Boundary-IoU"])
-    assert result["Boundary-F-1px"] == 1, "as in the literature: nothing to find, nothing found"
+    assert math.isnan(result["Boundary-F-1px"])
     metric.reset()
     assert np.isnan(list(metric.compute().values())).all() and set(metric.compute()) == names
 
