@@ -32,12 +32,27 @@ class CocoGroundTruth:
         images: by id.
         categories: names by id.
         annotations: of each image id, as in the file; an empty list for an image without any.
+        unlisted: numbers of the annotations of images that the file doesn't list, which are left out.
+        thinned: numbers of those of whose polygons some have fewer than three points. These are left out, the rest not.
     """
 
     path: str
     images: dict[Id, CocoImage]
     categories: dict[int, str]
     annotations: dict[Id, list[dict[str, Any]]]
+    unlisted: list[int] = field(default_factory=list)
+    thinned: list[int] = field(default_factory=list)
+
+    @property
+    def remarks(self) -> list[str]:
+        """A line for each kind of thing that was left out."""
+        lines = []
+        if self.unlisted:
+            lines.append(f"{len(self.unlisted)} annotations left out, of images that it doesn't list")
+        if self.thinned:
+            lines.append(f"polygons of fewer than three points left out of {len(self.thinned)} annotations")
+        numbers = (self.unlisted, self.thinned)
+        return [f"{self.path}: {line}: annotations[...] {listed(n)}" for line, n in zip(lines, filter(None, numbers))]
 
 
 @dataclass(frozen=True)
@@ -118,13 +133,15 @@ def read_coco_ground_truth(path: str | Path, *, masks: bool = True) -> CocoGroun
         category: str(entry.get("name", category))
         for category, entry in _by_id(path, content["categories"], "categories", int)
     }
-    annotations = _annotations(path, content["annotations"], images, categories)
+    truth = CocoGroundTruth(str(path), images, categories, {})
+    annotations = _annotations(path, content["annotations"], truth)
     if masks:
         for image, numbered in annotations.items():
             names = [f"{path}: annotations[{n}]" for n, _ in numbered]
             _check_masks(images[image], [annotation for _, annotation in numbered], names)
-    by_image = {image: [annotation for _, annotation in entries] for image, entries in annotations.items()}
-    return CocoGroundTruth(str(path), images, categories, by_image)
+    for image, entries in annotations.items():
+        truth.annotations[image] = [annotation for _, annotation in entries]
+    return truth
 
 
 def read_coco_categories(path: str | Path) -> list[dict[str, Any]]:
@@ -146,7 +163,7 @@ def read_coco_categories(path: str | Path) -> list[dict[str, Any]]:
 
 def _images(path: Path, entries: list) -> dict[Id, CocoImage]:
     images: dict[Id, CocoImage] = {}
-    for image, entry in _by_id(path, entries, "images", (int, str)):
+    for image, entry in _by_id(path, entries, "images", int, str):
         where = f"images[{len(images)}]"
         height, width = [_value(path, where, entry, key, int) for key in ("height", "width")]
         if min(height, width) < 1 or height * width > MOST_PIXELS:
@@ -157,25 +174,51 @@ def _images(path: Path, entries: list) -> dict[Id, CocoImage]:
     return images
 
 
-def _annotations(
-    path: Path, entries: list, images: dict, categories: dict
-) -> dict[Id, list[tuple[int, dict[str, Any]]]]:
+def _annotations(path: Path, entries: list, truth: CocoGroundTruth) -> dict[Id, list[tuple[int, dict[str, Any]]]]:
     """Annotations with their numbers, by image."""
-    annotations: dict[Id, list[tuple[int, dict[str, Any]]]] = {image: [] for image in images}
+    annotations: dict[Id, list[tuple[int, dict[str, Any]]]] = {image: [] for image in truth.images}
     seen: dict[Any, int] = {}
     for n, entry in enumerate(entries):
         where = f"annotations[{n}]"
-        image = _value(path, where, entry, "image_id", (int, str))
-        category = _value(path, where, entry, "category_id", int)
-        if image not in images or category not in categories:
-            name, unknown = ("image", image) if image not in images else ("category", category)
-            raise UserError(f"{path}: {where} is of {name} {unknown}, which the file doesn't list: add or remove it")
-        if "id" in entry and seen.setdefault(_value(path, where, entry, "id", (int, str)), n) != n:
+        image = _value(path, where, entry, "image_id", int, str)
+        category = entry["category_id"] = _value(path, where, entry, "category_id", int)
+        if image not in truth.images:
+            _check_kind(path, where, image, truth.images)
+            truth.unlisted.append(n)
+            continue
+        if category not in truth.categories:
+            raise UserError(f"{path}: {where} is of category {category}, which the file doesn't list: add or remove it")
+        if "id" in entry and seen.setdefault(_value(path, where, entry, "id", int, str), n) != n:
             raise UserError(f"{path}: annotations {seen[entry['id']]} and {n} have the same id {entry['id']}: renumber")
-        for key in {"area", "iscrowd"} & entry.keys():
-            _number(path, where, entry, key)
+        for key in ("area", "iscrowd"):
+            if entry.get(key, 0) is None:
+                del entry[key]
+            elif key in entry:
+                _number(path, where, entry, key)
+        if _drop_thin_polygons(entry):
+            truth.thinned.append(n)
         annotations[image].append((n, entry))
     return annotations
+
+
+def _check_kind(path: Path, where: str, image: Id, images: dict[Id, CocoImage]) -> None:
+    """An image id of another kind than the images have is no mere leftover."""
+    kinds = {type(other) for other in images}
+    if kinds and type(image) not in kinds:
+        have = "numbers" if kinds == {int} else "text"
+        raise UserError(f"{path}: {where} has image_id {image!r}, but the ids of the images are {have}: use one kind")
+
+
+def _drop_thin_polygons(entry: dict[str, Any]) -> bool:
+    """Leaves polygons of fewer than three points out where others remain, as Detectron2 does in training."""
+    polygons = entry.get("segmentation")
+    if not isinstance(polygons, list):
+        return False
+    sound = [polygon for polygon in polygons if not (isinstance(polygon, list) and len(polygon) < 6)]
+    if not sound or len(sound) == len(polygons):
+        return False
+    entry["segmentation"] = sound
+    return True
 
 
 def read_coco_results(path: str | Path, gt: CocoGroundTruth, *, masks: bool = True) -> CocoResults:
@@ -225,33 +268,38 @@ def check_result(path: Path, n: int, entry: Any) -> tuple[Id, int]:
         UserError: image, category or score isn't what it should be.
     """
     where = f"entry {n}"
-    image = _value(path, where, entry, "image_id", (int, str))
+    image = _value(path, where, entry, "image_id", int, str)
     category = _value(path, where, entry, "category_id", int)
     _number(path, where, entry, "score")
     return image, category
 
 
-def _value(path: Path, where: str, entry: Any, key: str, kinds: Any) -> Any:
-    """``entry[key]``, checked for its kind; a bool is a number only as "iscrowd"."""
+_KINDS: dict[type, str] = {int: "a whole number", str: "text", float: "a number"}
+
+
+def _value(path: Path, where: str, entry: Any, key: str, *kinds: type) -> Any:
+    """``entry[key]``, checked for its kind; a bool is a number only as "iscrowd", and 1.0 is 1, as pandas writes it."""
     value = entry.get(key) if isinstance(entry, dict) else None
+    if isinstance(value, float) and float not in kinds and value.is_integer():
+        value = int(value)
     if not isinstance(value, kinds) or (isinstance(value, bool) and key != "iscrowd"):
-        names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        names = " or ".join(_KINDS[kind] for kind in kinds if (kind, kinds) != (int, (int, float)))
         raise UserError(f"{path}: {where} is {str(entry)[:80]}, expected {key!r} in it, {names}")
     return value
 
 
 def _number(path: Path, where: str, entry: Any, key: str) -> float:
-    value = _value(path, where, entry, key, (int, float))
+    value = _value(path, where, entry, key, int, float)
     if not -_LARGEST <= value <= _LARGEST:
         raise UserError(f"{path}: {where} has {key} {str(value)[:20]}, expected a finite number")
     return value
 
 
-def _by_id(path: Path, entries: list, name: str, kinds: Any) -> list[tuple[Any, dict[str, Any]]]:
+def _by_id(path: Path, entries: list, name: str, *kinds: type) -> list[tuple[Any, dict[str, Any]]]:
     """``(id, entry)`` of each, the ids being unlike."""
     seen: dict[Any, int] = {}
     for n, entry in enumerate(entries):
-        first = seen.setdefault(_value(path, f"{name}[{n}]", entry, "id", kinds), n)
+        first = seen.setdefault(_value(path, f"{name}[{n}]", entry, "id", *kinds), n)
         if first != n:
             raise UserError(f"{path}: {name} {first} and {n} have the same id {entry['id']}: renumber one")
     return list(zip(seen, entries))

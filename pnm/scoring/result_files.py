@@ -93,7 +93,7 @@ class InstanceFiles:
         self._options = options
         self._truth = read_coco_ground_truth(gt)
         self._results = read_coco_results(pred, self._truth)
-        self.problems, self.remarks = self._results.problems, self._results.remarks
+        self.problems, self.remarks = self._results.problems, [*self._truth.remarks, *self._results.remarks]
         self.images = list(self._truth.images)
 
     def score(self, images: Sequence[Any], workers: int = 1, progress: bool = False) -> Scores:

@@ -137,22 +137,24 @@ def test_boxes_alone(write):
         (("images",), None, "doesn't have the three lists"),
         (("annotations",), {}, "doesn't have the three lists"),
         (("categories",), 3, "doesn't have the three lists"),
-        (("images", 1), 7, r"images\[1\] is 7, expected 'id' in it, int or str"),
+        (("images", 1), 7, r"images\[1\] is 7, expected 'id' in it, a whole number or text"),
         (("images", 1, "id"), None, r"images\[1\] is .* expected 'id'"),
         (("images", 1, "id"), 5, "images 0 and 1 have the same id 5"),
-        (("images", 1, "id"), 2.0, r"images\[1\] is .* expected 'id'"),
+        (("images", 1, "id"), 2.5, r"images\[1\] is .* expected 'id'"),
         (("images", 1, "id"), True, r"images\[1\] is .* expected 'id'"),
         (("images", 1, "id"), "2", "some image ids are numbers and some text"),
-        (("images", 1, "height"), None, r"images\[1\] is .* expected 'height' in it, int"),
-        (("images", 1, "width"), "50", r"images\[1\] is .* expected 'width' in it, int"),
+        (("images", 1, "height"), None, r"images\[1\] is .* expected 'height' in it, a whole number"),
+        (("images", 1, "width"), "50", r"images\[1\] is .* expected 'width' in it, a whole number"),
         (("images", 1, "width"), 0, r"images\[1\] is 60 x 0"),
         (("images", 1, "width"), 10**30, r"images\[1\] is 60 x 1000"),
-        (("categories", 0, "id"), "1", r"categories\[0\] is .* expected 'id' in it, int"),
+        (("categories", 0, "id"), "1", r"categories\[0\] is .* expected 'id' in it, a whole number"),
         (("categories", 0, "id"), 9, "categories 0 and 1 have the same id 9"),
         (("annotations", 1), None, None),
         (("annotations", 1), [], r"annotations\[1\] is \[\], expected 'image_id'"),
         (("annotations", 1, "image_id"), None, r"annotations\[1\] is .* expected 'image_id'"),
-        (("annotations", 1, "image_id"), 4, r"annotations\[1\] is of image 4, which the file doesn't list"),
+        (("annotations", 1, "image_id"), "4", r"annotations\[1\] has image_id '4', but the ids of the images are numb"),
+        (("annotations", 1, "category_id"), float("inf"), r"annotations\[1\] is .* expected 'category_id'"),
+        (("annotations", 1, "category_id"), 1.5, r"annotations\[1\] is .* expected 'category_id'"),
         (("annotations", 1, "category_id"), None, r"annotations\[1\] is .* expected 'category_id'"),
         (("annotations", 1, "category_id"), 4, r"annotations\[1\] is of category 4, which the file doesn't list"),
         (("annotations", 1, "id"), 1, "annotations 0 and 1 have the same id 1"),
@@ -183,7 +185,7 @@ def test_hostile_ground_truth(write, place, value, reason):
     ("place", "value", "reason"),
     [
         ((1,), "detection", "entry 1 is detection, expected 'image_id' in it"),
-        ((1, "image_id"), None, "entry 1 is .* expected 'image_id' in it, int or str"),
+        ((1, "image_id"), None, "entry 1 is .* expected 'image_id' in it, a whole number or text"),
         ((1, "image_id"), [2], "entry 1 is .* expected 'image_id'"),
         ((1, "category_id"), None, "entry 1 is .* expected 'category_id'"),
         ((1, "category_id"), 1.5, "entry 1 is .* expected 'category_id'"),
@@ -233,3 +235,23 @@ def test_other_files(tmp_path, write):
         read_coco_results(tmp_path / "gt.json", gt)
     with pytest.raises(UserError, match="doesn't have the three lists"):
         read_coco_ground_truth(write(RESULTS, "results.json"))
+
+
+def test_what_other_programs_write_is_read(write):
+    """Ids as pandas writes them, an area that isn't known, a stump beside a polygon, leftovers of other images."""
+    odd = copy.deepcopy(GT)
+    odd["annotations"][0] |= {"category_id": 1.0, "image_id": 5.0, "area": None}
+    odd["annotations"][1]["segmentation"].append([3, 3, 4, 4])
+    odd["annotations"].append({"id": 4, "image_id": 77, "category_id": 1, "segmentation": [[1, 1, 2, 2]]})
+    odd["images"][0]["id"] = 5.0
+    truth, plain = read_coco_ground_truth(write(odd, "gt.json")), read_coco_ground_truth(write(GT, "plain.json"))
+    assert truth.annotations[2] == plain.annotations[2]
+    assert "area" not in truth.annotations[5][0] and truth.annotations[5][0]["category_id"] == 1
+    assert [line.partition("gt.json: ")[2] for line in truth.remarks] == [
+        "1 annotations left out, of images that it doesn't list: annotations[...] 3",
+        "polygons of fewer than three points left out of 1 annotations: annotations[...] 1",
+    ]
+    assert plain.remarks == []
+    results = copy.deepcopy(RESULTS)
+    results[0] |= {"category_id": 1.0, "image_id": 5.0}
+    assert len(read_coco_results(write(results, "r.json"), truth).by_image[5]) == 2
