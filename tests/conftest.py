@@ -37,9 +37,10 @@ def shapes_root(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def new_process():
-    """``new_process(function, *arguments)`` runs a function of a test module in a process, and returns that.
+    """``new_process(function, *arguments)`` runs a function in a process, and returns that.
 
-    It doesn't begin as a copy of this one, whose threads would be missing from it while their locks are held.
+    The function's module must be importable by its own name: a Detectron2 clone on the path hides ``tests``. Such a
+    process is no copy of this one, whose threads would be missing from it while their locks are held.
     """
     started, context = [], multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pnm.null_model.stored.writer"])

@@ -1,33 +1,26 @@
 """A writer of weight maps that is killed at any moment, and run again, leaves what an undisturbed one does."""
 
-import os
 import random
 import signal
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from pnm.formats.atomic_files import ENDING
-from pnm.null_model.stored import writer
 from pnm.null_model.stored.check import check_weight_maps
-from pnm.null_model.stored.maps import WeightMapParameters, WeightMaps
+from pnm.null_model.stored.maps import WeightMaps
 from pnm.null_model.stored.writer import write_weight_maps
 
-TOY = WeightMapParameters("toy", 7)
+sys.path.append(str(Path(__file__).parent))  # processes inherit it
+from writer_process import TOY, write_slowly  # noqa: E402
 
 
 def content(folder):
     """Everything in a folder, the lock aside."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-def write_slowly(folder, labels):
-    """A process's work. Many small writes make it likely that a kill comes between them."""
-    writer.write_bytes = in_small_pieces
-    writer.write_text = lambda path, text: in_small_pieces(path, text.encode())
-    write_weight_maps(folder, TOY, labels, workers=2)
 
 
 def test_killed_at_any_moment(tmp_path, new_process):
@@ -58,13 +51,3 @@ def test_killed_at_any_moment(tmp_path, new_process):
 def lines_of(folder):
     path = folder / "manifest.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-def in_small_pieces(path, data):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{ENDING}")
-    with unfinished.open("wb", buffering=0) as file:
-        for at in range(0, len(data), 200):
-            file.write(data[at : at + 200])
-            time.sleep(0.0005)
-    os.replace(unfinished, path)

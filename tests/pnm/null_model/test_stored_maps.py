@@ -6,6 +6,8 @@ import pickle
 import random
 import re
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,8 +24,10 @@ from pnm.null_model.stored.maps import WeightMapParameters, WeightMaps, default_
 from pnm.null_model.stored.surprisal import MAX_LOCALITY, weights_of_surprisal
 from pnm.null_model.stored.writer import write_weight_maps
 
+sys.path.append(str(Path(__file__).parent))  # processes inherit it
+from writer_process import TOY, write_where_another_does  # noqa: E402
+
 COMMAND = "run: python tools/precompute_weights.py --dataset toy --locality 7"
-TOY = WeightMapParameters("toy", 7)
 
 
 def exact_weights(labels, parameters, transform):
@@ -321,11 +325,6 @@ def test_the_largest_locality_fits(tmp_path):
     write_weight_maps(tmp_path / "toy", parameters, [tmp_path / "alone.png"])
     weights = weights_of_surprisal(WeightMaps(tmp_path / "toy", parameters).read(tmp_path / "alone.png"), "inverse")
     assert weights[350, 350] == pytest.approx(MAX_LOCALITY**2, rel=1e-4)
-
-
-def write_where_another_does(folder, labels):
-    with pytest.raises(UserError, match=f"another process is writing to {folder}; wait until it has finished"):
-        write_weight_maps(folder, TOY, labels)
 
 
 def test_two_writers_at_once(folder, labels, new_process):
