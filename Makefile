@@ -28,6 +28,7 @@ shapes: venv
 	$(PY) datasets/make_shapes.py
 
 quickstart: venv shapes
+	rm -rf output/quickstart/mask_rcnn_pnm output/quickstart/bpr_instance
 	$(PY) train_net.py --config-file $(MODEL) DATASETS.TEST '("shapes_train","shapes_val")'
 	$(PY) train_net.py --config-file $(REFINER)
 	$(PY) tools/visualize.py --config-file $(MODEL) --dataset shapes_val --refined $(REFINED) --pixel-weights \

@@ -9,6 +9,10 @@ from pnm.errors import UserError
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
+class SameNameError(UserError):
+    """Two files of one folder, or of folders in it, are of images of one name."""
+
+
 def files_below(folder: str | Path, *endings: str) -> list[str]:
     """Paths below a folder, with slashes, sorted, of files whose names end so, in whatever case.
 
@@ -31,12 +35,12 @@ def one_file_each(named: Iterable[tuple[str, Path]], folder: str | Path, kind: s
 
     Raises:
         FileNotFoundError: there are none.
-        UserError: two are of one image.
+        SameNameError: two are of one image.
     """
     by_name: dict[str, Path] = {}
     for name, file in named:
         if name in by_name:
-            raise UserError(f"{by_name[name]} and {file} are both of image {name}: keep one of them in {folder}")
+            raise SameNameError(f"{by_name[name]} and {file} are both of image {name}: keep one of them in {folder}")
         by_name[name] = file
     if not by_name:
         raise FileNotFoundError(f"{folder} has no {kind} in it: check the path")

@@ -14,7 +14,7 @@ import numpy as np
 
 from pnm.cityscapes_classes import CITYSCAPES_CLASSES, CITYSCAPES_IDS
 from pnm.errors import UserError
-from pnm.formats.folders import files_below, one_file_each
+from pnm.formats.folders import SameNameError, files_below, one_file_each
 from pnm.formats.json_list import JsonList
 from pnm.formats.label_png import png_size_of, read_label_png
 from pnm.masks.runs import decode_masks
@@ -46,24 +46,32 @@ def image_name(file_name: str | Path) -> str:
     return _SUFFIX.sub("", Path(file_name).stem)
 
 
-def label_files(folder: str | Path, *, label_ids: bool = False) -> dict[str, Path]:
+def label_files(folder: str | Path, *, label_ids: bool = False, by_path: bool = False) -> dict[str, Path]:
     """Label PNGs in a folder and the folders in it, by :func:`image_name`, sorted.
 
     Cityscapes' colour and instance files are passed over. Of an image that has both label ids and train ids, the latter
     are taken, or the former with ``label_ids``.
 
+    Args:
+        by_path: names have the folders below ``folder`` before them.
+
     Raises:
         FileNotFoundError: no such folder, or no PNG in it.
-        UserError: two files of one image.
+        SameNameError: two files of one image.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: expected one with label PNGs")
     files = [folder / path for path in files_below(folder, ".png")]
     files = [file for file in files if not _NO_LABELS.search(file.stem)]
+
+    def name_of(file: Path) -> str:
+        name = image_name(file)
+        return (file.parent.relative_to(folder) / name).as_posix() if by_path else name
+
     unwanted = "labelTrainIds" if label_ids else "labelIds"
-    wanted = {image_name(file) for file in files if not file.stem.endswith(unwanted)}
-    named = [(image_name(file), file) for file in files]
+    wanted = {name_of(file) for file in files if not file.stem.endswith(unwanted)}
+    named = [(name_of(file), file) for file in files]
     named = [(name, file) for name, file in named if not (file.stem.endswith(unwanted) and name in wanted)]
     return one_file_each(named, folder, "label PNG")
 
@@ -102,11 +110,27 @@ def check_mask_entry(path: Path, n: int, entry: Any) -> tuple[str, int]:
     return file, category
 
 
-def prediction_sources(path: str | Path) -> Mapping[str, Source]:
+def prediction_sources(path: str | Path, *, by_path: bool = False) -> Mapping[str, Source]:
     """Of each image, where its prediction is: a folder of label PNGs or ``sem_seg_predictions.json``."""
     if Path(path).suffix == ".json":
         return mask_entries(path)
-    return label_files(path, label_ids=True)
+    return label_files(path, label_ids=True, by_path=by_path)
+
+
+def paired_files(pred: str | Path, gt: str | Path, *, label_ids: bool) -> tuple[Mapping[str, Source], dict[str, Path]]:
+    """Predictions and label PNGs by image name; by the folders that they are in, too, where names come twice.
+
+    Raises:
+        FileNotFoundError, UserError: as :func:`prediction_sources` and :func:`label_files` do.
+    """
+    try:
+        return prediction_sources(pred), label_files(gt, label_ids=label_ids)
+    except SameNameError:
+        if Path(pred).suffix != ".json":
+            sources, files = prediction_sources(pred, by_path=True), label_files(gt, label_ids=label_ids, by_path=True)
+            if sources.keys() & files.keys():
+                return sources, files
+        raise
 
 
 def source_size(source: Source) -> tuple[int, int]:

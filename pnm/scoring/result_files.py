@@ -46,8 +46,7 @@ class SemanticFiles:
             raise UserError(
                 f"{len(self._category_ids)} category ids came for {metric.num_classes} classes: give one for each"
             )
-        self._truth = semantic_maps.label_files(gt, label_ids=cityscapes)
-        self._pred = semantic_maps.prediction_sources(pred)
+        self._pred, self._truth = semantic_maps.paired_files(pred, gt, label_ids=cityscapes)
         self.problems = missing_lines(self._truth, self._pred, str(pred))
         self.remarks: list[str] = []
         self.images = [name for name in self._truth if name in self._pred and self._fits(name)]
@@ -91,8 +90,9 @@ class InstanceFiles:
 
     def __init__(self, pred: str | Path, gt: str | Path, **options: Any):
         self._options = options
-        self._truth = read_coco_ground_truth(gt)
-        self._results = read_coco_results(pred, self._truth)
+        masks = set(options.get("metrics", ())) != {"bbox"}
+        self._truth = read_coco_ground_truth(gt, masks=masks)
+        self._results = read_coco_results(pred, self._truth, masks=masks)
         self.problems, self.remarks = self._results.problems, [*self._truth.remarks, *self._results.remarks]
         self.images = list(self._truth.images)
 

@@ -4,17 +4,31 @@ import copy
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 
 from .color_augmentation import ColorAugSSDTransform
-from .reading import errors_that_name
+from .reading import errors_that_name, read_image, read_labels
 from .registry import DATASET_MAPPER_REGISTRY
 
 
 class CheckedDatasetMapper(DatasetMapper):
-    """Detectron2's mapper, with the same samples."""
+    """Detectron2's mapper, with the same samples; images and labels are read as :mod:`.reading` does.
+
+    Args:
+        labels: number of classes and ignored label of the label PNGs.
+    """
+
+    @configurable
+    def __init__(self, is_train: bool, *, labels: tuple[int, int], **options):
+        super().__init__(is_train, **options)
+        self.labels = labels
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+        head = cfg.MODEL.SEM_SEG_HEAD
+        return {**super().from_config(cfg, is_train), "labels": (head.NUM_CLASSES, head.IGNORE_VALUE)}
 
     def __call__(self, dataset_dict: dict) -> dict:
         return self.map_with_transforms(dataset_dict)[0]
@@ -23,7 +37,7 @@ class CheckedDatasetMapper(DatasetMapper):
         """A sample, and what its image and labels went through, for whoever has more to move along with them.
 
         Raises:
-            UserError: a file that cannot be read, or of another size than the data set says.
+            UserError: a file that cannot be read, or of another size than the data set says; a label that is no class.
         """
         files = [str(dataset_dict[key]) for key in ("file_name", "sem_seg_file_name") if key in dataset_dict]
         with errors_that_name(files):
@@ -35,10 +49,10 @@ class CheckedDatasetMapper(DatasetMapper):
         return sample, transforms
 
     def _read(self, sample: dict) -> tuple[np.ndarray, np.ndarray | None]:
-        image = detection_utils.read_image(sample["file_name"], format=self.image_format)
+        image = read_image(sample["file_name"], self.image_format)
         detection_utils.check_image_size(sample, image)
         label_file = sample.pop("sem_seg_file_name", None)
-        return image, None if label_file is None else detection_utils.read_image(label_file, "L")[..., 0]
+        return image, None if label_file is None else read_labels(label_file, *self.labels)
 
     def _fill(self, sample: dict, aug_input: T.AugInput, transforms: T.TransformList) -> None:
         """Puts tensors in the place of what they were made of."""

@@ -102,13 +102,27 @@ def refine_one(args) -> None:
             raise UserError(f"--output is {args.output}, expected a *.png for one mask")
         cfg = load_config(args.config_file, args.opts)
         check_device(cfg)
-        image, mask = read_image(str(args.image), "RGB"), read_label_png(args.mask)
-        refined = load_refiner(cfg)(image, mask)
+        image, given = read_image(str(args.image), "RGB"), read_label_png(args.mask)
+        refiner = load_refiner(cfg)
+        mask = foreground(given, args.mask) if refiner.task == "instance" else given
+        refined = refiner(image, mask)
+        changed = np.count_nonzero(refined != mask)
         if refined.dtype == np.bool_:
-            refined = refined.astype(np.uint8) * (mask.max() or 255)
+            refined = refined.astype(given.dtype) * (given.max() or given.dtype.type(255))
         with atomic_file(args.output) as file:
             Image.fromarray(refined).save(file, format="PNG")
-        print(f"{args.output}: {np.count_nonzero(refined != mask)} of {mask.size} pixels changed")
+        print(f"{args.output}: {changed} of {mask.size} pixels changed")
+
+
+def foreground(values: np.ndarray, name: Path) -> np.ndarray:
+    """(H, W) bool: the object in a grey image. Of two values it is the greater one, of more those from the middle of
+    the range on, which is said."""
+    levels = np.unique(values)
+    if len(levels) <= 2:
+        return values == levels[-1] if len(levels) == 2 else values > 0
+    middle = (int(np.iinfo(values.dtype).max) + 1) // 2
+    print(f"{name} has {len(levels)} values, expected 2: those from {middle} on are taken for the object")
+    return values >= middle
 
 
 def start(args: argparse.Namespace) -> None:

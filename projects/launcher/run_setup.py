@@ -10,12 +10,13 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from pnm.errors import UserError
+from pnm.errors import UserError, listed
 from pnm.formats.atomic_files import check_folder_writable
 from pnm.usable_cores import usable_cores
 
 from .checkpoint import SafeCheckpointer
 from .config import load_config
+from .data.checks import check_data, take_from_data
 from .data.shapes import register_shapes
 from .data.user_data import register_user_data
 
@@ -58,6 +59,22 @@ def _share_seed(cfg: CfgNode) -> None:
         cfg.SEED = comm.shared_random_seed() % 2**31
 
 
+def check_new_run(output_dir: str) -> None:
+    """Raises UserError if the folder has checkpoints, which a run that begins anew would overwrite."""
+    there = sorted(
+        path.name for path in Path(output_dir).glob("*") if path.name == "last_checkpoint" or _is_saved(path)
+    )
+    if there:
+        raise UserError(
+            f"OUTPUT_DIR {output_dir} holds a run already ({listed(there, 3)}); add --resume to go on with it, or "
+            "choose another OUTPUT_DIR"
+        )
+
+
+def _is_saved(path: Path) -> bool:
+    return path.name.startswith("model_") and path.suffix == ".pth"
+
+
 def setup_run(args) -> CfgNode:
     """Config, data sets, logger and seed of a run, from the launcher's arguments.
 
@@ -67,14 +84,19 @@ def setup_run(args) -> CfgNode:
     cfg = load_config(args.config_file, args.opts)
     check_device(cfg)
     check_folder_writable(cfg.OUTPUT_DIR, "OUTPUT_DIR")
+    if not args.eval_only and not args.resume:
+        check_new_run(cfg.OUTPUT_DIR)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="pnm")
     register_user_data(cfg)
+    take_from_data(cfg, train=not args.eval_only)
     _share_seed(cfg)
     cfg.freeze()
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="pnm")
     logger.info("%s (%s)", engine_name(), Path(detectron2.__file__).parent)
     logger.info("torch %s on %s; %d process(es)", torch.__version__, _devices(cfg), comm.get_world_size())
     logger.info("seed %d", cfg.SEED)
     default_setup(cfg, args)
+    if comm.is_main_process():
+        check_data(cfg, train=not args.eval_only)
     if args.resume:
         use_last_checkpoint(cfg)
     return cfg

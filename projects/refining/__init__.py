@@ -1,6 +1,12 @@
 """What every refiner shares: its base classes, coarse predictions, truths, and refinement as a function."""
 
-from .coarse_predictions import CoarsePredictions, check_learnable, coarse_predictions, tagged_dataset
+from .coarse_predictions import (
+    CoarsePredictions,
+    check_learnable,
+    check_test_predictions,
+    coarse_predictions,
+    tagged_dataset,
+)
 from .config import add_refining_config as add_config
 from .config import check_refining_config as finish_config
 from .mapper import RefiningMapper
@@ -15,6 +21,7 @@ __all__ = [
     "RefiningModel",
     "add_config",
     "check_learnable",
+    "check_test_predictions",
     "coarse_predictions",
     "finish_config",
     "refined_task",

@@ -145,6 +145,15 @@ def coarse_predictions(cfg: CfgNode, is_train: bool) -> CoarsePredictions | None
     return CoarsePredictions(paths, names, task, f"DATASETS.PREDICTIONS_{part}")
 
 
+def check_test_predictions(cfg: CfgNode) -> None:
+    """A UserError if a refiner is to be evaluated and there is nothing, or nothing readable, that it could refine."""
+    if refined_task(cfg) is not None and cfg.DATASETS.TEST and coarse_predictions(cfg, is_train=False) is None:
+        raise UserError(
+            "nothing to refine: name the result files of DATASETS.TEST in DATASETS.PREDICTIONS_TEST, or add: "
+            "DATASETS.TEST '()'"
+        )
+
+
 def check_learnable(mapper: Callable[[dict], dict | None], entries: Sequence[dict]) -> None:
     """A UserError if none of some dataset dicts, spread over all, gives anything to learn from."""
     state = np.random.get_state()  # noqa: NPY002 - which the mapper draws from, as Detectron2's do

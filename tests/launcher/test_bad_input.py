@@ -141,7 +141,7 @@ DAMAGES = {
     "no annotations": (lambda root: (root / "shapes/annotations/instances_train.json").unlink(), "does not exist"),
     "unknown category": (
         lambda root: change_annotations(root, lambda c: c["annotations"][5].update(category_id=77)),
-        "category_id.{0,2}77",
+        "category 77, which the file",
     ),
     "missing images": (lambda root: [p.unlink() for p in (root / "shapes/images/train").glob("*")], r"\.png"),
     "truncated images": (

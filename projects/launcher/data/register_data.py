@@ -56,19 +56,30 @@ def _add(name: str, load, **metadata: Any) -> None:
 
 
 def register_coco(
-    name: str, annotation_json: Path, images: Path, classes: Mapping[int, str], made_by: str = ""
+    name: str,
+    annotation_json: Path,
+    images: Path,
+    classes: Mapping[int, str],
+    made_by: str = "",
+    crowds_are_objects: bool = False,
 ) -> None:
-    """Registers COCO instances with ``{category id: name}``."""
+    """Registers COCO instances with ``{category id: name}``; crowds are trained on if asked for, evaluated never."""
 
     def load():
         require({"annotation file": annotation_json, "image folder": images}, name, made_by)
-        return load_coco_json(str(annotation_json), str(images), name)
+        records = load_coco_json(str(annotation_json), str(images), name)
+        if crowds_are_objects:
+            for annotation in (annotation for record in records for annotation in record["annotations"]):
+                annotation["iscrowd"] = 0
+        return records
 
     _add(
         name,
         load,
         json_file=str(annotation_json),
         image_root=str(images),
+        made_by=made_by,
+        crowds_are_objects=crowds_are_objects,
         evaluator_type="coco",
         thing_classes=list(classes.values()),
         thing_dataset_id_to_contiguous_id={category: k for k, category in enumerate(classes)},
@@ -95,9 +106,15 @@ def register_semantic(name: str, images: Path, semantic: Semantic, made_by: str 
 
 def _pair_by_name(name: str, images: Path, labels: Path) -> list[dict]:
     """Dataset dicts of images and labels of equal relative path, suffix aside."""
-
-    image_of = {stem(path): images / path for path in files_below(images, *IMAGE_ENDINGS)}
     label_of = {stem(path): labels / path for path in files_below(labels, ".png")}
+    image_of: dict[str, Path] = {}
+    for path in files_below(images, *IMAGE_ENDINGS):
+        label = label_of.get(stem(path))
+        if label is not None and label.samefile(images / path):
+            continue  # images and labels lie in one folder
+        other = image_of.setdefault(stem(path), images / path)
+        if other != images / path:
+            raise UserError(f"data set {name}: {other} and {images / path} are of one name: remove or rename one")
     without = sorted(set(image_of) - set(label_of))
     if without or not image_of:
         fault = f"{len(without)} images have no label PNG, first {without[:3]}" if without else "there is no image"
@@ -150,6 +167,7 @@ def register_panoptic(
         image_root=str(images),
         panoptic_root=str(files.panoptic_folder),
         panoptic_json=str(files.panoptic_json),
+        made_by=made_by,
         sem_seg_root=str(files.stuff_folder),
         json_file=str(files.instances_json),
         evaluator_type="coco_panoptic_seg",

@@ -2,7 +2,8 @@
 
 Each entry is a mapping; paths are relative to the working directory:
 
-- ``{name, type: coco, annotations, images}``: COCO instances
+- ``{name, type: coco, annotations, images, crowds: left out}``: COCO instances; crowds (``iscrowd: 1``) may be trained
+  on as ``objects``
 - ``{name, type: semantic, images, labels, classes, ignore_label: 255}``: label PNGs, ``classes`` a list of names
   or a text file with a name on each line
 - ``{name, type: panoptic, images, annotations, panoptic}``: COCO panoptic JSON and PNG folder; ``stuff`` and
@@ -25,7 +26,7 @@ from .register_data import PanopticFiles, Semantic, register_coco, register_pano
 logger = logging.getLogger(__name__)
 
 _KEYS = {
-    "coco": ({"name", "type", "annotations", "images"}, set()),
+    "coco": ({"name", "type", "annotations", "images"}, {"crowds"}),
     "semantic": ({"name", "type", "images", "labels", "classes"}, {"ignore_label"}),
     "panoptic": ({"name", "type", "images", "annotations", "panoptic"}, {"stuff", "instances"}),
 }
@@ -37,6 +38,8 @@ def register_user_data(cfg: CfgNode) -> None:
     Raises:
         UserError: an entry is malformed, a path is missing or a file cannot be understood.
     """
+    if not isinstance(cfg.DATASETS.REGISTER, list | tuple):
+        raise UserError(f"DATASETS.REGISTER is {str(cfg.DATASETS.REGISTER)[:80]}, expected a list of mappings")
     for entry in cfg.DATASETS.REGISTER:
         _check_entry(entry)
         register = {"coco": _register_coco, "semantic": _register_semantic, "panoptic": _register_panoptic}
@@ -45,17 +48,31 @@ def register_user_data(cfg: CfgNode) -> None:
 
 
 def _check_entry(entry: Any) -> None:
-    if not isinstance(entry, Mapping) or entry.get("type") not in _KEYS or not entry.get("name"):
+    kind, name = (entry.get("type"), entry.get("name")) if isinstance(entry, Mapping) else (None, None)
+    if not isinstance(kind, str) or kind not in _KEYS or not isinstance(name, str) or not name:
         raise UserError(
-            f"DATASETS.REGISTER: {entry!r} is not a mapping with a name and a type ({', '.join(_KEYS)}); "
+            f"DATASETS.REGISTER: {str(entry)[:200]} is not a mapping with a name and a type ({', '.join(_KEYS)}); "
             "see datasets/README.md"
         )
-    required, optional = _KEYS[entry["type"]]
+    required, optional = _KEYS[kind]
     missing, unknown = required - set(entry), set(entry) - required - optional
     if missing or unknown:
         raise UserError(
-            f"DATASETS.REGISTER, {entry['name']}: missing {sorted(missing)}, unknown {sorted(unknown)}; "
-            f"type {entry['type']} takes {sorted(required | optional)}"
+            f"DATASETS.REGISTER, {name}: missing {sorted(missing)}, unknown {sorted(map(str, unknown))}; "
+            f"type {kind} takes {sorted(required | optional)}"
+        )
+    for key in entry.keys() - {"classes", "ignore_label", "crowds"}:
+        if not isinstance(entry[key], str) or "\0" in entry[key]:
+            raise UserError(f"DATASETS.REGISTER, {name}: {key} is {str(entry[key])[:80]!r}, expected text")
+    ignored = entry.get("ignore_label", 255)
+    if type(ignored) is not int or not 0 <= ignored < 2**16:
+        raise UserError(
+            f"DATASETS.REGISTER, {name}: ignore_label is {str(ignored)[:80]!r}, expected a label from 0; where "
+            "nothing is ignored, leave it out, or give one that no pixel has"
+        )
+    if entry.get("crowds", "left out") not in ("left out", "objects"):
+        raise UserError(
+            f"DATASETS.REGISTER, {name}: crowds is {str(entry['crowds'])[:80]!r}, expected left out or objects"
         )
 
 
@@ -77,7 +94,7 @@ def _register_coco(entry: Mapping[str, Any]) -> str:
     annotations, images = Path(entry["annotations"]), Path(entry["images"])
     require({"annotation file": annotations, "image folder": images}, entry["name"])
     classes = {c["id"]: c["name"] for c in _read_categories(annotations, entry["name"])}
-    register_coco(entry["name"], annotations, images, classes)
+    register_coco(entry["name"], annotations, images, classes, crowds_are_objects=entry.get("crowds") == "objects")
     return _listed(classes.values())
 
 
@@ -86,11 +103,16 @@ def _register_semantic(entry: Mapping[str, Any]) -> str:
     require({"image folder": images, "label folder": labels}, name)
     if isinstance(classes, str):
         require({"class file": Path(classes)}, name)
-        classes = [line.strip() for line in Path(classes).read_text().splitlines() if line.strip()]
+        try:
+            classes = [line.strip() for line in Path(classes).read_text("utf-8-sig").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"data set {name}: class file {classes} cannot be read ({error}); it should be text"
+            ) from None
     if not isinstance(classes, (list, tuple)) or not classes:
         raise UserError(f"data set {name}: classes must be a list of names or a text file with a name on each line")
     names = [str(c) for c in classes]
-    register_semantic(name, images, Semantic(labels, names, int(entry.get("ignore_label", 255))))
+    register_semantic(name, images, Semantic(labels, names, entry.get("ignore_label", 255)))
     return _listed(names)
 
 
