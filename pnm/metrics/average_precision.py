@@ -21,11 +21,21 @@ class Detections(NamedTuple):
         offsets: (K + 1,) int64, where each class begins.
         image: (N,) int64, index of the image.
         rank: (N,) int64, number of better detections of its image and class.
+        tied: (N,) bool, whether class, score and image are those of the detection before.
     """
 
     offsets: np.ndarray
     image: np.ndarray
     rank: np.ndarray
+    tied: np.ndarray
+
+
+def tied_with_the_one_before(image: np.ndarray, score: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """:attr:`Detections.tied` of sorted detections."""
+    tied = np.zeros(image.shape, bool)
+    tied[1:] = (image[1:] == image[:-1]) & (score[1:] == score[:-1])
+    tied[offsets[:-1][offsets[:-1] < len(tied)]] = False
+    return tied
 
 
 def sort_detections(column: np.ndarray, score: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -76,24 +86,33 @@ def _precision(
 ) -> float:
     """Mean over ``recalls`` of the best precision at that recall or a higher one, from the last detection to the first.
 
-    An image that counts m times is taken for m equal ones: precision rises from the first to the last of m right
-    detections in a row, so the last one's stands for all.
+    An image that counts m times is taken for m equal ones. Its detections of one score, if there are several, come m
+    times one after the other, as COCO sorts by score and then by image. One alone comes m times in a row: precision
+    rises from the first to the last of these if they are right, so the last one's stands for all.
     """
     total, best, r = 0.0, 0.0, recalls.size - 1
     while r >= 0 and recalls[r] > right / positives:
         r -= 1
-    for n in range(detections.offsets[k + 1] - 1, detections.offsets[k] - 1, -1):
-        weight = weights[detections.image[n]]
-        if weight == 0 or excused[n] & bit:
-            continue
-        if not found[n] & bit:
-            wrong -= weight
-            continue
-        best = max(best, right / (right + wrong))
-        right -= weight
-        while r >= 0 and recalls[r] > right / positives:
-            total += best
-            r -= 1
+    last = detections.offsets[k + 1] - 1
+    while last >= detections.offsets[k]:
+        first = last
+        while detections.tied[first]:
+            first -= 1
+        weight = weights[detections.image[last]]
+        times, step = (weight, 1) if first < last else (1, weight)
+        for _ in range(times if weight else 0):
+            for n in range(last, first - 1, -1):
+                if excused[n] & bit:
+                    continue
+                if not found[n] & bit:
+                    wrong -= step
+                    continue
+                best = max(best, right / (right + wrong))
+                right -= step
+                while r >= 0 and recalls[r] > right / positives:
+                    total += best
+                    r -= 1
+        last = first - 1
     return (total + (r + 1) * best) / recalls.size
 
 

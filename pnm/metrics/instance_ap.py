@@ -16,6 +16,7 @@ from pnm.metrics.average_precision import (
     mean_of_known,
     precision_and_recall,
     sort_detections,
+    tied_with_the_one_before,
 )
 from pnm.metrics.boundary_pixels import boundary_distance_px, check_distance
 from pnm.metrics.instance_records import METRICS, ImageRecord, RecordSettings, make_record
@@ -193,10 +194,10 @@ class InstanceMetrics:
             np.repeat(np.arange(len(ids)), [len(column) for column in columns])
             for columns in ([r.column for r in records], [r.gt_column for r in records])
         ]
-        order, offsets = sort_detections(
-            joined([r.column for r in records]), joined([r.score for r in records], float), len(self.category_ids)
-        )
-        detections = Detections(offsets, image[order], joined([r.rank for r in records])[order])
+        score = joined([r.score for r in records], float)
+        order, offsets = sort_detections(joined([r.column for r in records]), score, len(self.category_ids))
+        tied = tied_with_the_one_before(image[order], score[order], offsets)
+        detections = Detections(offsets, image[order], joined([r.rank for r in records])[order], tied)
         matched = [metric for metric in self.settings.metrics if metric != "af"]
         return _Table(
             detections,

@@ -380,3 +380,30 @@ def test_show_prints_some_metrics_and_writes_all(maps, evaluate, capsys):
     rows = [line for line in capsys.readouterr().out.splitlines() if " [" in line]
     assert [row.split()[0] for row in rows] == ["metric", "mIoU", "pACC"]
     assert len(result["metrics"]) > 20 and len(result["comparison"]) > 20
+
+
+def test_names_that_come_twice_are_told_apart_by_their_folders(tmp_path, evaluate):
+    rng = np.random.default_rng(0)
+    for folder in ("s1", "s2"):
+        labels = rng.integers(0, 2, (8, 8)).astype(np.uint8)
+        save(tmp_path / f"gt/{folder}/000.png", labels)
+        save(tmp_path / f"pred/{folder}/000_pred.png", labels if folder == "s1" else 1 - labels)
+    result = evaluate("semantic", tmp_path / "pred", tmp_path / "gt", "--classes", 2, "--metrics", "IoU")
+    assert result["images"] == 2 and result["metrics"]["pACC"] == pytest.approx(0.5)
+
+
+def test_two_predictions_of_one_image_are_refused(tmp_path, evaluate):
+    for name in ("gt/a.png", "pred/a_pred.png", "pred/a_pred_flipped.png"):
+        save(tmp_path / name, np.zeros((8, 8), np.uint8))
+    line = evaluate("semantic", tmp_path / "pred", tmp_path / "gt", "--classes", 2, fails=True)
+    assert "a_pred.png and" in line and "a_pred_flipped.png are both of image a: keep one of them" in line
+
+
+def test_boxes_need_no_masks(tmp_path, evaluate):
+    truth = {"images": [{"id": 1, "height": 9, "width": 9}], "categories": [{"id": 1, "name": "a"}]}
+    truth["annotations"] = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16}]
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    results = [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "score": 0.5}]
+    (tmp_path / "pred.json").write_text(json.dumps(results))
+    result = evaluate("instance", tmp_path / "pred.json", tmp_path / "gt.json", "--metrics", "bbox")
+    assert result["metrics"]["Box-AP"] == 1

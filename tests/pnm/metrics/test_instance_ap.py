@@ -255,22 +255,28 @@ def test_merging_any_split_in_any_order_is_exact(scenes, cut):
     np.testing.assert_equal(parts[0].compute(), whole.compute())
 
 
-def test_images_counted_twice_equal_images_that_are_there_twice(scenes):
-    distinct = np.random.default_rng(5).permutation(1000)  # without equal scores the order of images doesn't matter
-    scores = iter(distinct / 1000)
+@pytest.mark.parametrize("distinct", [1, 2, 5, 1000])
+def test_images_counted_twice_equal_images_that_are_there_twice(scenes, distinct):
+    """Whatever the number of distinct scores; and COCO's own program counts the copies so."""
+    drawn = np.random.default_rng(5).permutation(1000) % distinct
+    scores = iter(drawn / 1000)
     scenes = {i: (gt, [d | {"score": next(scores)} for d in dt]) for i, (gt, dt) in scenes.items()}
     metrics = measured(scenes)
     times = np.array([[1] * 10, [2, 0, 1, 3, 0, 1, 1, 5, 0, 2], [0] * 10])
     many = metrics.compute_many(times)
     for row, counts in enumerate(times):
+        ids = {100 * i + k: i for i, count in zip(metrics.image_ids, counts) for k in range(count)}
+        copied = {new: tuple([e | {"image_id": new} for e in part] for part in scenes[i]) for new, i in ids.items()}
         copies = InstanceMetrics(CATEGORIES)
-        for image, count in zip(metrics.image_ids, counts):
-            for k in range(count):
-                copies.update(100 * image + k, 200, 260, *scenes[image])
+        for image, scene in copied.items():
+            copies.update(image, 200, 260, *scene)
         expected = copies.compute()
         assert set(many) == set(expected)
         for name, value in expected.items():
             assert many[name][row] == pytest.approx(value, abs=1e-12, nan_ok=True), name
+        if copied:
+            for name, value in by_pycocotools(copied, "segm").items():
+                assert many[name][row] == pytest.approx(value, abs=1e-9, nan_ok=True), name
 
 
 def test_per_image_rows(scenes):
