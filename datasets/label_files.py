@@ -13,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pnm.errors import interrupts_told
 from pnm.formats.atomic_files import atomic_file, write_text
 from pnm.usable_cores import usable_cores
 
@@ -61,8 +62,7 @@ def convert_all(convert: Callable, jobs: Iterable, workers: int, title: str) -> 
 def run(main: Callable[[], None]) -> None:
     """Runs a script's ``main``: user errors become one line on stderr and exit status 1."""
     try:
-        main()
+        with interrupts_told("run the same command again to go on where it stopped"):
+            main()
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: run the same command again to go on where it stopped")

@@ -1,13 +1,17 @@
 """Errors that a user can mend, told in one line."""
 
 import itertools
+import multiprocessing
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143  # 128 and the signal's number, as shells count
 
 
 class UserError(ValueError):
@@ -36,6 +40,41 @@ def one_line_errors() -> Iterator[None]:
         message = one_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error)}"
         print(f"error: {message}", file=sys.stderr, flush=True)
         sys.exit(EXIT_USER_ERROR)
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+@contextmanager
+def interrupts_told(text: str) -> Iterator[None]:
+    """Tells Ctrl-C and SIGTERM in one line, e.g. how to go on, after what was being written has been put away.
+
+    Processes that this one has started end, too; exit status 130 or 143. ``PNM_TRACEBACK=1`` shows all.
+    """
+    owner, is_ours = os.getpid(), threading.current_thread() is threading.main_thread()
+    is_ours = is_ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+    def terminate(*_: object) -> None:
+        if os.getpid() != owner:  # a copy, as pools of processes are made of
+            os._exit(EXIT_TERMINATED)
+        raise _Terminated
+
+    if is_ours:
+        signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except (KeyboardInterrupt, _Terminated) as end:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        if os.environ.get("PNM_TRACEBACK"):
+            traceback.print_exc()
+        is_interrupt = isinstance(end, KeyboardInterrupt)
+        print(f"{'interrupted' if is_interrupt else 'terminated'}: {text}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_INTERRUPTED if is_interrupt else EXIT_TERMINATED)
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def listed(items: Collection[object], most: int = 5) -> str:

@@ -29,7 +29,7 @@ if not __package__:  # run as a file of a clone
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pnm.cityscapes_classes import CITYSCAPES_CLASSES
 from pnm.compiling import announce_compilation
-from pnm.errors import UserError, listed, one_line_errors, print_lines
+from pnm.errors import UserError, interrupts_told, listed, one_line_errors, print_lines
 from pnm.formats.atomic_files import check_writable, write_text
 from pnm.metrics.instance_records import METRICS as INSTANCE_METRICS
 from pnm.metrics.metric_values import MetricValues
@@ -287,12 +287,8 @@ def run_told(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    try:
-        with one_line_errors():
-            run_told(args)
-    except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
-        sys.exit(130)
+    with interrupts_told("nothing was written"), one_line_errors():
+        run_told(args)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from pathlib import Path
 if not __package__:  # run as a file of a clone
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pnm.usable_cores import usable_cores
-from pnm.errors import one_line_errors
+from pnm.errors import interrupts_told, one_line_errors
 from pnm.projects.launcher.config_files import find_config_file
 
-EXIT_FINDINGS, EXIT_INTERRUPTED = 1, 130
+EXIT_FINDINGS = 1
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,16 +53,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
-        with one_line_errors():
-            if args.config_file:
-                args.config_file = find_config_file(args.config_file)
-            from pnm.projects.launcher.weight_jobs import run  # takes seconds
+    told = "maps made so far are kept; run the same command again to go on"
+    with interrupts_told(told), one_line_errors():
+        if args.config_file:
+            args.config_file = find_config_file(args.config_file)
+        from pnm.projects.launcher.weight_jobs import run  # takes seconds
 
-            well = run(args)
-    except KeyboardInterrupt:
-        print("interrupted: maps made so far are kept; run the same command again to go on", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        well = run(args)
     sys.exit(0 if well else EXIT_FINDINGS)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 if not __package__:  # run as a file of a clone
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from pnm.errors import one_line_errors
+from pnm.errors import interrupts_told, one_line_errors
 from pnm.projects.launcher.config_files import find_config_file
 
 
@@ -42,12 +42,14 @@ def main() -> None:
     one_mask = args.image and args.mask and not (args.images or args.predictions)
     if not one_mask and not (args.images and args.predictions and not (args.image or args.mask)):
         parser.error("give --images and --predictions, or --image and --mask")
-    with one_line_errors():
-        args.config_file = find_config_file(args.config_file)
-    # Takes seconds: not before the arguments are known to be right.
-    from pnm.projects.launcher.refining_files import start
+    kept = "nothing was written" if one_mask else "what was refined is kept; run the same command again to go on"
+    with interrupts_told(kept):
+        with one_line_errors():
+            args.config_file = find_config_file(args.config_file)
+        # Takes seconds: not before the arguments are known to be right.
+        from pnm.projects.launcher.refining_files import start
 
-    start(args)
+        start(args)
 
 
 if __name__ == "__main__":

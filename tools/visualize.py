@@ -12,7 +12,7 @@ from pathlib import Path
 
 if not __package__:  # run as a file of a clone
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from pnm.errors import one_line_errors
+from pnm.errors import interrupts_told, one_line_errors
 from pnm.projects.launcher.config_files import find_config_file
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.5, help="enlargement of the images (default: 1.5)")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
     args = parser.parse_args()
-    with one_line_errors():
+    with interrupts_told("nothing was written"), one_line_errors():
         args.config_file = find_config_file(args.config_file)
         from pnm.projects.launcher.result_pages import draw_results  # takes seconds
 

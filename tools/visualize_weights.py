@@ -21,7 +21,7 @@ from PIL import Image
 from pnm.formats.label_png import read_label_png, read_panoptic_png
 from pnm.null_model.null_model import BORDERS, pixel_null_model
 from pnm.null_model.pixel_weights import TRANSFORMS, pixel_weights
-from pnm.errors import UserError, one_line_errors
+from pnm.errors import UserError, interrupts_told, one_line_errors
 from pnm.null_model.colours import colour_weights
 
 GAP, CAPTION = 8, 34  # px
@@ -139,7 +139,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    with one_line_errors():
+    with interrupts_told("nothing was written"), one_line_errors():
         run(parse_args())
 
 

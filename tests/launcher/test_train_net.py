@@ -79,6 +79,21 @@ def test_resumes_after_a_kill(train_net, tmp_path):
     assert rates[0] == pytest.approx(rates[1], rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("kill", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_interrupts_are_told_in_one_line(train_net, tmp_path, kill, status, word, processes):
+    settings = f"{SMALL} SOLVER.MAX_ITER 5000 SOLVER.CHECKPOINT_PERIOD 2 DATASETS.TEST ()"
+    process = train_net("--num-gpus", str(processes), settings, wait=False)
+    wait_for(tmp_path / "run/model_0000001.pth", process)
+    process.send_signal(kill)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == status, output[-3000:]
+    assert output.rstrip().endswith(f"{word}: checkpoints are whole; add --resume to go on from the last one")
+    assert "Traceback" not in output and not list((tmp_path / "run").glob("*.partial"))
+
+
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
 @pytest.mark.parametrize(
     ("config", "settings", "tolerance"),
