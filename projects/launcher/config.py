@@ -13,7 +13,10 @@ from detectron2.config import CfgNode, get_cfg
 from pnm.errors import UserError
 
 from .config_files import find_config_file
+from .config_text import check_config_text
 from .rooms import KEY, hooks
+
+_MOST_DEPTH, _MOST_CHARACTERS = 30, 1 << 20  # of a value on the command line
 
 
 def add_launcher_config(cfg: CfgNode) -> None:
@@ -72,8 +75,27 @@ def _merge(cfg: CfgNode, merge, argument, where: str) -> Any:
         return merge(argument)
     except yaml.YAMLError as error:
         raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
-    except (KeyError, ImportError, ValueError, AssertionError, SyntaxError, TypeError) as error:
+    except (
+        KeyError,
+        ImportError,
+        ValueError,
+        AssertionError,
+        SyntaxError,
+        TypeError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise _explain(cfg, error, where) from None
+
+
+def _check_value(key: str, value: Any) -> None:
+    """Raises a UserError for text that is no value, and that Python's reader would stumble over."""
+    depth = deepest = 0
+    for sign in str(value):
+        depth += (sign in "[({") - (sign in "])}")
+        deepest = max(deepest, depth)
+    if deepest > _MOST_DEPTH or len(str(value)) > _MOST_CHARACTERS or "\0" in str(value):
+        raise UserError(f"command line: {key} {str(value)[:40]}... is no value: too long, or too many brackets")
 
 
 def _wanted_imports(cfg: CfgNode, config_file: str, overrides: Sequence[str]) -> tuple[str, ...]:
@@ -109,6 +131,10 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     if len(overrides) % 2:
         raise UserError(f"overrides are KEY VALUE pairs, got an odd number: {' '.join(overrides)}")
     config_file = find_config_file(config_file) if config_file else ""
+    if config_file:
+        check_config_text(config_file)
+    for key, value in zip(overrides[::2], overrides[1::2]):
+        _check_value(key, value)
     cfg = get_cfg()
     add_launcher_config(cfg)
     imports = _wanted_imports(cfg, config_file, overrides)

@@ -3,8 +3,10 @@
 import json
 import os
 import pickle
+import random
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -50,12 +52,55 @@ def test_configs(file, overrides, message):
         ("_BASE_: nowhere.yaml\n", "nowhere.yaml"),
         ("OUTPUT_DIR: !!python/object/apply:os.mkdir [made]\n", "x.yaml.*could not determine a constructor"),
         ("SOLVER: 3\n", "x.yaml: SOLVER takes CfgNode, got int"),
+        ("- 1\n", "x.yaml holds a list, expected config keys"),
+        ("_BASE_: x.yaml\n", "x.yaml: _BASE_ leads back to the file itself"),
+        ("_BASE_: http://127.0.0.1:9/x.yaml\n", "_BASE_ http://127.0.0.1:9/x.yaml does not exist; it must be a file"),
+        ("_BASE_: {a: 1}\n", "_BASE_ is {'a': 1}, expected the name of a file"),
+        ("a: &a [1, 1]\nb: &b [*a, *a]\nc: &c [*b, *b]\n", r"alias \*a within what another anchor names"),
+        ("a: &a [*a]\n", r"alias \*a within what another anchor names"),
+        ("a: " + "[" * 3000 + "]" * 3000, "more than 30 lists or mappings in one another"),
+        ("- " * 20000, "more than 30 lists or mappings in one another"),
+        ("SEED: 2001-99-99\n", "x.yaml"),
+        ("#" * (1 << 21), "has more than 1048576 bytes: it is no config"),
     ],
 )
 def test_config_files(tmp_path, text, message):
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises((UserError, FileNotFoundError), match=message):
         load_config(str(tmp_path / "x.yaml"), [])
+
+
+@pytest.mark.parametrize("value", ["[" * 3000 + "]" * 3000, "(" * 20000, "-" * (1 << 21), "1\0"])
+def test_hostile_values(value):
+    with pytest.raises(UserError, match="command line: DATASETS.REGISTER .* is no value"):
+        load_config("", ["DATASETS.REGISTER", value])
+
+
+def test_mutated_configs_end_in_one_line(tmp_path):
+    """``PNM_MUTATIONS=2000`` for more: the text of a config with pieces changed is a config or a UserError."""
+    whole = Path("configs/quickstart/Base-shapes.yaml").read_text()
+    register = "[{'name': 'a', 'type': 'semantic', 'images': 'x', 'labels': 'y', 'classes': ['a']}]"
+    chance, refused = random.Random(0), 0
+    for _ in range(int(os.environ.get("PNM_MUTATIONS", "60"))):
+        (tmp_path / "x.yaml").write_text(mutated(whole, chance))
+        overrides = ["DATASETS.REGISTER", mutated(register, chance)] if chance.random() < 0.5 else []
+        try:
+            cfg = load_config(str(tmp_path / "x.yaml"), overrides)
+            register_user_data(cfg)
+        except UserError as error:
+            refused += 1
+            assert len(str(error).splitlines()) == 1
+    assert refused > 10
+
+
+def mutated(text, chance):
+    for _ in range(chance.randrange(1, 4)):
+        at = chance.randrange(len(text))
+        piece = chance.choice(
+            ["", "[", "]", "{", "&a ", "*a", ": ", "\n", "- ", "'", "null", "1e999", "-1", "\t", "!!int "]
+        )
+        text = text[:at] + piece + text[at + chance.randrange(3) :]
+    return text
 
 
 def test_processes_and_folders(tmp_path, monkeypatch):
