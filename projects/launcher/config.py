@@ -26,6 +26,8 @@ def add_launcher_config(cfg: CfgNode) -> None:
     cfg.MODEL.IMPORTS = ()
     # The user's own data sets, without Python: a list of mappings, see datasets/README.md.
     cfg.DATASETS.REGISTER = []
+    # Share of the images that SAMPLER_TRAIN RandomSubsetTrainingSampler takes; Detectron2 reads it and doesn't declare it.
+    cfg.DATALOADER.RANDOM_SUBSET_RATIO = 1.0
     # "SGD", "ADAM" or "ADAMW".
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Factor on BASE_LR for all that isn't in the model's `backbone`; SegFormer is trained with 10. Biases follow

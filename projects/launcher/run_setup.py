@@ -5,6 +5,7 @@ from pathlib import Path
 
 import detectron2
 import torch
+import yaml
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
@@ -16,6 +17,7 @@ from pnm.usable_cores import usable_cores
 
 from .checkpoint import SafeCheckpointer
 from .config import load_config
+from .config_text import check_config_text
 from .data.checks import check_data, take_from_data
 from .data.shapes import register_shapes
 from .data.user_data import register_user_data
@@ -53,8 +55,14 @@ def check_processes(num_gpus: int) -> None:
         raise UserError(f"--num-gpus is {num_gpus}, but this machine has {present} {what}")
 
 
-def _share_seed(cfg: CfgNode) -> None:
-    """A run without a seed draws one, the same in all processes, so that its log can be repeated."""
+def _share_seed(cfg: CfgNode, resume: bool) -> None:
+    """A run without a seed draws one, the same in all processes, so that it can be repeated; one that goes on has its
+    own again, from the config that was written beside its checkpoints."""
+    saved = Path(cfg.OUTPUT_DIR) / "config.yaml"
+    if cfg.SEED < 0 and resume and saved.is_file():
+        check_config_text(saved)
+        seed = (yaml.safe_load(saved.read_text("utf-8")) or {}).get("SEED")
+        cfg.SEED = seed if type(seed) is int else cfg.SEED
     if cfg.SEED < 0:
         cfg.SEED = comm.shared_random_seed() % 2**31
 
@@ -89,7 +97,7 @@ def setup_run(args) -> CfgNode:
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="pnm")
     register_user_data(cfg)
     take_from_data(cfg, train=not args.eval_only)
-    _share_seed(cfg)
+    _share_seed(cfg, args.resume)
     cfg.freeze()
     logger.info("%s (%s)", engine_name(), Path(detectron2.__file__).parent)
     logger.info("torch %s on %s; %d process(es)", torch.__version__, _devices(cfg), comm.get_world_size())

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import build_detection_test_loader
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
 from detectron2.utils import comm
 from torch.nn.parallel import DistributedDataParallel
@@ -16,6 +16,7 @@ from pnm.errors import UserError
 from ..refining import check_learnable, refined_task, tagged_dataset
 from .checkpoint import SafeCheckpointer
 from .data.mappers import build_mapper
+from .data.train_loader import SeedEachIteration, build_train_loader, start_at, training_entries
 from .evaluation.evaluators import build_evaluator
 from .solver import lr_scheduler_from_config, optimizer_from_config
 
@@ -72,7 +73,11 @@ class Trainer(DefaultTrainer):
         self.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         self.cfg = cfg
-        self.register_hooks(self.build_hooks())
+        self.register_hooks([SeedEachIteration(cfg.SEED), *self.build_hooks()])
+
+    def resume_or_load(self, resume=True):
+        super().resume_or_load(resume)
+        start_at(self._trainer.data_loader, self.start_iter)
 
     @classmethod
     def build_optimizer(cls, cfg, model):
@@ -87,11 +92,11 @@ class Trainer(DefaultTrainer):
         with as_user_error(cfg.DATASETS.TRAIN):
             mapper = build_mapper(cfg, is_train=True)
             if not cfg.DATASETS.PREDICTIONS_TRAIN:
-                return build_detection_train_loader(cfg, mapper=mapper)
-            dataset = tagged_dataset(cfg.DATASETS.TRAIN, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
-            mapper.coarse.report(dataset)
-            check_learnable(mapper, dataset)
-            return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset)
+                return build_train_loader(cfg, mapper, training_entries(cfg))
+            entries = tagged_dataset(cfg.DATASETS.TRAIN, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
+            mapper.coarse.report(entries)
+            check_learnable(mapper, entries)
+            return build_train_loader(cfg, mapper, entries)
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name):

@@ -2,6 +2,9 @@
 
 import json
 import os
+import random
+import re
+import shutil
 import signal
 import socket
 import time
@@ -77,6 +80,38 @@ def test_resumes_after_a_kill(train_net, tmp_path):
     straight = torch.load(tmp_path / "whole/model_final.pth", weights_only=True)
     rates = [s["trainer"]["_trainer"]["optimizer"]["param_groups"][0]["lr"] for s in (final, straight)]
     assert rates[0] == pytest.approx(rates[1], rel=1e-9)
+
+
+@pytest.mark.parametrize("config", ["mask_rcnn_R_18_FPN_PNM", "semantic_fpn_R_18"])
+def test_killed_at_any_moment_and_resumed_it_ends_as_if_undisturbed(train_net, tmp_path, config):
+    """Bit for bit, with colours, crops and flips drawn in two workers. ``PNM_KILLS=40`` for more kills."""
+    settings = "SOLVER.IMS_PER_BATCH 2 SOLVER.MAX_ITER 14 SOLVER.CHECKPOINT_PERIOD 2 DATASETS.TEST () SEED -1"
+    settings += " INPUT.MIN_SIZE_TRAIN (80,96,112) INPUT.COLOR_AUG_SSD True DATALOADER.NUM_WORKERS 2"
+    chance, run, kills = random.Random(config), tmp_path / "run", 0
+    whole = train_net(f"{settings} OUTPUT_DIR {tmp_path / 'whole'}", config=config)
+    assert whole.returncode == 0, whole.stdout[-3000:]
+    seed = int(re.search(r"seed (\d+)", whole.stdout)[1])
+    while kills < int(os.environ.get("PNM_KILLS", "2")):
+        if not run.exists() or (run / "model_final.pth").exists():  # from the beginning
+            shutil.rmtree(run, ignore_errors=True)
+            process = train_net(settings.replace("SEED -1", f"SEED {seed}"), config=config, wait=False)
+        else:
+            process = train_net("--resume", settings, config=config, wait=False)
+        begun = len(list(run.glob("model_*.pth")))
+        deadline = time.monotonic() + 120
+        while process.poll() is None and len(list(run.glob("model_*.pth"))) <= begun and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(chance.random())
+        kills += process.poll() is None
+        process.kill()
+        process.communicate()
+    final = train_net("--resume", settings, config=config)
+    assert final.returncode == 0, final.stdout[-3000:]
+    for part in ("whole", "run"):
+        assert (tmp_path / part / "model_final.pth").exists()
+    one, other = (torch.load(tmp_path / part / "model_final.pth", weights_only=True) for part in ("whole", "run"))
+    torch.testing.assert_close(other["model"], one["model"], rtol=0, atol=0)
+    assert str(one["trainer"]) == str(other["trainer"])
 
 
 @pytest.mark.parametrize(
