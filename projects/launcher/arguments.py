@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--resume", action="store_true", help="go on from the last checkpoint in OUTPUT_DIR")
     options.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS on DATASETS.TEST")
+    options.add_argument("--check", action="store_true", help="read all data sets, say what is in them, and end")
     options.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
     options.add_argument("--num-machines", type=int, default=1, metavar="N", help="how many machines (default: 1)")
     options.add_argument("--machine-rank", type=int, default=0, metavar="N", help="which of them this is, from 0")

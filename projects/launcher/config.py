@@ -26,7 +26,7 @@ def add_launcher_config(cfg: CfgNode) -> None:
     cfg.MODEL.IMPORTS = ()
     # The user's own data sets, without Python: a list of mappings, see datasets/README.md.
     cfg.DATASETS.REGISTER = []
-    # Share of the images that SAMPLER_TRAIN RandomSubsetTrainingSampler takes; Detectron2 reads it and doesn't declare it.
+    # Of the images, for SAMPLER_TRAIN RandomSubsetTrainingSampler; Detectron2 reads the key and does not declare it.
     cfg.DATALOADER.RANDOM_SUBSET_RATIO = 1.0
     # "SGD", "ADAM" or "ADAMW".
     cfg.SOLVER.OPTIMIZER = "SGD"

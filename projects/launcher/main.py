@@ -14,6 +14,7 @@ from pnm.compiling import announce_compilation
 from pnm.errors import EXIT_USER_ERROR, UserError, one_line_errors
 
 from .checkpoint import SafeCheckpointer
+from .data.overview import overview
 from .run_setup import check_processes, register_builtin_data, setup_run
 from .trainer import Trainer
 
@@ -36,6 +37,10 @@ def run(args) -> dict | None:
     with one_line_errors():
         register_builtin_data()
         cfg = setup_run(args)
+        if args.check:
+            if comm.is_main_process():
+                print(overview(cfg), flush=True)
+            return None
         if args.eval_only:
             return evaluate(cfg, args.resume)
         trainer = Trainer(cfg)

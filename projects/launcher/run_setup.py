@@ -92,7 +92,7 @@ def setup_run(args) -> CfgNode:
     cfg = load_config(args.config_file, args.opts)
     check_device(cfg)
     check_folder_writable(cfg.OUTPUT_DIR, "OUTPUT_DIR")
-    if not args.eval_only and not args.resume:
+    if not (args.eval_only or args.resume or args.check):
         check_new_run(cfg.OUTPUT_DIR)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="pnm")
     register_user_data(cfg)

@@ -12,6 +12,7 @@ from pnm.errors import UserError
 from pnm.projects.dataset_mappers.reading import read_image, read_labels
 from pnm.projects.launcher.config import load_config
 from pnm.projects.launcher.data.checks import check_data, take_from_data
+from pnm.projects.launcher.data.overview import overview
 from pnm.projects.launcher.data.register_data import _pair_by_name
 from pnm.projects.launcher.data.user_data import register_user_data
 from pnm.projects.launcher.run_setup import check_new_run
@@ -239,3 +240,34 @@ def test_a_run_that_is_there_is_not_overwritten(tmp_path):
     (tmp_path / "model_0000004.pth").touch()
     with pytest.raises(UserError, match="holds a run already .model_0000004.pth.; add --resume to go on with it"):
         check_new_run(str(tmp_path))
+
+
+def test_the_overview_counts(instances):
+    content = changed(annotations={"iscrowd": 1})
+    lines = overview(instances(content)).splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines if line}
+    assert rows["cat"] == ["2", "1", "0", "0", "1"] and rows["dog"] == ["0"] * 5
+    assert "classes without objects: dog" in lines and "2 images of 40 x 60 (2)" in lines
+
+
+def test_the_overview_of_labels(semantic, tmp_path):
+    cfg = semantic()
+    labels = np.zeros((40, 60), np.uint8)
+    labels[:10], labels[10:20] = 2, 255
+    Image.fromarray(labels).save(tmp_path / "labels/a.png")
+    rows = {line.split()[0]: line.split()[1:] for line in overview(cfg).splitlines() if line}
+    assert rows["a"] == ["1", "50.00"] and rows["b"] == ["0", "0.00"] and rows["c"] == ["1", "25.00"]
+    assert rows["ignored"] == ["(255)", "1", "25.00"]
+    labels[0] = 7
+    Image.fromarray(labels).save(tmp_path / "labels/a.png")
+    with pytest.raises(UserError, match="labels 7 are no class of 3, and not the ignored 255; 7 is in .*a.png"):
+        overview(cfg)
+    Image.fromarray(labels[1:]).save(tmp_path / "labels/a.png")
+    with pytest.raises(UserError, match="a.jpg is 40 x 60, its labels 39 x 60"):
+        overview(cfg)
+
+
+def test_check_reads_prints_and_ends(train_net, tmp_path):
+    done = train_net("--check")
+    assert done.returncode == 0 and "== shapes_train" in done.stdout and "urchin" in done.stdout, done.stdout[-2000:]
+    assert not list((tmp_path / "run").glob("model*"))
