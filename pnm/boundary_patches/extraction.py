@@ -181,7 +181,7 @@ def boundary_patches(mask: np.ndarray, size: int = 64, threshold: float = 0.25) 
     Args:
         mask: (H, W) bool or integers, other than 0 is foreground.
         size: of a patch, in pixels.
-        threshold: IoU from which on, exclusively, a box is suppressed; the larger, the more boxes.
+        threshold: IoU above which a box is suppressed; the larger, the more boxes.
 
     Returns:
         (N, 2) int32, row and column of each box's first pixel, best score first, all different. A box lies wholly in

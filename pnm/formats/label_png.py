@@ -16,6 +16,7 @@ from zlib_ng import zlib_ng
 
 from pnm.errors import UserError
 from pnm.formats.png_samples import decode_samples
+from pnm.masks.runs import MOST_PIXELS
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE, _RGBA = 0, 2, 3, 6
@@ -167,6 +168,10 @@ def _parse(data: bytes, name: str | Path) -> _Png:
     known = len(header) == 13 and header[8] in _BITS.get(header[9], ()) and header[10:12] == b"\0\0" and header[12] < 2
     if not known or not height or not width:
         raise UserError(f"{name} is damaged: its PNG header makes no sense; {_ADVICE}")
+    if height * width > MOST_PIXELS:  # a small file may say so, and each would take up to eight bytes
+        raise UserError(
+            f"{name} has {height} x {width} pixels, expected at most {MOST_PIXELS}: cut it into smaller ones"
+        )
     samples, palette = b"".join(parts[b"IDAT"]), b"".join(parts[b"PLTE"])
     palette = palette[: len(palette) // 3 * 3][:768]
     return _Png(height, width, header[8], header[9], header[12] == 1, samples, palette)

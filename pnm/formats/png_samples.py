@@ -39,8 +39,8 @@ def decode_samples(
         (H, W) uint8 samples, or uint16 ones of 16 bits; with more channels int32, R + 256 G + 65536 B.
 
     Raises:
-        ValueError: the data are damaged, or are not those of an image of this size. Memory is taken in proportion to
-            ``compressed``, not to the size that is claimed.
+        ValueError: the data are damaged, or are not those of an image of this size. Memory is taken for what they
+            inflate to, at most a thousand times as much as they are, not for the size that is claimed.
     """
     passes = [(y, x, dy, dx) for y, x, dy, dx in (_ADAM7 if interlaced else [(0, 0, 1, 1)]) if y < height and x < width]
     sizes = [(-(-(height - y) // dy), -(-(width - x) // dx)) for y, x, dy, dx in passes]

@@ -1,4 +1,4 @@
-"""AF, the boundary F-score of instances (Zhang et al., "BPR", section 4.1).
+"""AF, the boundary F-score of instances (Hu et al., "BPR", section 4.1).
 
 "We used a threshold of one pixel and only computed for true positives that were determined on the same 10 IoU
 thresholds ranging from 0.5 to 0.95. The boundary F-score was computed in an instance-wise manner and then averaged

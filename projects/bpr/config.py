@@ -27,7 +27,7 @@ def add_bpr_config(cfg: CfgNode) -> None:
     node.PADDING = 0
     # Side that a patch with its context is resized to, px.
     node.INPUT_SIZE = 128
-    # IoU from which on a patch is suppressed by a better one; the larger, the more patches.
+    # IoU above which a patch is suppressed by a better one; the larger, the more patches.
     node.NMS_THRESHOLD_TRAIN = 0.25
     node.NMS_THRESHOLD_TEST = 0.55
     # Patches drawn from each training image.

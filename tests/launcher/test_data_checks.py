@@ -9,6 +9,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from pnm.errors import UserError
+from pnm.masks.runs import MOST_PIXELS
 from pnm.projects.dataset_mappers.reading import read_image, read_labels
 from pnm.projects.launcher.config import load_config
 from pnm.projects.launcher.data.checks import check_data, take_from_data
@@ -213,6 +214,14 @@ def test_images_of_unknown_range(tmp_path, kind, words):
     Image.fromarray((np.arange(12).reshape(3, 4) - 5).astype(kind)).save(tmp_path / "a.tif")
     with pytest.raises(UserError, match=f"a.tif is of {words}, whose range is not known: save it with 8 or 16 bits"):
         read_image(str(tmp_path / "a.tif"), "RGB")
+
+
+def test_images_that_are_too_large_say_so(tmp_path, monkeypatch):
+    assert Image.MAX_IMAGE_PIXELS == MOST_PIXELS > 500_000_000  # Pillow's own limit is 90 million
+    Image.new("L", (40, 30)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(UserError, match="cannot read .*a.png: it has more than .* pixels; cut it into smaller ones"):
+        read_image(str(tmp_path / "a.png"), "RGB")
 
 
 def test_labels_out_of_range_are_named(tmp_path):

@@ -208,6 +208,23 @@ def test_one_image(refine, photos, unet, tmp_path):
     refine(*arguments, "--overwrite", *unet)
 
 
+def test_soft_and_noisy_masks(refine, photos, unet, tmp_path):
+    """Of two values the greater is the object, of more those from the middle on; changes are counted from that."""
+    mask, image = blob(0), photos / "000000000003.jpg"
+    soft = np.where(mask, 200, 90).astype(np.uint8)
+    soft[0, :40] = np.arange(88, 128)
+    refiner = load_refiner(load_config(str(ROOT / CONFIG), unet))
+    wanted = refiner(np.asarray(Image.open(image)), mask)
+    for name, values in (("soft", soft), ("noisy", np.where(mask, 255, 2).astype(np.uint8)), ("wide", mask * 60000)):
+        Image.fromarray(values.astype(np.uint16) if name == "wide" else values).save(tmp_path / f"{name}.png")
+        output = tmp_path / f"{name}_refined.png"
+        told = refine("--image", image, "--mask", tmp_path / f"{name}.png", "--output", output, *unet)
+        assert f"{(wanted != mask).sum()} of 3000 pixels changed" in told
+        assert ("those from 128 on are taken for the object" in told) == (name == "soft")
+        refined = np.asarray(Image.open(output))
+        assert (refined == np.where(wanted, values.max(), 0)).all()
+
+
 def test_killed_run_goes_on(photos, results, unet, tmp_path):
     command = [sys.executable, "tools/refine.py", "--config-file", CONFIG, "--images", photos, "--predictions", results]
     command = [*map(str, command), "--output", str(tmp_path / "out.json"), *unet]

@@ -43,6 +43,10 @@ def load_coco_json(
     if not isinstance(content, dict) or "images" not in content:
         raise ValueError(f"{json_file} is not a COCO instance file: it has no 'images'")
     images = {image["id"]: image for image in content["images"]}
+    if len(images) < len(content["images"]):
+        raise ValueError(
+            f"{json_file}: {len(content['images'])} images share {len(images)} ids: give each its own 'id'"
+        )
     if images and image_root:
         require_folder(image_root, "image folder")
     id_map = None if dataset_name is None else _register_categories(content, json_file, dataset_name)
