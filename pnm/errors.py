@@ -37,7 +37,9 @@ def one_line_errors() -> Iterator[None]:
     except (UserError, OSError, ImportError) as error:
         if os.environ.get("PNM_TRACEBACK"):
             traceback.print_exc()
-        message = one_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error)}"
+        message = one_line(error)
+        if isinstance(error, OSError) and error.strerror:  # not Python's own words for it
+            message = f"{error.filename or 'a file'} cannot be used: {error.strerror}"
         print(f"error: {message}", file=sys.stderr, flush=True)
         sys.exit(EXIT_USER_ERROR)
 
