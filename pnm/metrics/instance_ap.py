@@ -19,6 +19,7 @@ from pnm.metrics.average_precision import (
     tied_with_the_one_before,
 )
 from pnm.metrics.boundary_pixels import boundary_distance_px, check_distance
+from pnm.metrics.exact_sums import distinct_names
 from pnm.metrics.instance_records import METRICS, ImageRecord, RecordSettings, make_record
 from pnm.metrics.metric_values import MetricValues
 
@@ -76,7 +77,8 @@ class InstanceMetrics:
         metrics: Sequence[str] = ("segm", "boundary", "af"),
     ):
         self.category_ids = list(category_ids)
-        self.class_names = [str(k) for k in self.category_ids] if class_names is None else list(class_names)
+        names = [str(k) for k in self.category_ids] if class_names is None else list(class_names)
+        self.class_names = distinct_names(names, self.category_ids) if len(names) == len(self.category_ids) else names
         self.boundary_ratio, self.boundary_px = boundary_ratio, boundary_px
         self.area_suffixes = list(area_ranges)
         self._check(metrics, max_dets)

@@ -98,10 +98,7 @@ class InstanceFiles:
 
     def score(self, images: Sequence[Any], workers: int = 1, progress: bool = False) -> Scores:
         categories = self._truth.categories
-        names = list(categories.values())
-        if len(set(names)) < len(names):
-            names = [f"{name} ({category})" for category, name in categories.items()]
-        metric = InstanceMetrics(list(categories), class_names=names, **self._options)
+        metric = InstanceMetrics(list(categories), class_names=list(categories.values()), **self._options)
 
         def add(image: Any) -> None:
             height, width, _ = self._truth.images[image]
@@ -109,4 +106,4 @@ class InstanceFiles:
 
         for_each_image(add, images, workers, progress)
         named = [self._truth.images[image].file_name or str(image) for image in metric.image_ids]
-        return Scores(named, names, metric.compute_many, metric.per_image)
+        return Scores(named, metric.class_names, metric.compute_many, metric.per_image)

@@ -76,6 +76,20 @@ def test_numbers_of_classes_come_from_the_data(instances):
     assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 2 and cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 54
 
 
+def test_classes_of_other_order_are_told(instances, tmp_path):
+    other = coco()
+    other["categories"][0]["name"], other["categories"][1]["name"] = "dog", "cat"
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    cfg = instances(coco())
+    cfg.DATASETS.REGISTER = [{**cfg.DATASETS.REGISTER[0], "name": "other", "annotations": f"{tmp_path}/other.json"}]
+    register_user_data(cfg)
+    cfg.DATASETS.TEST = ("other",)
+    with pytest.raises(
+        UserError, match="toy and other number other classes alike: 0 is cat in one and dog in the other"
+    ):
+        take_from_data(cfg)
+
+
 def test_the_ignored_label_comes_from_the_data(semantic):
     cfg = semantic(ignore_label=9)
     take_from_data(cfg)

@@ -59,6 +59,18 @@ def _agree(cfg: CfgNode, key: str, wanted: dict[str, Any], what: str) -> None:
     logger.info("%s is %s, as in data set %s", key, value, name)
 
 
+def _same_classes(classes: dict[str, list[str]]) -> None:
+    """Classes are numbered in the order of each data set's own list."""
+    (first, names), *others = classes.items() or [("", [])]
+    for name, other in others:
+        if len(other) == len(names) and other != names:
+            k = next(k for k, (a, b) in enumerate(zip(names, other)) if a != b)
+            raise UserError(
+                f"data sets {first} and {name} number other classes alike: {k} is {names[k]} in one and {other[k]} in "
+                "the other; give both the same categories, with the same ids"
+            )
+
+
 def take_from_data(cfg: CfgNode, train: bool = True) -> None:
     """Numbers of classes and the ignored label are the data sets'; a key that was left alone gets them.
 
@@ -71,6 +83,7 @@ def take_from_data(cfg: CfgNode, train: bool = True) -> None:
         types = {one.get("evaluator_type", None) for one in metadata.values()}
         kinds = ("stuff_classes",) if types <= {"sem_seg", "cityscapes_sem_seg"} else ()
     for kind in kinds:
+        _same_classes({name: list(one.get(kind)) for name, one in metadata.items() if one.get(kind, None)})
         numbers = {name: len(one.get(kind)) for name, one in metadata.items() if one.get(kind, None)}
         _agree(cfg, _KEYS[kind], numbers, "a number of classes of")
     ignored = {name: one.ignore_label for name, one in metadata.items() if one.get("ignore_label", None) is not None}
