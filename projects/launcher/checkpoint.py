@@ -5,7 +5,7 @@ import os
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import torch
@@ -120,7 +120,11 @@ class SafeCheckpointer(DetectionCheckpointer):
             )
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Writes ``<name>.pth`` beside its final place and renames it, then tags it as the last one."""
+        """Writes ``<name>.pth`` beside its final place and renames it, then tags it as the last one.
+
+        Raises:
+            WriteError: the disk is full, or the like; the file that was there is as it was.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
         content = {"model": self.model.state_dict()}
@@ -128,7 +132,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         final = Path(self.save_dir) / f"{name}.pth"
         logger.info("saving checkpoint %s", final)
         with atomic_file(final, sync=True) as file:
-            torch.save({**content, **kwargs}, file)
+            _save_torch({**content, **kwargs}, file)
         self.tag_last_checkpoint(final.name)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
@@ -158,6 +162,34 @@ class SafeCheckpointer(DetectionCheckpointer):
                 return str(path)
             logger.warning("%s is missing or damaged and is passed over", path)
         return ""
+
+
+class _Remembering:
+    """A file that remembers why it could not be written: torch tells of a position in its archive instead."""
+
+    def __init__(self, file: BinaryIO):
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _save_torch(content: dict[str, Any], file: BinaryIO) -> None:
+    target = _Remembering(file)
+    try:
+        torch.save(content, cast(BinaryIO, target))
+    except RuntimeError:
+        if target.error is not None:
+            raise target.error from None
+        raise
 
 
 def _by_module(keys: list[str]) -> list[str]:

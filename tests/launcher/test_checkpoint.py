@@ -1,11 +1,14 @@
 """Checkpoints are whole or absent, and their fit is told."""
 
+import io
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from pnm.formats.atomic_files import WriteError
 from pnm.formats.safe_checkpoint import CheckpointError
 from pnm.projects.launcher.checkpoint import SafeCheckpointer
 
@@ -41,6 +44,28 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         checkpointer.save("model_final")
     assert (tmp_path / "model_final.pth").read_bytes() == before
+
+
+def test_a_full_disk_is_told_by_the_name_of_the_file(tmp_path, monkeypatch):
+    """torch's archive writer turns the error into one of its own."""
+    checkpointer = SafeCheckpointer(network(), str(tmp_path))
+    checkpointer.save("model_final")
+    before = (tmp_path / "model_final.pth").read_bytes()
+    written = []
+
+    class Full(io.FileIO):
+        def write(self, data):
+            written.append(len(data))
+            if sum(written) > 1000:
+                raise OSError(28, "No space left on device")
+            return super().write(data)
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path, mode))
+    with pytest.raises(WriteError, match=r"model_final.pth can't be written .No space left on device.: make room"):
+        checkpointer.save("model_final")
+    monkeypatch.undo()
+    assert (tmp_path / "model_final.pth").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last_checkpoint", "model_final.pth"]
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:300] + b"\xff" + b[301:]])
