@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
@@ -78,6 +79,12 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume=True):
         super().resume_or_load(resume)
         start_at(self._trainer.data_loader, self.start_iter)
+
+    def train(self):
+        if self.start_iter >= self.max_iter and not (Path(self.cfg.OUTPUT_DIR) / "model_final.pth").is_file():
+            self.iter = self.max_iter - 1  # the run was killed between its last checkpoint and this one
+            self.checkpointer.save("model_final", iteration=self.iter)
+        return super().train()
 
     @classmethod
     def build_optimizer(cls, cfg, model):
