@@ -127,7 +127,7 @@ def read_coco_ground_truth(path: str | Path, *, masks: bool = True) -> CocoGroun
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) for key in ("images", "annotations", "categories")
     ):
-        raise UserError(f"{path} doesn't have the three lists: expected {expected}")
+        raise UserError(f"{path} doesn't have the three lists, {_what_it_is(content)}: expected {expected}")
     images = _images(path, content["images"])
     categories = {
         category: str(entry.get("name", category))
@@ -155,10 +155,29 @@ def read_coco_categories(path: str | Path) -> list[dict[str, Any]]:
     content = read_json(path, expected)
     categories = content.get("categories") if isinstance(content, dict) else None
     if not isinstance(categories, list):
-        raise UserError(f"{path} is not a COCO annotation file, it has no list of categories: expected {expected}")
+        raise UserError(f"{path} is not a COCO annotation file, {_what_it_is(content)}: expected {expected}")
     if not categories:
         raise UserError(f"{path} has no categories: expected {expected}")
     return [{**entry, "name": str(entry.get("name", k))} for k, entry in _by_id(path, categories, "categories", int)]
+
+
+_OTHER_FORMATS = {"labelme": {"shapes", "imagePath"}, "VIA": {"_via_img_metadata"}, "Datumaro": {"items", "categories"}}
+
+
+def _what_it_is(content: Any) -> str:
+    """What is missing, or which other format a JSON looks like, and the way out."""
+    first = content[0] if isinstance(content, list) and content else content
+    keys = set(first) if isinstance(first, dict) else set()
+    if isinstance(content, list):
+        if {"image_id", "score"} <= keys:
+            return "it looks like COCO results, which are predictions"
+        name = "Label Studio" if {"data", "annotations"} <= keys else ""
+    else:
+        name = next((name for name, marks in _OTHER_FORMATS.items() if marks <= keys), "")
+    if name:
+        return f"it looks like {name}'s format; export or convert it to COCO's"
+    without = [key for key in ("images", "annotations", "categories") if key not in keys]
+    return f"it has no list of {', '.join(without)}" if without and keys else "one of them is no list"
 
 
 def _images(path: Path, entries: list) -> dict[Id, CocoImage]:

@@ -8,6 +8,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 
+from pnm.errors import UserError
+
 from .color_augmentation import ColorAugSSDTransform
 from .reading import errors_that_name, read_image, read_labels
 from .registry import DATASET_MAPPER_REGISTRY
@@ -52,7 +54,15 @@ class CheckedDatasetMapper(DatasetMapper):
         image = read_image(sample["file_name"], self.image_format)
         detection_utils.check_image_size(sample, image)
         label_file = sample.pop("sem_seg_file_name", None)
-        return image, None if label_file is None else read_labels(label_file, *self.labels)
+        if label_file is None:
+            return image, None
+        labels = read_labels(label_file, *self.labels)
+        if labels.shape != image.shape[:2]:
+            sizes = [" x ".join(map(str, size)) for size in (image.shape[:2], labels.shape)]
+            raise UserError(
+                f"{sample['file_name']} is {sizes[0]}, its labels {label_file} are {sizes[1]}: expected one size"
+            )
+        return image, labels
 
     def _fill(self, sample: dict, aug_input: T.AugInput, transforms: T.TransformList) -> None:
         """Puts tensors in the place of what they were made of."""

@@ -26,6 +26,7 @@ from ..refining.coarse_predictions import DatasetPredictions
 from ..refining.mapper import class_map
 from ..refining.truths import segment_info
 from .config import load_config
+from .data.checks import take_from_data
 from .data.user_data import register_user_data
 from .run_setup import register_builtin_data
 
@@ -88,7 +89,7 @@ def prediction_drawer(folder: Path, dataset_name: str, min_score: float):
 
 def draw_weights(record: dict, cfg) -> np.ndarray:
     """Pixel weights of a record's ground truth at the config's locality, bright = heavy, (H, W, 3) uint8."""
-    node, ignored = cfg.MODEL.PNM, 255
+    node, ignored = cfg.MODEL.PNM, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
     if "pan_seg_file_name" in record:
         labels, ignored = read_panoptic_png(record["pan_seg_file_name"]), 0
     elif "sem_seg_file_name" in record:
@@ -138,6 +139,7 @@ def draw_results(args: argparse.Namespace) -> None:
     register_builtin_data()
     cfg = load_config(args.config_file, args.opts)
     register_user_data(cfg)
+    take_from_data(cfg)
     name = args.dataset or cfg.DATASETS.TEST[0]
     metadata = MetadataCatalog.get(name)
     folder = args.predictions or Path(cfg.OUTPUT_DIR) / "inference" / name

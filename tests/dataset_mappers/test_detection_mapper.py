@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, DatasetMapper
+from PIL import Image
 
+from pnm.errors import UserError
 from pnm.projects.dataset_mappers import CheckedDatasetMapper
 from pnm.projects.launcher.config import load_config
 from pnm.projects.launcher.data.shapes import register_shapes
@@ -56,3 +58,10 @@ def test_transforms_move_what_the_sample_went_through(panoptic):
         assert moved.shape == tuple(sample["sem_seg"].shape)
         flips.add(bool(moved[0, 0] > moved[0, -1]))
     assert flips == {True, False}
+
+
+def test_labels_of_another_size_are_named(panoptic, tmp_path):
+    mapper = CheckedDatasetMapper(load_config("quickstart/semantic_fpn_R_18"), True)
+    Image.fromarray(np.zeros((50, 128), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="is 96 x 128, its labels .*a.png are 50 x 128: expected one size"):
+        mapper({**panoptic[0], "sem_seg_file_name": str(tmp_path / "a.png")})

@@ -255,3 +255,20 @@ def test_what_other_programs_write_is_read(write):
     results = copy.deepcopy(RESULTS)
     results[0] |= {"category_id": 1.0, "image_id": 5.0}
     assert len(read_coco_results(write(results, "r.json"), truth).by_image[5]) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"shapes": [], "imagePath": "a.jpg", "version": "5"}, "it looks like labelme's format; export or convert it"),
+        ([{"id": 1, "data": {}, "annotations": []}], "it looks like Label Studio's format; export or convert it"),
+        ({"_via_img_metadata": {}}, "it looks like VIA's format"),
+        (RESULTS, "it looks like COCO results, which are predictions"),
+        ({"images": [], "info": {}}, "it has no list of annotations, categories"),
+        ({**GT, "annotations": None}, "one of them is no list"),
+        ([], "one of them is no list"),
+    ],
+)
+def test_other_formats_are_named(write, content, words):
+    with pytest.raises(UserError, match=f"a.json doesn't have the three lists, {words}"):
+        read_coco_ground_truth(write(content, "a.json"))
