@@ -30,6 +30,8 @@ def errors_that_name(files: Iterable[str]) -> Iterator[None]:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
         named, remedy = [file for file in files if file in cause], "restore the file or remove it from the data set"
+        if isinstance(error, OSError) and error.strerror:
+            files, named, cause = [file for file in files if file == error.filename] or files, [], error.strerror
         if isinstance(error, UnidentifiedImageError):
             files, named, cause = named or files, [], "not an image"
         if isinstance(error, Image.DecompressionBombError):
