@@ -26,6 +26,8 @@ def add_launcher_config(cfg: CfgNode) -> None:
     cfg.MODEL.IMPORTS = ()
     # The user's own data sets, without Python: a list of mappings, see datasets/README.md.
     cfg.DATASETS.REGISTER = []
+    # Whether all label PNGs of semantic data sets are read before a run starts; else a wrong one ends it when met.
+    cfg.DATASETS.CHECK_LABELS = True
     # Of the images, for SAMPLER_TRAIN RandomSubsetTrainingSampler; Detectron2 reads the key and does not declare it.
     cfg.DATALOADER.RANDOM_SUBSET_RATIO = 1.0
     # "SGD", "ADAM" or "ADAMW".

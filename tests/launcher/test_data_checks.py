@@ -265,6 +265,20 @@ def test_a_run_that_is_there_is_not_overwritten(tmp_path):
         check_new_run(str(tmp_path))
 
 
+def test_labels_are_read_before_the_run(semantic, tmp_path, caplog):
+    cfg = semantic()
+    labels = np.full((40, 60), 255, np.uint8)
+    Image.fromarray(labels).save(tmp_path / "labels/a.png")
+    check_data(cfg)
+    assert "toy: all pixels of 1 of 1 label files are ignored (255)" in caplog.text
+    labels[3, 4] = 3
+    Image.fromarray(labels).save(tmp_path / "labels/a.png")
+    with pytest.raises(UserError, match="a.png has labels 3, expected 0 to 2, or 255 for pixels to ignore"):
+        check_data(cfg)
+    cfg.DATASETS.CHECK_LABELS = False
+    check_data(cfg)
+
+
 def test_the_overview_counts(instances):
     content = changed(annotations={"iscrowd": 1})
     lines = overview(instances(content)).splitlines()

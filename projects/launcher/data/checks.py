@@ -3,15 +3,19 @@
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from tqdm import tqdm
 
 from pnm.errors import UserError, listed
 from pnm.formats.coco_instances import CocoGroundTruth, read_coco_ground_truth
+from pnm.usable_cores import usable_cores
 
+from ...dataset_mappers.reading import read_labels
 from ...refining import check_test_predictions, refined_task
 from .register_data import require
 
@@ -101,8 +105,26 @@ def check_data(cfg: CfgNode, train: bool = True) -> None:
         metadata = MetadataCatalog.get(name)
         if metadata.get("json_file", None):
             _check_coco(cfg, name, metadata, train and name in cfg.DATASETS.TRAIN)
+        elif metadata.get("evaluator_type", None) in ("sem_seg", "cityscapes_sem_seg") and cfg.DATASETS.CHECK_LABELS:
+            _check_labels(cfg, name, metadata)
         elif name not in cfg.DATASETS.TRAIN or not train:  # training reads it at once, anyway
             DatasetCatalog.get(name)
+
+
+def _check_labels(cfg: CfgNode, name: str, metadata: Any) -> None:
+    """Reads all label PNGs; cores share them, and a thousand of Cityscapes' take some seconds."""
+    entries = DatasetCatalog.get(name)
+    classes, ignored = len(metadata.stuff_classes), metadata.get("ignore_label", cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
+
+    def check(entry: dict) -> bool:
+        """Whether some pixel counts."""
+        return bool((read_labels(entry["sem_seg_file_name"], classes, ignored) != ignored).any())
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        files = tqdm(pool.map(check, entries), total=len(entries), desc=f"reading the labels of {name}", unit="file")
+        empty = sum(not counts for counts in files)
+    if empty:
+        logger.warning("%s: all pixels of %d of %d label files are ignored (%d)", name, empty, len(entries), ignored)
 
 
 def _check_coco(cfg: CfgNode, name: str, metadata: Any, is_trained_on: bool) -> None:

@@ -7,13 +7,14 @@ Means have names with underscores and classes names with a hyphen, as Detectron2
 import logging
 from collections import OrderedDict
 
+import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from pnm.errors import UserError
+from pnm.errors import UserError, listed
 from pnm.formats.coco_instances import read_coco_ground_truth
 from pnm.formats.label_png import read_label_png
 from pnm.metrics.instance_ap import InstanceMetrics
@@ -84,6 +85,10 @@ class SemanticMetricsEvaluator(DatasetEvaluator):
             return None
         result = reported(metric.compute())
         columns = result.by_class
+        absent = [name for name, value in next(iter(columns.values())).items() if np.isnan(value)]
+        if absent:
+            text = "%s: %d of %d classes never occur in the ground truth: %s"
+            logger.warning(text, self._dataset_name, len(absent), len(self._names), listed(absent))
         rows = [[name, *(column[name] for column in columns.values())] for name in next(iter(columns.values()))]
         rows.append(["mean", *(result.means.get(name, result.means.get(f"m{name}")) for name in columns)])
         table = tabulate(rows, headers=("class", *columns), floatfmt=".2f")
