@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143  # 128 and the signal's number, as shells count
@@ -48,6 +48,18 @@ class _Terminated(BaseException):
     """SIGTERM came."""
 
 
+def _end_children() -> None:
+    """Interrupts the processes that this one has started, so that they put away what they write, and ends those that
+    don't hear it within seconds."""
+    children = multiprocessing.active_children()
+    for process in children:
+        with suppress(OSError):
+            os.kill(process.pid or os.getpid(), signal.SIGINT)
+    for process in children:
+        process.join(5)
+        process.terminate()
+
+
 @contextmanager
 def interrupts_told(text: str) -> Iterator[None]:
     """Tells Ctrl-C and SIGTERM in one line, e.g. how to go on, after what was being written has been put away.
@@ -67,8 +79,7 @@ def interrupts_told(text: str) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, _Terminated) as end:
-        for process in multiprocessing.active_children():
-            process.terminate()
+        _end_children()
         if os.environ.get("PNM_TRACEBACK"):
             traceback.print_exc()
         is_interrupt = isinstance(end, KeyboardInterrupt)

@@ -15,7 +15,7 @@ from pnm.errors import EXIT_USER_ERROR, UserError, one_line_errors
 
 from .checkpoint import SafeCheckpointer
 from .data.overview import overview
-from .run_setup import check_processes, register_builtin_data, setup_run
+from .run_setup import check_processes, leave_together, register_builtin_data, setup_run
 from .trainer import Trainer
 
 
@@ -51,7 +51,7 @@ def run(args) -> dict | None:
 def run_in_group(args) -> dict | None:
     """A process that the launcher started."""
     results = run(args)
-    comm.synchronize()  # a process that leaves while others are at work may abort
+    leave_together()
     return results
 
 

@@ -23,7 +23,7 @@ from ..dataset_mappers.reading import read_image
 from ..refining import Refiner
 from .config import load_config
 from .refiner_loading import load_refiner, refiner_fingerprint
-from .run_setup import check_device, check_processes
+from .run_setup import check_device, check_processes, leave_together
 
 AHEAD = 2  # images that are read while another is refined
 
@@ -78,7 +78,7 @@ def refine_files(args) -> None:
             comm.synchronize()
             if comm.is_main_process():
                 print(f"{writer.finish(keep_missing=args.keep_missing)}: {len(present)} images refined")
-    comm.synchronize()  # a process that leaves while others are at work may abort
+    leave_together()
 
 
 def refine_each(refiner: Refiner, samples: Iterator[tuple], writer: PredictionWriter, counts: dict[str, int]) -> None:

@@ -1,6 +1,9 @@
 """From the command line to a run: checked arguments, data sets, logger and seed."""
 
 import logging
+import multiprocessing
+import os
+import sys
 from pathlib import Path
 
 import detectron2
@@ -108,6 +111,17 @@ def setup_run(args) -> CfgNode:
     if args.resume:
         use_last_checkpoint(cfg)
     return cfg
+
+
+def leave_together() -> None:
+    """Ends a process that was spawned when all have done their work; one that leaves earlier may abort, and so may one
+    now and then while Python takes itself apart and torch's threads are there."""
+    comm.synchronize()
+    if comm.get_world_size() > 1 and multiprocessing.parent_process() is not None:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def use_last_checkpoint(cfg: CfgNode) -> None:

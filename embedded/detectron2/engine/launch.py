@@ -1,6 +1,9 @@
 """Starting the processes of a run, on one machine or several."""
 
+import logging
+import os
 import socket
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -96,4 +99,10 @@ def _worker(
     comm.synchronize()
     main_func(*args)
     # not after a failure, as taking leave waits for processes that may be stuck
+    comm.synchronize()
     dist.destroy_process_group()
+    # torch's threads abort the process now and then while Python takes itself apart
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
