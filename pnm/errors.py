@@ -53,8 +53,9 @@ def _end_children() -> None:
     don't hear it within seconds."""
     children = multiprocessing.active_children()
     for process in children:
-        with suppress(OSError):
-            os.kill(process.pid or os.getpid(), signal.SIGINT)
+        if process.pid is not None:
+            with suppress(OSError):
+                os.kill(process.pid, signal.SIGINT)
     for process in children:
         process.join(5)
         process.terminate()
