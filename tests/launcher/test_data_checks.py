@@ -15,6 +15,7 @@ from pnm.projects.launcher.config import load_config
 from pnm.projects.launcher.data.checks import check_data, take_from_data
 from pnm.projects.launcher.data.overview import overview
 from pnm.projects.launcher.data.register_data import _pair_by_name
+from pnm.projects.launcher.data.shapes import register_shapes
 from pnm.projects.launcher.data.user_data import register_user_data
 from pnm.projects.launcher.run_setup import check_new_run
 
@@ -109,6 +110,14 @@ def test_a_config_that_says_another_ignored_label(semantic):
         take_from_data(semantic("MODEL.SEM_SEG_HEAD.IGNORE_VALUE", "7"))
 
 
+@pytest.mark.parametrize("part", ["TRAIN", "TEST"])
+def test_names_that_nobody_registered(instances, part):
+    cfg = instances(coco())
+    cfg.DATASETS[part] = ("toj",)
+    with pytest.raises(UserError, match="data set 'toj' is not registered; did you mean toy"):
+        check_data(cfg)
+
+
 def test_sound_data_pass(instances, caplog):
     caplog.set_level(logging.WARNING)
     check_data(instances(coco()))
@@ -178,6 +187,8 @@ def test_leftovers_are_told(instances, caplog):
 
 
 def test_a_refiner_without_predictions(shapes_root, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(shapes_root))
+    register_shapes()
     cfg = load_config("quickstart/bpr_instance.yaml", ["DATASETS.PREDICTIONS_TEST", "()"])
     with pytest.raises(UserError, match="nothing to refine: name the result files of DATASETS.TEST in DATASETS.PRED"):
         check_data(cfg)

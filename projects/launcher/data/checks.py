@@ -1,5 +1,6 @@
 """What a run will read is read before the long work starts, by the rules of evaluation; the config agrees with it."""
 
+import difflib
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -100,6 +101,14 @@ def check_data(cfg: CfgNode, train: bool = True) -> None:
     Raises:
         UserError: something that would end the run later.
     """
+    known = DatasetCatalog.list()
+    for name in (*(cfg.DATASETS.TRAIN if train else ()), *cfg.DATASETS.TEST):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            advice = f"did you mean {near[0]}? " if near else ""
+            raise UserError(
+                f"data set {name!r} is not registered; {advice}Your own: DATASETS.REGISTER, see datasets/README.md"
+            )
     check_test_predictions(cfg)
     for name in used_data_sets(cfg, train):
         metadata = MetadataCatalog.get(name)
