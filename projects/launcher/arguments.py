@@ -1,7 +1,6 @@
 """The launcher's arguments, read and checked before anything heavy is imported."""
 
 import argparse
-import os
 from collections.abc import Sequence
 
 from pnm.errors import UserError
@@ -19,12 +18,6 @@ Where the project is installed, `pnm train` stands for `python train_net.py`, an
 """
 
 
-def default_port() -> int:
-    """A port that two users of one machine don't share."""
-    user = os.getuid() if hasattr(os, "getuid") else 1
-    return 49152 + user % 16384
-
-
 def parser() -> argparse.ArgumentParser:
     """The launcher's options, which are Detectron2's."""
     options = argparse.ArgumentParser(description=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -39,9 +32,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--machine-rank", type=int, default=0, metavar="N", help="which of them this is, from 0")
     options.add_argument(
         "--dist-url",
-        default=f"tcp://127.0.0.1:{default_port()}",
+        default="auto",
         metavar="URL",
-        help="where processes meet; of several machines, tcp://HOST:PORT of the first (default: %(default)s)",
+        help="where processes meet; of several machines, tcp://HOST:PORT of the first (default: a free port here)",
     )
     options.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
     return options
@@ -51,10 +44,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments of a run; argparse tells unknown ones.
 
     Raises:
-        UserError: a config file that isn't there, overrides that are no pairs.
+        UserError: a config file that isn't there, overrides that are no pairs, machines that can't meet.
     """
     args = parser().parse_args(arguments)
     args.config_file = find_config_file(args.config_file) if args.config_file else ""
     if len(args.opts) % 2:
         raise UserError(f"overrides are KEY VALUE pairs, got an odd number: {' '.join(args.opts)}")
+    if args.num_machines > 1 and args.dist_url == "auto":
+        raise UserError("several machines need --dist-url tcp://HOST:PORT, a free port of the first, given on each")
     return args

@@ -15,6 +15,7 @@ from detectron2.config import get_cfg
 from pnm.errors import UserError
 from pnm.formats.atomic_files import check_folder_writable
 from pnm.formats.safe_checkpoint import CheckpointError, UnsafeCheckpointError
+from pnm.projects.launcher.arguments import parse_args
 from pnm.projects.launcher.checkpoint import SafeCheckpointer, read_checkpoint
 from pnm.projects.launcher.config import add_launcher_config, load_config
 from pnm.projects.launcher.data.user_data import register_user_data
@@ -110,6 +111,9 @@ def test_processes_and_folders(tmp_path, monkeypatch):
     check_processes(2)
     with pytest.raises(UserError, match=r"--num-gpus is 3, but this machine has 2 GPU\(s\)"):
         check_processes(3)
+    assert parse_args([]).dist_url == "auto", "two runs on one machine must not want the same port"
+    with pytest.raises(UserError, match="several machines need --dist-url tcp://HOST:PORT"):
+        parse_args(["--num-machines", "2"])
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="OUTPUT_DIR .*file/out is not writable .* choose another"):
         check_folder_writable(tmp_path / "file/out", "OUTPUT_DIR")
