@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from pnm.errors import UserError
 
-from ..semantic_networks.blocks import FusedLevels, check_norm, conv_norm_relu, pretrained_weights_error, resize_like
+from ..semantic_networks.blocks import FusedLevels, check_norm, conv_norm_relu, pretrained_weights_error
+from ..semantic_networks.small_unet import SmallUNet
 
 _DROPOUT = 0.1
 
@@ -56,33 +56,16 @@ class BackboneAndHead(nn.Module):
         return self.head(self.backbone(x)[self.first_level :])
 
 
-class PatchUNet(nn.Module):
-    """A small U-Net (Ronneberger et al., 2015) that trains from scratch in minutes: three scales, two convolutions
-    each, logits at half of the input's resolution."""
+class PatchUNet(SmallUNet):
+    """The small U-Net of four channels with a classifier, logits at half of the input's resolution."""
 
     def __init__(self, width: int = 16):
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(4, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-        )
-        widths = [width, 2 * width, 4 * width]
-        self.down = nn.ModuleList([self._block(a, b) for a, b in zip([width, *widths], widths)])
-        self.up = nn.ModuleList([self._block(a + b, a) for a, b in zip(widths[:-1], widths[1:])])
+        super().__init__(4, width)
         self.predictor = nn.Conv2d(width, 1, 1)
-
-    @staticmethod
-    def _block(channels: int, width: int) -> nn.Sequential:
-        return nn.Sequential(conv_norm_relu(channels, width, 3), conv_norm_relu(width, width, 3))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 4, s, s) to (N, 1, s / 2, s / 2) logits."""
-        x, levels = self.stem(x), []
-        for number, block in enumerate(self.down):
-            x = block(F.max_pool2d(x, 2) if number else x)
-            levels.append(x)
-        for skip, block in zip(levels[-2::-1], reversed(self.up)):
-            x = block(torch.cat([skip, resize_like(x, skip)], 1))
-        return self.predictor(x)
+        return self.predictor(super().forward(x))
 
 
 def widen_first_convolution(model: nn.Module, name: str) -> None:

@@ -87,3 +87,13 @@ class ColorAugSSDTransform(T.Augmentation):
         steps += [contrast, *others] if np.random.rand() < 0.5 else [*others, contrast]
         chosen = [step for step in steps if np.random.rand() < 0.5]
         return _ColorSteps(chosen, self.img_format == "RGB")
+
+
+class BrightnessShift(T.Augmentation):
+    """Adds one number, at most ``delta`` of 255 up or down, to all values of an image."""
+
+    def __init__(self, delta: float):
+        self.delta = delta
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        return _ColorSteps([("brightness", np.random.uniform(-self.delta, self.delta))], True)

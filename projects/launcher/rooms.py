@@ -24,7 +24,7 @@ from pnm.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-ROOMS = ("dataset_mappers", "semantic_networks", "refining", "pnm_heads", "bpr")
+ROOMS = ("dataset_mappers", "semantic_networks", "refining", "pnm_heads", "bpr", "segfix")
 KEY = "MODEL.IMPORTS"
 
 

@@ -1,0 +1,139 @@
+"""The meta-architecture of SegFix (Yuan et al., ECCV 2020)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import ImageList
+from detectron2.utils.events import get_event_storage
+
+from pnm.interior_offsets.directions import NO_DIRECTION
+from pnm.interior_offsets.field import InteriorOffsets, interior_offsets
+from pnm.interior_offsets.shifting import Shift, shifted_labels, shifted_mask
+from pnm.interior_offsets.targets import IGNORED
+from pnm.masks.crops import MaskCrop
+
+from ..refining import RefiningModel
+from .config import OffsetSettings
+from .losses import rare_class_cross_entropy
+from .networks import SIZE_DIVISIBILITY, OffsetLogits, OffsetNetwork, build_network
+
+
+@META_ARCH_REGISTRY.register()
+class SegFix(RefiningModel):
+    """Predicts of an image alone where boundaries are and which way the interior lies, and moves labels from there.
+
+    In training, an input has what :class:`.mapper.OffsetMapper` gives; for inference see
+    :class:`..refining.RefiningModel`.
+    """
+
+    dataset_mapper = "segfix_mapper"
+
+    @configurable
+    def __init__(
+        self,
+        network: OffsetNetwork,
+        *,
+        settings: OffsetSettings,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        num_classes: int = 0,
+        boundary_loss_weight: float = 1.0,
+        direction_loss_weight: float = 1.0,
+        amp: bool = False,
+    ):
+        """
+        Args:
+            network: see :func:`.networks.build_network`.
+            pixel_mean, pixel_std: of the image's channels.
+            num_classes: of the one-hot "sem_seg".
+            amp: mixed precision in inference.
+        """
+        super().__init__(task=settings.task, pixel_mean=pixel_mean, pixel_std=pixel_std, num_classes=num_classes)
+        self.network, self.settings, self.amp = network, settings, amp
+        self.loss_weights = {"boundary": boundary_loss_weight, "direction": direction_loss_weight}
+
+    @classmethod
+    def task_of(cls, cfg: CfgNode) -> str:
+        return cfg.MODEL.SEGFIX.TASK
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        node = cfg.MODEL.SEGFIX
+        network = build_network(
+            node.NETWORK,
+            node.BINS,
+            pretrained=node.PRETRAINED and not cfg.MODEL.WEIGHTS,
+            head_channels=node.HEAD_CHANNELS,
+            norm=node.NORM,
+        )
+        return {
+            "network": network,
+            "settings": OffsetSettings.from_config(cfg),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "boundary_loss_weight": node.BOUNDARY_LOSS_WEIGHT,
+            "direction_loss_weight": node.DIRECTION_LOSS_WEIGHT,
+            "amp": node.AMP_TEST,
+        }
+
+    def _batch(self, tensors: list[torch.Tensor], pad_value: float = 0.0) -> torch.Tensor:
+        return ImageList.from_tensors(tensors, SIZE_DIVISIBILITY, pad_value).tensor
+
+    def _logits(self, images: list[torch.Tensor]) -> OffsetLogits:
+        """Of (3, h, w) uint8 images, at the size of the batch: as large as the largest, in multiples of 32."""
+        x = self._batch([(image.to(self.device).float() - self.pixel_mean) / self.pixel_std for image in images])
+        logits = self.network(x)
+        return OffsetLogits(*(F.interpolate(part.float(), x.shape[-2:], mode="bilinear") for part in logits))
+
+    def losses(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
+        logits = self._logits([x["image"] for x in batched_inputs])
+        boundary, directions = (
+            self._batch([x[name].to(self.device) for x in batched_inputs], ignored).long()
+            for name, ignored in (("boundary", IGNORED), ("directions", NO_DIRECTION))
+        )
+        self._log_accuracy(logits, boundary, directions)
+        losses = {
+            "boundary": rare_class_cross_entropy(logits.boundary, boundary, IGNORED),
+            "direction": rare_class_cross_entropy(logits.direction, directions, NO_DIRECTION),
+        }
+        return {f"loss_segfix_{name}": loss * self.loss_weights[name] for name, loss in losses.items()}
+
+    @staticmethod
+    @torch.no_grad()
+    def _log_accuracy(logits: OffsetLogits, boundary: torch.Tensor, directions: torch.Tensor) -> None:
+        """Share of the boundary that is found, of what is found that is boundary, and of directions that are right."""
+        found, true = (logits.boundary.argmax(1) == 1) & (boundary != IGNORED), boundary == 1
+        both, known = (found & true).sum(), directions != NO_DIRECTION
+        right = ((logits.direction.argmax(1) == directions) & known).sum()
+        storage = get_event_storage()
+        storage.put_scalar("segfix/boundary_recall", both / true.sum().clamp(min=1))
+        storage.put_scalar("segfix/boundary_precision", both / found.sum().clamp(min=1))
+        storage.put_scalar("segfix/direction_accuracy", right / known.sum().clamp(min=1))
+
+    @torch.no_grad()
+    def offsets(self, image: torch.Tensor) -> InteriorOffsets:
+        """Boundaries of an image (3, H, W) uint8 and the way to the interior."""
+        height, width = image.shape[1:]
+        with torch.autocast(self.device.type, enabled=self.amp):
+            logits = self._logits([image])
+        probs = logits.boundary[0].softmax(0)[1, :height, :width]
+        directions = logits.direction[0].argmax(0)[:height, :width]
+        return interior_offsets(probs.cpu().numpy(), directions.cpu().numpy(), self.settings.bins)
+
+    def shift(self, offsets: InteriorOffsets) -> Shift:
+        """Which pixels of an image with these offsets take whose label."""
+        return offsets.shift(self.settings.threshold, scale=self.settings.scale, steps=self.settings.steps)
+
+    def refine_objects(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[MaskCrop]:
+        """See :func:`pnm.interior_offsets.shifting.shifted_mask`."""
+        shift = self.shift(self.offsets(image))
+        return [shifted_mask(crop, shift) for crop in crops]
+
+    def refine_partition(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> np.ndarray:
+        """See :func:`pnm.interior_offsets.shifting.shifted_labels`."""
+        return shifted_labels(labels, self.shift(self.offsets(image)), segments)
