@@ -14,7 +14,7 @@ FLOORS = (
     {"predictions", "scoring"},
 )
 # PNM IoU weights pixels as the null model says; weight maps are stored as PNGs.
-MAY_IMPORT_SIDEWAYS = {("metrics", "null_model"), ("null_model", "formats")}
+MAY_IMPORT_SIDEWAYS = {("metrics", "null_model"), ("null_model", "formats"), ("interior_offsets", "formats")}
 PAPERS = {"pnm_heads", "bpr", "segfix", "prn", "se_psnet"}
 SHARED = {"dataset_mappers", "semantic_networks", "refining"}
 WRITERS = {"os.replace", "os.rename", "shutil.move"}

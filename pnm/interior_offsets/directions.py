@@ -1,8 +1,9 @@
 """Directions in m bins: vectors to bins, and bins to steps of pixels.
 
-Bin k points to the angle -180 + 360 k / m degrees, y down: with m = 8, bin 0 is left, 2 up, 4 right and 6
-down. Bin 0 wraps. A vector goes to the bin of the nearest angle. Vectors are folded into the first octant before they are compared, so a
-flip or a transposition of a vector moves its bin exactly, whatever rounding says; that is why m is a multiple of 8.
+Bin k points to the angle -180 + 360 k / m degrees, y down: with m = 8, bin 0 is left, 2 up, 4 right and 6 down. Bin 0
+wraps. A vector goes to the bin of the nearest angle. Vectors are folded into the first octant before they are compared,
+so that a flip or a transposition of a vector moves its bin exactly, whatever rounding says. Therefore m is a multiple
+of 8.
 """
 
 from typing import Any

@@ -31,6 +31,14 @@ class Shift(NamedTuple):
     sources: np.ndarray
     reach_px: int
 
+    def check_size(self, size: tuple[int, ...]) -> None:
+        """A UserError unless a prediction of this (height, width) is of the same image."""
+        if size != self.size:
+            raise UserError(
+                f"the prediction is {' x '.join(map(str, size))}, the offsets are {self.size[0]} x {self.size[1]}: "
+                "both must be of the same image, in its own size"
+            )
+
 
 @_kernel
 def _walk(directions: np.ndarray, steps: np.ndarray, most: int, pixels: np.ndarray, sources: np.ndarray) -> int:
@@ -106,7 +114,7 @@ def shifted_labels(labels: np.ndarray, shift: Shift, segments: Any) -> np.ndarra
     Raises:
         UserError: labels of another size than the image that the shift is of.
     """
-    _check_size(labels.shape, shift)
+    shift.check_size(labels.shape)
     flat = np.ascontiguousarray(labels).reshape(-1)
     out = flat.copy()
     _move_labels(flat, shift.pixels, shift.sources, np.unique(np.asarray(segments, np.int64)), out)
@@ -156,11 +164,3 @@ def shifted_mask(crop: MaskCrop, shift: Shift) -> MaskCrop:
         return crop
     pixels, top, left = crop_array(after)
     return MaskCrop(pixels, top + y0, left + x0) if pixels.size else EMPTY
-
-
-def _check_size(shape: tuple[int, ...], shift: Shift) -> None:
-    if shape != shift.size:
-        raise UserError(
-            f"labels are {' x '.join(map(str, shape))}, offsets {shift.size[0]} x {shift.size[1]}: offsets must be of "
-            "the same image"
-        )

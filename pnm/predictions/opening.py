@@ -1,5 +1,6 @@
 """Opens predictions of any format that is known here."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,20 @@ _FORMATS = (
 )
 
 
-def open_predictions(path: str | Path, task: str | None = None, **options: Any) -> PredictionSet:
+def open_predictions(
+    path: str | Path,
+    task: str | None = None,
+    *,
+    known_sizes: Mapping[Any, tuple[int, int]] | None = None,
+    **options: Any,
+) -> PredictionSet:
     """Predictions in files, whose format is told from what is there.
 
     Args:
         path: a JSON file, or a folder of label PNGs or of Cityscapes' ``*_pred.txt``.
         task: "instance", "semantic" or "panoptic", where it is known. Of a folder that has both text files and PNGs,
             it decides what is read: without, the text files.
+        known_sizes: (height, width) of images by id, for a format that has an option ``image_sizes``.
         options: of the format: ``image_sizes`` of COCO results with polygons, ``png_folder`` of panoptic predictions,
             ``ignore_labels`` of label PNGs.
 
@@ -52,6 +60,8 @@ def open_predictions(path: str | Path, task: str | None = None, **options: Any) 
     strange = sorted(set(options) - set(kind.OPTIONS))
     if strange:
         raise UserError(f"{path} is a {kind.FORMAT}, for which there is no option {', '.join(strange)}")
+    if known_sizes and "image_sizes" in kind.OPTIONS:
+        options.setdefault("image_sizes", known_sizes)
     return kind(path, **options, **({} if content is None else {"content": content}))
 
 

@@ -9,7 +9,7 @@ from detectron2.modeling import build_model
 
 from pnm.errors import UserError
 
-from ..refining import Refiner, refined_task, refiner_names
+from ..refining import Refiner, RefiningModel, refiner_class, refiner_names
 from .checkpoint import SafeCheckpointer
 from .config import load_config
 
@@ -36,12 +36,7 @@ def load_refiner(config: CfgNode | str, weights: str = "", overrides: Sequence[s
     if weights:
         cfg.defrost()
         cfg.MODEL.WEIGHTS = str(weights)
-    task = refined_task(cfg)
-    if task is None:
-        raise UserError(
-            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} refines nothing, expected one of "
-            f"{', '.join(refiner_names())}: give the config that the refiner was trained with"
-        )
+    task = checked_refiner_class(cfg).task_of(cfg)
     if not cfg.MODEL.WEIGHTS:
         raise UserError("a refiner needs weights; add: MODEL.WEIGHTS path/to/model_final.pth")
     model = build_model(cfg)
@@ -49,9 +44,25 @@ def load_refiner(config: CfgNode | str, weights: str = "", overrides: Sequence[s
     return Refiner(model.eval(), task, cfg.INPUT.FORMAT)
 
 
+def checked_refiner_class(cfg: CfgNode) -> type[RefiningModel]:
+    """The class of ``MODEL.META_ARCHITECTURE``; a UserError if that is no refiner."""
+    kind = refiner_class(cfg)
+    if kind is None:
+        raise UserError(
+            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} refines nothing, expected one of "
+            f"{', '.join(refiner_names())}: give the config that the refiner was trained with"
+        )
+    return kind
+
+
 def refiner_fingerprint(cfg: CfgNode) -> str:
     """Tells what a refiner's output depends on: its weights' bytes and ``MODEL`` and ``INPUT`` of its config."""
-    digest = hashlib.sha256((cfg.MODEL.dump() + cfg.INPUT.dump()).encode())
+    return hashlib.sha256((cfg.MODEL.dump() + cfg.INPUT.dump() + weights_digest(cfg)).encode()).hexdigest()
+
+
+def weights_digest(cfg: CfgNode) -> str:
+    """SHA-256 of the bytes of ``MODEL.WEIGHTS``."""
+    digest = hashlib.sha256()
     path = SafeCheckpointer(torch.nn.Identity()).path_manager.get_local_path(cfg.MODEL.WEIGHTS.partition("?")[0])
     with open(path, "rb") as file:
         while block := file.read(1 << 22):

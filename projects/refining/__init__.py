@@ -10,7 +10,7 @@ from .coarse_predictions import (
 from .config import add_refining_config as add_config
 from .config import check_refining_config as finish_config
 from .mapper import RefiningMapper
-from .model import TASKS, RefiningModel, refined_task, refiner_names
+from .model import TASKS, RefiningModel, refined_task, refiner_class, refiner_names
 from .refiner import Refiner
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "coarse_predictions",
     "finish_config",
     "refined_task",
+    "refiner_class",
     "refiner_names",
     "tagged_dataset",
 ]

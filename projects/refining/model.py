@@ -1,7 +1,8 @@
 """The base of every refiner's meta-architecture, and the refiners that are registered."""
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -10,9 +11,24 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
+from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_array, paste
+from pnm.predictions.refinement import Step
 
 TASKS = ("instance", "semantic", "panoptic")
+
+
+class ImageStore(Protocol):
+    """What a model makes of images alone, on disk: made once, used for all predictions."""
+
+    def has(self, image_file: Path) -> bool:
+        """Whether it is there already."""
+
+    def make(self, image_file: Path, image: torch.Tensor) -> None:
+        """Predicts and stores it, the image being (3, H, W) uint8."""
+
+    def step(self) -> Step:
+        """Refines with what is stored."""
 
 
 class RefiningModel(nn.Module):
@@ -28,6 +44,7 @@ class RefiningModel(nn.Module):
     """
 
     dataset_mapper: str
+    refines_any_task = False  # whether predictions of all tasks may be given, whatever `task_of` says
     pixel_mean: torch.Tensor
     pixel_std: torch.Tensor
 
@@ -51,6 +68,19 @@ class RefiningModel(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
+
+    def image_store(self, cfg: CfgNode, folder: Path, weights: str) -> "ImageStore":
+        """What the model makes of images alone, kept in a folder.
+
+        Args:
+            weights: digest of the model's weights.
+
+        Raises:
+            UserError: the model looks at masks, too; or the folder has what another model made.
+        """
+        raise UserError(
+            f"--offsets is for refiners that predict from the image alone; {cfg.MODEL.META_ARCHITECTURE} does not"
+        )
 
     def losses(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
         """Losses by name of what the mapper gives for training."""

@@ -50,7 +50,7 @@ class Refiner:
         if masks.ndim not in (2, 3):
             raise UserError(f"masks are {masks.shape}, expected (N, H, W) or (H, W)")
         stack = masks if masks.ndim == 3 else masks[None]
-        tensor = self._tensor(image, stack.shape[1:])
+        tensor = self.image_tensor(image, stack.shape[1:])
         refined = self.model.refine_objects(tensor, [crop_array(mask) for mask in stack])
         height, width = stack.shape[1:]
         result = np.zeros(stack.shape, np.bool_)
@@ -64,14 +64,19 @@ class Refiner:
             return self._partition(image, prediction.labels, list(prediction.segments))
         if not len(prediction):  # whose size may be unknown
             return []
-        return self.model.refine_objects(self._tensor(image, prediction.size), prediction.masks)
+        return self.model.refine_objects(self.image_tensor(image, prediction.size), prediction.masks)
 
     def _partition(self, image: np.ndarray, labels: np.ndarray, segments: list[int]) -> np.ndarray:
         if labels.ndim != 2 or labels.dtype.kind not in "iu":
             raise UserError(f"labels are {labels.shape} {labels.dtype}, expected (H, W) integers")
-        return self.model.refine_partition(self._tensor(image, labels.shape), labels, segments)
+        return self.model.refine_partition(self.image_tensor(image, labels.shape), labels, segments)
 
-    def _tensor(self, image: np.ndarray, size: tuple[int, ...]) -> torch.Tensor:
+    def image_tensor(self, image: np.ndarray, size: tuple[int, ...]) -> torch.Tensor:
+        """(3, H, W) uint8, channels as the model takes them, of an (H, W, 3) uint8 RGB image.
+
+        Raises:
+            UserError: something else, or another size than (height, width) of its masks.
+        """
         if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             kind = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
             raise UserError(f"the image is {kind}, expected (H, W, 3) uint8, RGB")

@@ -1,6 +1,7 @@
 """The meta-architecture of SegFix (Yuan et al., ECCV 2020)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from ..refining import RefiningModel
 from .config import OffsetSettings
 from .losses import rare_class_cross_entropy
 from .networks import SIZE_DIVISIBILITY, OffsetLogits, OffsetNetwork, build_network
+from .offset_store import OffsetStore, offset_source
 
 
 @META_ARCH_REGISTRY.register()
@@ -31,6 +33,7 @@ class SegFix(RefiningModel):
     """
 
     dataset_mapper = "segfix_mapper"
+    refines_any_task = True
 
     @configurable
     def __init__(
@@ -128,6 +131,9 @@ class SegFix(RefiningModel):
     def shift(self, offsets: InteriorOffsets) -> Shift:
         """Which pixels of an image with these offsets take whose label."""
         return offsets.shift(self.settings.threshold, scale=self.settings.scale, steps=self.settings.steps)
+
+    def image_store(self, cfg: CfgNode, folder: Path, weights: str) -> OffsetStore:
+        return OffsetStore(self, folder, offset_source(cfg, weights))
 
     def refine_objects(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[MaskCrop]:
         """See :func:`pnm.interior_offsets.shifting.shifted_mask`."""

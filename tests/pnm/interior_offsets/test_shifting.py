@@ -102,7 +102,9 @@ def test_threshold():
 
 def test_other_sizes_and_bad_fields():
     shift = shift_of(random_field(np.random.default_rng(0)), 8)
-    with pytest.raises(UserError, match="labels are 5 x 6, offsets 23 x 31: offsets must be of the same image"):
+    with pytest.raises(
+        UserError, match="the prediction is 5 x 6, the offsets are 23 x 31: both must be of the same image"
+    ):
         shifted_labels(np.zeros((5, 6), int), shift, [0])
     with pytest.raises(UserError, match="a mask reaches out of an image of 23 x 31"):
         shifted_mask(MaskCrop(np.ones((5, 5), np.bool_), 20, 0), shift)

@@ -1,0 +1,207 @@
+"""Result files, or one mask, refined step by step: what is common to refiners with and without a network."""
+
+import argparse
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from pnm.errors import UserError, listed
+from pnm.formats.atomic_files import atomic_file
+from pnm.formats.folders import IMAGE_ENDINGS, files_below
+from pnm.formats.image_files import ImageFiles, Key, missing_images
+from pnm.formats.label_png import read_label_png
+from pnm.masks.crops import MaskCrop, crop_array, paste
+from pnm.predictions.image_predictions import Objects, Partition
+from pnm.predictions.opening import open_predictions
+from pnm.predictions.prediction_set import PredictionSet
+from pnm.predictions.prediction_writer import PredictionWriter
+
+AHEAD = 2  # images that are read while another is refined
+VOID = {"semantic": 255, "panoptic": 0}  # label that is no segment
+Prediction = Objects | Partition
+
+
+class Step(Protocol):
+    """A refiner, with a fingerprint of all that its output depends on but image and prediction."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    def read(self, image_file: Path) -> Any:
+        """What it needs of an image; called in another thread, while images before it are refined."""
+
+    def refine(self, content: Any, prediction: Prediction) -> list[MaskCrop] | np.ndarray:
+        """Masks of Objects, in order, or the label map of a Partition."""
+
+
+class Chain:
+    """Steps one after the other, each refining what the one before made; a step itself."""
+
+    def __init__(self, steps: Sequence[Step]):
+        self.steps = steps
+        prints = [step.fingerprint for step in steps]
+        self.fingerprint = prints[0] if len(prints) == 1 else hashlib.sha256("\n".join(prints).encode()).hexdigest()
+
+    def read(self, image_file: Path) -> Mapping[Callable[[Path], Any], Any]:
+        """What the steps need of an image, by how they read it; steps that read alike share it."""
+        return {read: read(image_file) for read in dict.fromkeys(step.read for step in self.steps)}
+
+    def refine(self, contents: Mapping[Callable[[Path], Any], Any], prediction: Prediction) -> Any:
+        refined: Any = None
+        for n, step in enumerate(self.steps):
+            prediction = replaced(prediction, refined) if n else prediction
+            refined = step.refine(contents[step.read], prediction)
+        return refined
+
+
+class HasTask(Protocol):
+    """Something that is made for predictions of one task, or of any (None)."""
+
+    task: str | None
+
+
+def common_task(parts: Sequence[HasTask]) -> str | None:
+    """The one task of the parts that have one; a UserError if they differ."""
+    tasks = list(dict.fromkeys(part.task for part in parts if part.task))
+    if len(tasks) > 1:
+        raise UserError(f"these refiners do not go together: one is of task {tasks[0]}, another of task {tasks[1]}")
+    return tasks[0] if tasks else None
+
+
+def image_names(folder: str | Path) -> list[str]:
+    """Images in a folder and the folders in it, by their paths in it; a UserError if there are none."""
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder: expected one with images")
+    names = files_below(folder, *IMAGE_ENDINGS)
+    if not names:
+        raise UserError(f"{folder} has no image in it: check the path")
+    return names
+
+
+def replaced(prediction: Prediction, refined: Any) -> Prediction:
+    """A prediction whose masks or labels are others."""
+    if isinstance(prediction, Partition):
+        return replace(prediction, labels=refined)
+    return replace(prediction, masks=tuple(refined))
+
+
+def opened(args: argparse.Namespace, images: ImageFiles, task: str | None) -> PredictionSet:
+    """The result files that the arguments name."""
+    options: dict[str, Any] = {"png_folder": args.png_folder} if args.png_folder else {}
+    return open_predictions(args.predictions, task=task, known_sizes=images.sizes, **options)
+
+
+def with_image(args: argparse.Namespace, predictions: PredictionSet, images: ImageFiles) -> set[Key]:
+    """Keys of the predictions that have an image; without --keep-missing, all must have one."""
+    missing = set(missing_images(predictions, images))
+    if missing and not args.keep_missing:
+        shown = listed(sorted(missing, key=str), 10)
+        raise UserError(
+            f"{len(missing)} of {len(predictions)} predictions have no image in {args.images}: {shown}. Give the right "
+            "folder, or --image-info with COCO's list of images; --keep-missing leaves these predictions as they are"
+        )
+    return set(predictions.keys) - missing
+
+
+def _read_ahead(step: Step, predictions: PredictionSet, images: ImageFiles, keys: Sequence[Key]) -> Iterator[tuple]:
+    """(key, what the step needs of the image, prediction), read in other threads while those before are refined."""
+
+    def read(key: Key) -> tuple:
+        return key, step.read(images.path(key)), predictions.read(key)
+
+    with ThreadPoolExecutor(AHEAD) as pool:
+        waiting = deque(pool.submit(read, key) for key in keys[:AHEAD])
+        for n in range(len(keys)):
+            if n + AHEAD < len(keys):
+                waiting.append(pool.submit(read, keys[n + AHEAD]))
+            yield waiting.popleft().result()
+
+
+def refine_each(
+    step: Step,
+    predictions: PredictionSet,
+    images: ImageFiles,
+    keys: Sequence[Key],
+    writer: PredictionWriter,
+    *,
+    progress: bool = True,
+) -> None:
+    """Refines the predictions of some images and writes them; those that are written already are passed over.
+
+    Raises:
+        UserError: an image or prediction that cannot be used; the message names it.
+    """
+    left = [key for key in keys if key not in writer.done]
+    with tqdm(
+        initial=len(keys) - len(left), total=len(keys), unit="image", disable=not progress, dynamic_ncols=True
+    ) as bar:
+        for key, content, prediction in _read_ahead(step, predictions, images, left):
+            try:
+                refined = step.refine(content, prediction)
+            except UserError as error:
+                raise UserError(f"image {key}: {error}") from None
+            writer.write(key, refined, prediction)
+            bar.update(1)
+
+
+def refine_files(args: argparse.Namespace, step: Step) -> None:
+    """Refines all result files that the arguments name, in this process."""
+    images = ImageFiles(args.images, args.image_info)
+    predictions = opened(args, images, None)
+    present = with_image(args, predictions, images)
+    print(f"{args.predictions}: {len(predictions)} images, {predictions.FORMAT}")
+    with predictions.writer(args.output, step.fingerprint, overwrite=args.overwrite) as writer:
+        refine_each(step, predictions, images, [key for key in predictions.keys if key in present], writer)
+        print(f"{writer.finish(keep_missing=args.keep_missing)}: {len(present)} images refined")
+
+
+def check_one_output(args: argparse.Namespace) -> None:
+    """A UserError unless one mask can be written where the arguments say."""
+    if args.output.exists() and not args.overwrite:
+        raise UserError(f"{args.output} exists already; choose another --output, or add --overwrite")
+    if args.output.suffix.lower() != ".png":
+        raise UserError(f"--output is {args.output}, expected a *.png for one mask")
+
+
+def refine_one(args: argparse.Namespace, step: Step, task: str | None) -> None:
+    """Refines one mask or label map, a PNG, of one image.
+
+    Args:
+        task: that the mask is of; None: "instance" where it has at most two values, else "semantic".
+    """
+    given = read_label_png(args.mask)
+    if task is None:
+        task = "instance" if len(np.unique(given)) <= 2 else "semantic"
+    prediction: Prediction
+    if task == "instance":
+        mask = foreground(given, args.mask)
+        prediction = Objects(mask.shape, (crop_array(mask),), (1.0,), (0,))  # type: ignore[arg-type]
+    else:
+        segments = tuple(k for k in np.unique(given).tolist() if k != VOID[task])
+        mask, prediction = given, Partition(given, segments, segments)
+    refined: Any = step.refine(step.read(args.image), prediction)
+    result = paste(refined[0], *mask.shape) if task == "instance" else refined
+    changed = np.count_nonzero(result != mask)
+    if task == "instance":
+        result = result.astype(given.dtype) * (given.max() or given.dtype.type(255))
+    with atomic_file(args.output) as file:
+        Image.fromarray(result).save(file, format="PNG")
+    print(f"{args.output}: {changed} of {mask.size} pixels changed")
+
+
+def foreground(values: np.ndarray, name: Path) -> np.ndarray:
+    """(H, W) bool: the object in a grey image. Of two values it is the greater one, of more those from the middle of
+    the range on, which is said."""
+    levels = np.unique(values)
+    if len(levels) <= 2:
+        return values == levels[-1] if len(levels) == 2 else values > 0
+    middle = (int(np.iinfo(values.dtype).max) + 1) // 2
+    print(f"{name} has {len(levels)} values, expected 2: those from {middle} on are taken for the object")
+    return values >= middle
