@@ -30,6 +30,9 @@ def add_launcher_config(cfg: CfgNode) -> None:
     cfg.DATASETS.CHECK_LABELS = True
     # Of the images, for SAMPLER_TRAIN RandomSubsetTrainingSampler; Detectron2 reads the key and does not declare it.
     cfg.DATALOADER.RANDOM_SUBSET_RATIO = 1.0
+    # Of each data set in DATASETS.TRAIN, its share of every batch: (8, 8) or (1, 1) for halves. Empty: images come as
+    # often as they are there.
+    cfg.DATALOADER.DATASET_SHARES = ()
     # "SGD", "ADAM" or "ADAMW".
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Factor on BASE_LR for all that isn't in the model's `backbone`; SegFormer is trained with 10. Biases follow

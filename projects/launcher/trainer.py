@@ -17,6 +17,7 @@ from pnm.errors import UserError
 from ..refining import check_learnable, refined_task, tagged_dataset
 from .checkpoint import SafeCheckpointer
 from .data.mappers import build_mapper
+from .data.shared_batches import check_shares
 from .data.train_loader import SeedEachIteration, build_train_loader, start_at, training_entries
 from .evaluation.evaluators import build_evaluator
 from .solver import lr_scheduler_from_config, optimizer_from_config
@@ -97,13 +98,16 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg):
         with as_user_error(cfg.DATASETS.TRAIN):
-            mapper = build_mapper(cfg, is_train=True)
+            check_shares(cfg)
+            mapper, names = build_mapper(cfg, is_train=True), cfg.DATASETS.TRAIN
+            together = [[name] for name in names] if cfg.DATALOADER.DATASET_SHARES else [names]
             if not cfg.DATASETS.PREDICTIONS_TRAIN:
-                return build_train_loader(cfg, mapper, training_entries(cfg))
-            entries = tagged_dataset(cfg.DATASETS.TRAIN, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
+                return build_train_loader(cfg, mapper, [training_entries(cfg, some) for some in together])
+            parts = [tagged_dataset(some, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS) for some in together]
+            entries = [entry for part in parts for entry in part]
             mapper.coarse.report(entries)
             check_learnable(mapper, entries)
-            return build_train_loader(cfg, mapper, entries)
+            return build_train_loader(cfg, mapper, parts)
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name):

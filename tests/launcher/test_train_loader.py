@@ -37,10 +37,10 @@ def first(loader, count):
 
 @pytest.mark.parametrize("mapper", [drawn, sometimes_nothing])
 def test_neither_workers_nor_a_later_start_change_them(mapper):
-    batches = first(build_train_loader(config(), mapper, ENTRIES), 12)
+    batches = first(build_train_loader(config(), mapper, [ENTRIES]), 12)
     assert len({sample["drawn"] for batch in batches for sample in batch}) == 36
     for workers, start in ((0, 5), (1, 0), (2, 7)):
-        loader = build_train_loader(config(workers), mapper, ENTRIES)
+        loader = build_train_loader(config(workers), mapper, [ENTRIES])
         start_at(loader, start)
         assert first(loader, 12 - start) == batches[start:]
 
@@ -48,7 +48,7 @@ def test_neither_workers_nor_a_later_start_change_them(mapper):
 @pytest.mark.parametrize("grouping", [True, False])
 def test_order_is_detectron2s(grouping):
     changes = {"DATALOADER.ASPECT_RATIO_GROUPING": str(grouping)}
-    ours = first(build_train_loader(config(**changes), dict, ENTRIES), 15)
+    ours = first(build_train_loader(config(**changes), dict, [ENTRIES]), 15)
     theirs = build_detection_train_loader(
         ENTRIES, mapper=dict, sampler=TrainingSampler(20, seed=7), total_batch_size=3, aspect_ratio_grouping=grouping
     )
@@ -59,7 +59,7 @@ def test_the_generators_of_the_run_are_left_alone():
     random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002
     expected = drawn({})
     random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002
-    first(build_train_loader(config(), drawn, ENTRIES), 2)
+    first(build_train_loader(config(), drawn, [ENTRIES]), 2)
     assert drawn({}) == expected
 
 
@@ -72,8 +72,8 @@ def test_other_samplers_start_later_too(name):
         "DATALOADER.RANDOM_SUBSET_RATIO": "0.5",
     }
     cfg = config(**changes)
-    batches = first(build_train_loader(cfg, drawn, entries), 9)
-    loader = build_train_loader(cfg, drawn, entries)
+    batches = first(build_train_loader(cfg, drawn, [entries]), 9)
+    loader = build_train_loader(cfg, drawn, [entries])
     start_at(loader, 4)
     assert first(loader, 5) == batches[4:]
 
@@ -88,12 +88,12 @@ def test_other_samplers_start_later_too(name):
 )
 def test_what_cannot_be_loaded(entries, changes, message):
     with pytest.raises(UserError, match=message):
-        build_train_loader(config(**changes), drawn, entries)
+        build_train_loader(config(**changes), drawn, [entries])
 
 
 def test_nothing_to_learn_from_ends():
     with pytest.raises(UserError, match="1000 images in a row gave nothing to learn from"):
-        first(build_train_loader(config(), lambda entry: None, ENTRIES), 1)
+        first(build_train_loader(config(), lambda entry: None, [ENTRIES]), 1)
 
 
 def test_shapes_of_images_whose_entries_do_not_tell(tmp_path):

@@ -24,6 +24,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pnm.errors import UserError
 
+from .shared_batches import SharedBatchSampler
+
 _MOST_TRIED = 1000  # images in the place of one that gives no sample
 _ORIENTATION, _TURNED = 274, (5, 6, 7, 8)  # EXIF
 
@@ -67,21 +69,31 @@ class SeedEachIteration(HookBase):
 class Samples(Dataset):
     """Sample of the image at a position of this process's stream; another's where the image gives none."""
 
-    def __init__(self, entries: Sequence[dict], mapper: Callable[[dict], Any], seed: int):
+    def __init__(self, entries: Sequence[dict], mapper: Callable[[dict], Any], seed: int, sizes: Sequence[int] = ()):
+        """
+        Args:
+            sizes: of the data sets that follow one another in ``entries``, if an image is to be replaced by one of its
+                own data set only.
+        """
         self.entries, self.mapper, self.seed, self.rank = entries, mapper, seed, comm.get_rank()
+        self.starts = np.cumsum([0, *(sizes or [len(entries)])])
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __getitem__(self, place: tuple[int, int]) -> Any:
         position, index = place
-        others = np.random.default_rng([self.seed, self.rank, position])
+        others, part = (
+            np.random.default_rng([self.seed, self.rank, position]),
+            np.searchsorted(self.starts, index, "right"),
+        )
+        first, end = (int(place) for place in self.starts[part - 1 : part + 1])
         with _drawing_from(_seed_of(self.seed, self.rank, 0, position)):
             for _ in range(_MOST_TRIED):
                 sample = self.mapper(self.entries[index])
                 if sample is not None:
                     return sample
-                index = int(others.integers(len(self.entries)))
+                index = first + int(others.integers(end - first))
         raise UserError(
             f"{_MOST_TRIED} images in a row gave nothing to learn from: check that the data set has objects"
         )
@@ -123,8 +135,10 @@ def is_wide(entry: dict) -> bool:
         return False  # whoever reads the image tells why
 
 
-def _sampler(cfg: CfgNode, entries: Sequence[dict]) -> Sampler:
+def _sampler(cfg: CfgNode, entries: Sequence[dict], sizes: Sequence[int]) -> Sampler:
     name, loader = cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER
+    if loader.DATASET_SHARES:
+        return SharedBatchSampler(sizes, loader.DATASET_SHARES, cfg.SOLVER.IMS_PER_BATCH, cfg.SEED)
     if name == "TrainingSampler":
         return TrainingSampler(len(entries), seed=cfg.SEED)
     if name == "RandomSubsetTrainingSampler":
@@ -141,18 +155,21 @@ def _sampler(cfg: CfgNode, entries: Sequence[dict]) -> Sampler:
     )
 
 
-def training_entries(cfg: CfgNode) -> list[dict]:
-    """Dataset dicts of ``DATASETS.TRAIN``, as Detectron2's loader takes them."""
+def training_entries(cfg: CfgNode, names: Sequence[str]) -> list[dict]:
+    """Dataset dicts of some data sets, as Detectron2's loader takes them."""
     options: dict[str, Any] = {"filter_empty": cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS}
     if cfg.MODEL.KEYPOINT_ON:
         options["min_keypoints"] = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
     if cfg.MODEL.LOAD_PROPOSALS:
         options["proposal_files"] = cfg.DATASETS.PROPOSAL_FILES_TRAIN
-    return get_detection_dataset_dicts(cfg.DATASETS.TRAIN, **options)
+    return get_detection_dataset_dicts(names, **options)
 
 
-def build_train_loader(cfg: CfgNode, mapper: Callable[[dict], Any], entries: Sequence[dict]) -> DataLoader:
+def build_train_loader(cfg: CfgNode, mapper: Callable[[dict], Any], parts: Sequence[Sequence[dict]]) -> DataLoader:
     """An endless loader of lists of samples, ``SOLVER.IMS_PER_BATCH`` over all processes; ``start_at`` moves it.
+
+    Args:
+        parts: dataset dicts of the data sets, each apart if ``DATALOADER.DATASET_SHARES`` gives them shares.
 
     Raises:
         UserError: no images, a batch that the processes cannot share evenly, an unknown sampler.
@@ -160,12 +177,13 @@ def build_train_loader(cfg: CfgNode, mapper: Callable[[dict], Any], entries: Seq
     total, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
     if total < processes or total % processes:
         raise UserError(f"SOLVER.IMS_PER_BATCH is {total}, expected a multiple of the {processes} processes")
-    if not entries:
+    entries, sizes = [entry for part in parts for entry in part], [len(part) for part in parts]
+    if not all(sizes):
         raise UserError(f"data sets {', '.join(cfg.DATASETS.TRAIN)} have no image to train on")
     wide = [is_wide(entry) for entry in entries] if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None
     return DataLoader(
-        Samples(DatasetFromList(list(entries), copy=False), mapper, cfg.SEED),
-        batch_sampler=Batches(_sampler(cfg, entries), total // processes, wide),
+        Samples(DatasetFromList(entries, copy=False), mapper, cfg.SEED, sizes),
+        batch_sampler=Batches(_sampler(cfg, entries, sizes), total // processes, wide),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_as_list,
         generator=torch.Generator(),  # whose draw, when loading begins, would else move the model's
