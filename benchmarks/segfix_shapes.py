@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""What SegFix gains on synthetic scenes: one model for three tasks, beside BPR, in a chain, and on two data sets at once.
+"""What SegFix gains on synthetic scenes: one model for three tasks, beside and before BPR, and for two data sets.
 
 python benchmarks/segfix_shapes.py --output output/segfix_shapes
 python benchmarks/segfix_shapes.py --output output/segfix_shapes --seeds 0 --only tasks
 
-Needs datasets/make_shapes.py's data. Trains what the tables need with the quick start's configs and keeps it: a run that
-was ended goes on. SegFix and BPR are trained once for each seed, on the same base models; gains are those of the seeds,
-and their intervals, of bootstrapped images, are those of tools/evaluate.py. The second data set has other scenes, other
+Needs datasets/make_shapes.py's data. Trains what the tables need with the quick start's configs and keeps it: a run
+that was ended goes on. SegFix and BPR are trained once for each seed, on the same base models; gains are those of the
+seeds, and their intervals, of bootstrapped images, are those of tools/evaluate.py. The second data set has other scenes, other
 colours (channels exchanged and inverted) and other classes (five, of joined ones). About two hours on one core.
 """
 
