@@ -6,8 +6,8 @@ python benchmarks/segfix_shapes.py --output output/segfix_shapes --seeds 0 --onl
 
 Needs datasets/make_shapes.py's data. Trains what the tables need with the quick start's configs and keeps it: a run
 that was ended goes on. SegFix and BPR are trained once for each seed, on the same base models; gains are those of the
-seeds, and their intervals, of bootstrapped images, are those of tools/evaluate.py. The second data set has other scenes, other
-colours (channels exchanged and inverted) and other classes (five, of joined ones). About two hours on one core.
+seeds, and their intervals, of bootstrapped images, are those of tools/evaluate.py. The second data set has other
+scenes, other colours (channels exchanged and inverted) and other classes (five, of joined ones). Two hours on a core.
 """
 
 import argparse

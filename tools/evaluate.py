@@ -31,6 +31,7 @@ from pnm.cityscapes_classes import CITYSCAPES_CLASSES
 from pnm.compiling import announce_compilation
 from pnm.errors import UserError, interrupts_told, listed, one_line_errors, print_lines
 from pnm.formats.atomic_files import check_writable, write_text
+from pnm.formats.class_names import read_class_names
 from pnm.metrics.instance_records import METRICS as INSTANCE_METRICS
 from pnm.metrics.metric_values import MetricValues
 from pnm.metrics.semantic_metrics import METRICS as SEMANTIC_METRICS
@@ -45,21 +46,13 @@ from pnm.usable_cores import usable_cores
 METRICS = {"semantic": SEMANTIC_METRICS, "instance": INSTANCE_METRICS, "panoptic": ("PQ", "Boundary-PQ")}
 DEFAULT_METRICS = {**METRICS, "instance": ("segm", "boundary", "af")}
 COCO_RATIO, CITYSCAPES_RATIO = 0.02, 0.005
+BOUNDARY_F = "Boundary-F-"
 MUCH_IGNORED = 0.3  # of the pixels; a tenth is usual on Cityscapes
 
 
 def class_names(classes: str | None, cityscapes: bool) -> list[str]:
     """Names of --classes N, --classes names.txt (one a line) or --cityscapes."""
-    if classes is None and cityscapes:
-        return list(CITYSCAPES_CLASSES.values())
-    if classes is None:
-        raise UserError("--classes is missing: give the number of classes or a file with a name in each line")
-    if classes.isdecimal():
-        return [str(k) for k in range(int(classes))]
-    try:
-        return [line.strip() for line in Path(classes).read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError):
-        raise UserError(f"--classes is {classes}: expected a number or a text file with a name in each line") from None
+    return list(CITYSCAPES_CLASSES.values()) if classes is None and cityscapes else read_class_names(classes)
 
 
 def opened(args: argparse.Namespace, pred: str, folder: str | None) -> ResultFiles:
@@ -132,11 +125,28 @@ def remarks_on(values: MetricValues, share_ignored: float) -> list[str]:
     return remarks
 
 
+def boundary_f_table(comparisons: MetricValues) -> str:
+    """Boundary F by class, A and B side by side at each tolerance, in percent: Table 3 of SegFix, on its side."""
+    columns = [name for name in comparisons.by_class if name.startswith(BOUNDARY_F)]
+    rows = {
+        name: [comparisons.by_class[column][name] for column in columns] for name in comparisons.by_class[columns[0]]
+    }
+    rows["mean"] = [comparisons.means[column] for column in columns]
+    cells = [[name, *(percent(side.value) for one in entries for side in one[:2])] for name, entries in rows.items()]
+    headers = [f"{column.removeprefix(BOUNDARY_F)} {side}" for column in columns for side in "AB"]
+    align = ("left", *["right"] * len(headers))
+    return tabulate(cells, ("Boundary F of class", *headers), colalign=align, disable_numparse=True)
+
+
 def comparison_report(comparisons: MetricValues, shown: list[str] | None, per_class: bool) -> str:
-    """A table of the metrics of the whole and, if asked for, one for each metric of the classes before it."""
+    """A table of the metrics of the whole and, if asked for, one for each metric of the classes before it; names of
+    metrics leave the others out."""
     tables = []
     for metric, of_class in comparisons.by_class.items() if per_class else ():
-        tables.append(differences(of_class, f"{metric} of class"))
+        if not shown or metric in shown or f"m{metric}" in shown:
+            tables.append(differences(of_class, f"{metric} of class"))
+    if per_class and any(name.startswith(BOUNDARY_F) for name in shown or comparisons.by_class):
+        tables.append(boundary_f_table(comparisons))
     means = {name: comparisons.means[name] for name in shown or comparisons.means}
     return "\n\n".join([*tables, differences(means, "metric")])
 

@@ -20,12 +20,13 @@ from pnm.formats.label_png import decode_label_png, encode_grey16_png, read_byte
 from pnm.interior_offsets.directions import check_bins
 from pnm.interior_offsets.field import InteriorOffsets, packed, unpacked
 from pnm.interior_offsets.shifting import Shift
+from pnm.programs import program
 
 FORMAT = 1
 MANIFEST = "manifest.jsonl"
 _KIND = "interior offsets"
 _DIGEST = re.compile("[0-9a-f]{64}")
-_REMEDY = "make them with tools/refine.py, --config-file, MODEL.WEIGHTS and --offsets"
+_REMEDY = f"make them with {' '.join(program('refine'))}, --config-file, MODEL.WEIGHTS and --offsets"
 logger = logging.getLogger(__name__)
 
 

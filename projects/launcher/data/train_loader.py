@@ -83,10 +83,8 @@ class Samples(Dataset):
 
     def __getitem__(self, place: tuple[int, int]) -> Any:
         position, index = place
-        others, part = (
-            np.random.default_rng([self.seed, self.rank, position]),
-            np.searchsorted(self.starts, index, "right"),
-        )
+        others = np.random.default_rng([self.seed, self.rank, position])
+        part = np.searchsorted(self.starts, index, "right")
         first, end = (int(place) for place in self.starts[part - 1 : part + 1])
         with _drawing_from(_seed_of(self.seed, self.rank, 0, position)):
             for _ in range(_MOST_TRIED):

@@ -45,7 +45,7 @@ def test_round_trip(tmp_path, images):
 
 def test_what_does_not_fit_is_told_in_a_line(tmp_path, images):
     folder = tmp_path / "offsets"
-    with pytest.raises(UserError, match=r"has no offsets \(manifest.jsonl is missing\): make them with tools/refine.py"):
+    with pytest.raises(UserError, match=r"has no offsets \(manifest.jsonl is missing\): make them with "):
         StoredOffsets(folder)
     stored = open_offsets(folder, SOURCE)
     stored.add(images[0], offsets())
@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_told_in_a_line(tmp_path, images):
 )
 def test_other_manifests(tmp_path, header):
     (tmp_path / MANIFEST).write_bytes(header + b"\n")
-    with pytest.raises(UserError, match=r"manifest.jsonl is no manifest of offsets \(format 1\): choose another folder"):
+    with pytest.raises(UserError, match=r"is no manifest of offsets \(format 1\): choose another folder"):
         StoredOffsets(tmp_path)
 
 
