@@ -67,8 +67,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _next_parser() -> argparse.ArgumentParser:
     """Of what follows a --then."""
-    parser = argparse.ArgumentParser(prog=f"... {THEN}", add_help=False)
-    parser.add_argument("config_file", metavar="FILE", help="config of the next refiner")
+    parser = argparse.ArgumentParser(prog=f"... {THEN}", usage=f"{THEN} FILE [--offsets DIR] [KEY VALUE ...]")
+    parser.add_argument("--config-file", default="", metavar="FILE", help="config of the next refiner")
     _add_offsets(parser)
     _add_overrides(parser)
     return parser
@@ -91,11 +91,14 @@ def parse_args(words: Sequence[str]) -> argparse.Namespace:
     parser, args = _parser(), argparse.Namespace()
     parser.parse_args(first, args)
     args.parts = [argparse.Namespace(config_file=args.config_file, offsets=args.offsets, opts=args.opts)]
-    args.parts += [_next_parser().parse_args(words) for words in others]
-    if not (args.config_file or args.offsets):
-        parser.error("give --config-file, or --offsets that are there")
-    if args.opts and not args.config_file:
-        parser.error(f"{args.opts[0]} is for a config: give --config-file, too")
+    for words in others:  # the config comes first, and needs no name
+        named = words if not words or words[0].startswith("-") else ["--config-file", *words]
+        args.parts.append(_next_parser().parse_args(named))
+    for part in args.parts:
+        if not (part.config_file or part.offsets):
+            parser.error("give --config-file, or --offsets that are there; after --then, too")
+        if part.opts and not part.config_file:
+            parser.error(f"{part.opts[0]} is for a config: give --config-file, too")
     makes_offsets = args.images and not (args.predictions or args.image or args.mask or args.output)
     if makes_offsets and args.config_file and args.offsets and not others:
         return args

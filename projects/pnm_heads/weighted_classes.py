@@ -5,6 +5,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, ROI_HEADS_REGISTRY, SEM_SEG_
 
 from pnm.errors import UserError
 
+from ..refining import refiner_class
 from ..semantic_networks import PassesPixelWeights, PixelWeightedHead
 from .config import check_pnm_config
 from .mask_head import PNMROIHeads
@@ -25,6 +26,11 @@ def use_pnm_classes(cfg: CfgNode) -> None:
     if not node.ENABLED:
         return
     check_pnm_config(node)
+    if refiner_class(cfg) is not None:
+        raise UserError(
+            f"MODEL.PNM.ENABLED is True, but pixel weights do not apply to {model.META_ARCHITECTURE}, which refines: "
+            "leave it away"
+        )
     has_semantic = model.META_ARCHITECTURE != "GeneralizedRCNN"
     has_masks = model.MASK_ON and model.META_ARCHITECTURE in ("GeneralizedRCNN", "PanopticFPN", "PNMPanopticFPN")
     if not (has_semantic and node.SEMANTIC_LOSS or has_masks and node.MASK_LOSS):

@@ -97,8 +97,3 @@ def check_segfix_config(cfg: CfgNode) -> None:
         raise UserError(
             "DATASETS.PREDICTIONS_TRAIN is set, but SegFix learns from images and ground truth alone: leave it away"
         )
-    if cfg.MODEL.PNM.ENABLED:
-        raise UserError(
-            "MODEL.PNM.ENABLED is True, but pixel weights do not apply to SegFix, whose losses are those of boundary "
-            "pixels already: leave it away"
-        )
