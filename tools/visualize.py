@@ -4,6 +4,7 @@
 python tools/visualize.py --config-file configs/quickstart/mask_rcnn_R_18_FPN.yaml
 python tools/visualize.py --config-file ... --dataset my_val --num 8 --min-score 0.7 --output page.png
 python tools/visualize.py --config-file ... --refined output/bpr/inference/my_val --pixel-weights
+python tools/visualize.py --config-file ... --refined output/segfix/inference/my_val --offsets offsets/my_val
 """
 
 import argparse
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("--predictions", type=Path, help="folder of result files (default: the evaluation's)")
     parser.add_argument("--refined", type=Path, metavar="DIR", help="folder of a refiner's result files, drawn beside")
     parser.add_argument("--pixel-weights", action="store_true", help="draw the null model's weights, too")
+    parser.add_argument("--offsets", type=Path, metavar="DIR", help="SegFix's stored offsets, drawn in colours")
     parser.add_argument("--output", type=Path, help="picture to write (default: predictions.png in OUTPUT_DIR)")
     parser.add_argument("--num", type=int, default=6, help="how many images, spread over the data set (default: 6)")
     parser.add_argument("--min-score", type=float, default=0.5, help="draw detections from this score (default: 0.5)")

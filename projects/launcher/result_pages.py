@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw
 from pnm.errors import UserError
 from pnm.formats.atomic_files import atomic_file
 from pnm.formats.label_png import read_label_png, read_panoptic_png
+from pnm.interior_offsets.colours import colour_offsets
+from pnm.interior_offsets.stored import StoredOffsets
 from pnm.masks.crops import crop_runs, paste
 from pnm.masks.runs import decode_masks
 from pnm.null_model.colours import colour_weights
@@ -104,9 +106,9 @@ def draw_weights(record: dict, cfg) -> np.ndarray:
     return colour_weights(weights, float(np.percentile(weights, 99.5)))
 
 
-def draw_page(records: list[dict], metadata, drawers: dict, scale: float, cfg=None) -> Image.Image:
-    """A page with a row for each record: image, ground truth, what ``drawers`` draw under their titles, and, given
-    ``cfg``, pixel weights."""
+def draw_page(records: list[dict], metadata, drawers: dict, scale: float, maps: dict) -> Image.Image:
+    """A page with a row for each record: image, ground truth, what ``drawers`` draw over it and ``maps`` make of the
+    record, (H, W, 3) uint8, under their titles."""
     rows = []
     for record in records:
         image = read_image(record["file_name"], "RGB")
@@ -114,11 +116,11 @@ def draw_page(records: list[dict], metadata, drawers: dict, scale: float, cfg=No
         for draw in (draw_truth, *drawers.values()):
             np.random.seed(0)  # noqa: NPY002 - Detectron2 draws colours from it: a mask keeps its own from column to column
             pictures.append(draw(Visualizer(image, metadata, scale, ColorMode.IMAGE), record).get_image())
-        plain = [image] if cfg is None else [image, draw_weights(record, cfg)]
+        plain = [image, *(make(record) for make in maps.values())]
         size = pictures[0].shape[1], pictures[0].shape[0]
         first, *last = [Image.fromarray(p).resize(size, Image.Resampling.BICUBIC) for p in plain]
         rows.append([first, *map(Image.fromarray, pictures), *last])
-    titles = ("image", "ground truth", *drawers, "pixel weights")[: len(rows[0])]
+    titles = ("image", "ground truth", *drawers, *maps)
     width = max(sum(p.width + GAP for p in row) for row in rows) - GAP
     page = Image.new("RGB", (width, TITLE + sum(row[0].height + GAP for row in rows) - GAP), "white")
     pen = ImageDraw.Draw(page)
@@ -149,8 +151,13 @@ def draw_results(args: argparse.Namespace) -> None:
     records = DatasetCatalog.get(name)
     chosen = np.linspace(0, len(records) - 1, max(1, min(args.num, len(records)))).astype(int)
     output = args.output or Path(cfg.OUTPUT_DIR) / "predictions.png"
-    weights = cfg if args.pixel_weights else None
-    page = draw_page([records[k] for k in chosen], metadata, drawers, args.scale, weights)
+    maps = {}
+    if args.offsets:
+        stored = StoredOffsets(args.offsets)
+        maps["boundary, and the way inwards"] = lambda record: colour_offsets(stored.read(record["file_name"]))
+    if args.pixel_weights:
+        maps["pixel weights"] = lambda record: draw_weights(record, cfg)
+    page = draw_page([records[k] for k in chosen], metadata, drawers, args.scale, maps)
     with atomic_file(output) as file:
         page.save(file, format=Image.registered_extensions().get(output.suffix.lower(), "PNG"))
     print(f"{output}: {len(chosen)} images of {name}")
