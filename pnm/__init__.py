@@ -16,6 +16,11 @@ Boundary patches (Hu et al., "BPR", IJCV 2022)
     load_refiner              a trained refiner from its config, by file or name, and its weights
     Refiner                   what that gives: a function of an image and its masks
 
+Offsets to the interior (Yuan et al., "SegFix", ECCV 2020)
+    label_distances           exact distance of each pixel to the nearest pixel of another label
+    offset_targets            where boundaries are and which way the interior lies, of a label map
+    StoredOffsets             what a trained SegFix made of images, on disk
+
 Predictions of any model in files
     open_predictions          COCO, panoptic, label PNGs, Cityscapes: read image by image, written back refined
     ImageFiles                the images that they belong to
@@ -50,6 +55,9 @@ _PUBLIC = {
     "weighted_bce_with_logits": "null_model.weighted_losses",
     "find_boundary_patches": "boundary_patches.extraction:boundary_patches",
     "reassemble": "boundary_patches.reassembly",
+    "label_distances": "interior_offsets.distances",
+    "offset_targets": "interior_offsets.targets",
+    "StoredOffsets": "interior_offsets.stored",
     "load_refiner": "projects.launcher.refiner_loading",
     "Refiner": "projects.refining.refiner",
     "open_predictions": "predictions.opening",

@@ -4,10 +4,13 @@ Exact and Euclidean, between the centres of pixels: those at an edge have distan
 The nearest pixel of another label lies straight above or below a pixel of the same run of the row, or is the run's
 neighbour in the row. So steps are counted down and up the columns, and each run of a row joins what its columns have.
 
-An example, one run of a row, at whose ends other labels begin::
+An example, whose second row is a run of six pixels: the third has another label above, at one step, and the sixth one
+beside it. The fourth pixel is one step and one column away from the former (1 + 1), the fifth two columns from the
+latter (2 * 2)::
 
-    steps to another label, up or down:   9 9 1 9 9 9     (9: far)
-    squared distance:                     1 2 1 2 4 1     (1 + 1 beside the third; 2 * 2 from the right end)
+    >>> labels = np.array([[0, 0, 1, 0, 0, 0, 2], [0, 0, 0, 0, 0, 0, 2]])
+    >>> nearest_of_other_label(labels, 3).squared[1].tolist()
+    [5, 2, 1, 2, 4, 1, 1]
 """
 
 from typing import Any, NamedTuple

@@ -89,14 +89,18 @@ class RefiningMapper:
         if self.task == "instance":
             return instance_truth(entry, height, width)
         if self.task == "semantic":
-            _require(entry, "sem_seg_file_name", "label PNGs")
-            truth = semantic_truth(entry["sem_seg_file_name"], self.ignore_label)
+            truth = semantic_truth(self.label_file(entry), self.ignore_label)
         else:
             _require(entry, "pan_seg_file_name", "COCO panoptic annotations")
             truth = panoptic_truth(entry["pan_seg_file_name"], entry["segments_info"])
-        if truth.labels is None or truth.labels.shape != (height, width):
-            raise UserError(f"{entry['file_name']} is {height} x {width}, but its labels have another size")
+        assert truth.labels is not None
+        check_label_size(truth.labels, entry, height, width)
         return truth
+
+    def label_file(self, entry: Mapping[str, Any]) -> str:
+        """The label PNG of an image; a UserError if the data set has none."""
+        _require(entry, "sem_seg_file_name", "label PNGs")
+        return entry["sem_seg_file_name"]
 
     def pairs(
         self,
@@ -116,6 +120,12 @@ class RefiningMapper:
         if self.coarse is None:
             return degraded(truth, *size, rng)
         return [] if prediction is None else match(truth, prediction, least_iou)
+
+
+def check_label_size(labels: np.ndarray, entry: Mapping[str, Any], height: int, width: int) -> None:
+    """A UserError unless labels have the size of their image."""
+    if labels.shape != (height, width):
+        raise UserError(f"{entry['file_name']} is {height} x {width}, but its labels have another size")
 
 
 def _require(entry: Mapping[str, Any], key: str, what: str) -> None:

@@ -8,11 +8,12 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
+from pnm.formats.label_png import read_label_png
 from pnm.interior_offsets.targets import offset_targets
 
 from ..dataset_mappers import DATASET_MAPPER_REGISTRY, BrightnessShift, ColorAugSSDTransform
 from ..refining import RefiningMapper, coarse_predictions
-from ..refining.mapper import CoarseOf
+from ..refining.mapper import CoarseOf, check_label_size
 from ..refining.truths import Truth
 from .config import OffsetSettings
 
@@ -64,6 +65,10 @@ class OffsetMapper(RefiningMapper):
         Raises:
             UserError: see :meth:`..refining.RefiningMapper.truth`.
         """
+        if self.task == "semantic":  # without a mask of each class, which is what `truth` makes
+            labels = read_label_png(self.label_file(entry))
+            check_label_size(labels, entry, height, width)
+            return np.where(labels == self.ignore_label, _VOID, labels.astype(np.int32))
         truth = self.truth(entry, height, width)
         labels = _drawn(truth, height, width) if truth.labels is None else truth.labels
         pixels, top, left = truth.ignored
