@@ -10,9 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pnm.errors import UserError
-
-from ..semantic_networks.blocks import FusedLevels, check_norm, conv_norm_relu, pretrained_weights_error
+from ..semantic_networks.blocks import FusedLevels, build_named, check_norm, conv_norm_relu
 from ..semantic_networks.small_unet import SmallUNet
 
 _DROPOUT = 0.1
@@ -143,18 +141,6 @@ def build_network(name: str, pretrained: bool, norm: str = "BN") -> nn.Module:
     Raises:
         UserError: unknown name or norm, or weights that cannot be had.
     """
-    if name not in NETWORKS:
-        raise UserError(f"MODEL.BPR.NETWORK is {name!r}, expected one of {', '.join(NETWORKS)}")
     check_norm("MODEL.BPR.NORM", norm)
-    try:
-        network = NETWORKS[name](pretrained)
-    except ImportError as error:
-        raise UserError(
-            f"MODEL.BPR.NETWORK {name} needs a package ({error}): pip install -r requirements.txt"
-        ) from error
-    except Exception as error:  # whatever the hub's transport raises
-        if not pretrained:
-            raise
-        weights = f"ImageNet weights of MODEL.BPR.NETWORK {name}"
-        raise pretrained_weights_error(weights, error, "MODEL.BPR.PRETRAINED False") from error
+    network = build_named(NETWORKS, name, pretrained, "MODEL.BPR")
     return nn.SyncBatchNorm.convert_sync_batchnorm(network) if norm == "SyncBN" else network

@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from pnm.errors import UserError
-
-from ..semantic_networks.blocks import check_norm, conv_norm_relu, pretrained_weights_error, resize_like
+from ..semantic_networks.blocks import build_named, check_norm, conv_norm_relu, resize_like
 from ..semantic_networks.small_unet import SmallUNet
 
 _FPN_CHANNELS = 128
@@ -124,19 +122,7 @@ def build_network(
     Raises:
         UserError: unknown name or norm, or weights that cannot be had.
     """
-    if name not in NETWORKS:
-        raise UserError(f"MODEL.SEGFIX.NETWORK is {name!r}, expected one of {', '.join(NETWORKS)}")
     check_norm("MODEL.SEGFIX.NORM", norm)
-    try:
-        backbone = NETWORKS[name](pretrained)
-    except ImportError as error:
-        raise UserError(
-            f"MODEL.SEGFIX.NETWORK {name} needs a package ({error}): pip install -r requirements.txt"
-        ) from error
-    except Exception as error:  # whatever the hub's transport raises
-        if not pretrained:
-            raise
-        weights = f"ImageNet weights of MODEL.SEGFIX.NETWORK {name}"
-        raise pretrained_weights_error(weights, error, "MODEL.SEGFIX.PRETRAINED False") from error
+    backbone = build_named(NETWORKS, name, pretrained, "MODEL.SEGFIX")
     network = OffsetNetwork(backbone, bins, head_channels)
     return nn.SyncBatchNorm.convert_sync_batchnorm(network) if norm == "SyncBN" else network

@@ -1,5 +1,8 @@
 """Blocks of which networks of several rooms are built, and the words for a backbone that can't be had."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -59,3 +62,26 @@ def pretrained_weights_error(weights: str, error: Exception, from_scratch: str) 
         "once with a network, or set HF_HOME to a folder that has them, or train from scratch with "
         f"{from_scratch}"
     )
+
+
+def build_named(builders: Mapping[str, Callable[[bool], nn.Module]], name: str, pretrained: bool, node: str) -> Any:
+    """A network, or part of one, by its name.
+
+    Args:
+        builders: what makes each, given whether ImageNet's weights are to be downloaded.
+        node: that has the keys NETWORK and PRETRAINED, for messages.
+
+    Raises:
+        UserError: unknown name, a package that is missing, or weights that cannot be had.
+    """
+    if name not in builders:
+        raise UserError(f"{node}.NETWORK is {name!r}, expected one of {', '.join(builders)}")
+    try:
+        return builders[name](pretrained)
+    except ImportError as error:
+        raise UserError(f"{node}.NETWORK {name} needs a package ({error}): pip install -r requirements.txt") from error
+    except Exception as error:  # whatever the hub's transport raises
+        if not pretrained:
+            raise
+        weights = f"ImageNet weights of {node}.NETWORK {name}"
+        raise pretrained_weights_error(weights, error, f"{node}.PRETRAINED False") from error

@@ -27,7 +27,9 @@ CONFIGS = {
 }
 
 
-if "embedded" in detectron2.__version__:  # Detectron2's own loader of Cityscapes' instances needs an unpublished package
+if (
+    "embedded" in detectron2.__version__
+):  # Detectron2's own loader of Cityscapes' instances needs an unpublished package
     CONFIGS["Cityscapes-InstanceSegmentation/segfix_hrnet_w48"] = "('cityscapes_fine_instance_seg_train',)"
 
 

@@ -28,6 +28,23 @@ def refine_tool():
 
 
 @pytest.fixture
+def run_refine(refine_tool, monkeypatch, capsys):
+    """``run_refine(arguments...)``: what the tool prints; with ``fails`` the last line on stderr before exit 2."""
+
+    def run(*arguments, fails=False):
+        monkeypatch.setattr(sys, "argv", ["refine.py", *map(str, arguments)])
+        if not fails:
+            refine_tool.main()
+            return capsys.readouterr().out
+        with pytest.raises(SystemExit) as ended:
+            refine_tool.main()
+        assert ended.value.code == 2
+        return capsys.readouterr().err.strip().splitlines()[-1]
+
+    return run
+
+
+@pytest.fixture
 def evaluate(evaluate_tool, tmp_path, monkeypatch, capsys):
     """``evaluate(task, pred, gt, ...)`` gives the JSON that was written, or the lines on stderr before exit 2."""
 

@@ -1,5 +1,6 @@
 """tools/refine.py on result files of all formats, with a network that changes nothing and one that does."""
 
+import functools
 import json
 import os
 import signal
@@ -59,20 +60,9 @@ def unet(tmp_path):
 
 
 @pytest.fixture
-def refine(refine_tool, monkeypatch, capsys):
-    """``refine(arguments..., opts)``: what it prints; with ``fails`` the line on stderr before exit 2."""
-
-    def run(*arguments, fails=False):
-        monkeypatch.setattr(sys, "argv", ["refine.py", "--config-file", str(ROOT / CONFIG), *map(str, arguments)])
-        if not fails:
-            refine_tool.main()
-            return capsys.readouterr().out
-        with pytest.raises(SystemExit) as ended:
-            refine_tool.main()
-        assert ended.value.code == 2
-        return capsys.readouterr().err.strip().splitlines()[-1]
-
-    return run
+def refine(run_refine):
+    """``run_refine`` with the config of a refiner."""
+    return functools.partial(run_refine, "--config-file", str(ROOT / CONFIG))
 
 
 @pytest.fixture

@@ -27,20 +27,8 @@ SIZE, NUMBERS = (50, 60), (3, 12)
 
 
 @pytest.fixture
-def run(refine_tool, monkeypatch, capsys):
-    """``run(arguments...)``: what the tool prints; with ``fails`` the last line on stderr before exit status 2."""
-
-    def start(*arguments, fails=False):
-        monkeypatch.setattr(sys, "argv", ["refine.py", *map(str, arguments)])
-        if not fails:
-            refine_tool.main()
-            return capsys.readouterr().out
-        with pytest.raises(SystemExit) as ended:
-            refine_tool.main()
-        assert ended.value.code == 2
-        return capsys.readouterr().err.strip().splitlines()[-1]
-
-    return start
+def run(run_refine):
+    return run_refine
 
 
 def truth(number):
