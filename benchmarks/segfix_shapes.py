@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 QUICKSTART = "configs/quickstart"
 CLASSES = 8
 JOINED = np.array([0, 0, 1, 2, 3, 4, 4, 3], np.uint8)  # classes of the second data set
-TABLES = ("tasks", "chain", "unified")
+TABLES = ("tasks", "steps", "chain", "unified")
 METRICS = {
     "semantic": ("mIoU", "Boundary-IoU", "Boundary-F-1px"),
     "instance": ("AP", "Boundary-AP"),
@@ -113,7 +113,7 @@ def ground_truth(task: str, data: Path, classes: int = CLASSES) -> list[str]:
 
 
 def refined(weights: Path, predictions: Path, images: Path, output: Path, *then: object) -> Path:
-    """Result file of SegFix on result files; ``then`` is what follows --then."""
+    """Result file of SegFix on result files; ``then`` is what follows its weights: overrides, or another refiner."""
     if not output.is_file():
         files = ("--images", images, "--predictions", predictions, "--output", output, "--overwrite")
         run("tools/refine.py", "--config-file", f"{QUICKSTART}/segfix.yaml", *files, "MODEL.WEIGHTS", weights, *then)
@@ -176,6 +176,24 @@ class Bench:
                 found.append(gains(task, before, after, truth))
             rows += [[TASKS[task], m, *cells([one[m] for one in found])] for m in metrics]
         return tabulate(rows, ("refined by SegFix", "metric", *HEADERS), disable_numparse=True)
+
+    def steps(self) -> str:
+        """Gains by how a boundary pixel finds the label that it takes, medians of the seeds."""
+        rows = []
+        for steps, scale in ((1, 1), (1, 2), (8, 1), (12, 1)):
+            row = [f"{steps} of {scale} px"]
+            for task, metrics in METRICS.items():
+                before, truth, found = self.coarse(task), ground_truth(task, self.data), []
+                for seed in self.seeds:
+                    weights = self.segfix("panoptic", seed)
+                    after = weights.with_name(f"{task}_{steps}_{scale}.json")
+                    overrides = ("MODEL.SEGFIX.STEPS", steps, "MODEL.SEGFIX.SCALE", float(scale))
+                    found.append(gains(task, before, refined(weights, before, self.images, after, *overrides), truth))
+                for metric in (metrics[0], metrics[-1]):
+                    row.append(f"{statistics.median(100 * one[metric]['difference']['value'] for one in found):.2f}")
+            rows.append(row)
+        names = [metric for metrics in METRICS.values() for metric in (metrics[0], metrics[-1])]
+        return tabulate(rows, ("steps, at most", *names), disable_numparse=True)
 
     def chain(self) -> str:
         """SegFix, BPR, and one after the other, on Mask R-CNN's masks."""
