@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from pnm.errors import UserError, listed
 from pnm.formats.image_files import Key
 from pnm.predictions.image_predictions import Objects, Partition
+from pnm.predictions.output_place import OutputPlace
 from pnm.predictions.records import Place, Record, RecordFile, find_records, read_record
 
 logger = logging.getLogger(__name__)
@@ -59,17 +60,15 @@ class PredictionWriter:
 
     def __init__(self, predictions: Writable, output: str | Path, fingerprint: str, *, overwrite: bool = False):
         self.output = Path(output)
-        self._predictions, self._overwrite = predictions, overwrite
-        self._targets = predictions.targets(self.output)
-        self._folder = self.output.absolute().with_name(self.output.absolute().name + ".partial")
+        self._predictions, self._place = predictions, OutputPlace(predictions, self.output, overwrite=overwrite)
+        self._folder = self._place.folder
         self._header = {
             "format": predictions.FORMAT,
             "predictions": predictions.digest(),
             "model or settings": fingerprint,
         }
-        self._check_apart()
         self._remove_finished()
-        self._check_absent()
+        self._place.check()
         self._file, self._lock = RecordFile(self._folder, self._header), threading.Lock()
         self.done: set[Key] = set(find_records(self._folder, self._header))
         if self.done:
@@ -118,7 +117,7 @@ class PredictionWriter:
             UserError: images are missing, or the output has come into being meanwhile.
         """
         self.close()
-        self._check_absent()
+        self._place.check_free()
         records = find_records(self._folder, self._header)
         missing = [key for key in self._predictions.keys if key not in records]
         if missing and not keep_missing:
@@ -138,40 +137,16 @@ class PredictionWriter:
     def _assembled(self, records: Mapping[Key, Place]) -> list[Path]:
         """Where the new output waits, one path for each target."""
         new = self._folder / f"new-{uuid.uuid4().hex}"
-        places = [new / str(n) / target.name for n, target in enumerate(self._targets)]
+        places = [new / str(n) / target.name for n, target in enumerate(self._place.targets)]
         for place in places:
             place.parent.mkdir(parents=True)
         self._predictions.assemble(places, lambda key: read_record(records[key]) if key in records else None)
         return places
 
-    def _check_apart(self) -> None:
-        for source in self._predictions.inputs():
-            for target in self._targets:
-                inner, outer = source.resolve(), target.resolve()
-                if inner == outer or inner in outer.parents or outer in inner.parents:
-                    raise UserError(f"the output {target} and the predictions {source} overlap: choose another output")
-
-    def _check_absent(self) -> None:
-        present = [str(target) for target in self._targets if target.exists()]
-        if present and not self._overwrite and not (self._folder / "replacing").exists():
-            raise UserError(f"{present[0]} exists already: choose another output, or overwrite it (overwrite)")
-        for target in self._targets:
-            foreign = self._foreign(target) if target.exists() else None
-            if foreign:
-                raise UserError(f"{target} can't be overwritten, as {foreign}: choose another output, or remove it")
-
-    def _foreign(self, target: Path) -> str | None:
-        """Why what is at a target isn't an output of this kind."""
-        if target.is_dir() == (target.suffix == ".json"):
-            return f"it is {'a folder' if target.is_dir() else 'no folder'}"
-        others = (path for path in target.rglob("*") if path.suffix not in self._predictions.SUFFIXES)
-        other = next((path for path in others if not path.is_dir()), None)
-        return f"{other} is no file of such an output" if other else None
-
     def _replace(self, places: Sequence[Path]) -> None:
         """Moves what was made to where it belongs. A run that is killed in the midst of it does it again."""
-        (self._folder / "replacing").touch()
-        for place, target in zip(places, self._targets):
+        self._place.replacing.touch()
+        for place, target in zip(places, self._place.targets):
             if target.is_dir():
                 os.replace(target, place.with_name("before"))
             os.replace(place, target)

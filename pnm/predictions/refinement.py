@@ -21,6 +21,7 @@ from pnm.formats.label_png import read_label_png
 from pnm.masks.crops import MaskCrop, crop_array, paste
 from pnm.predictions.image_predictions import Objects, Partition
 from pnm.predictions.opening import open_predictions
+from pnm.predictions.output_place import OutputPlace
 from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.prediction_writer import PredictionWriter
 
@@ -93,9 +94,11 @@ def replaced(prediction: Prediction, refined: Any) -> Prediction:
 
 
 def opened(args: argparse.Namespace, images: ImageFiles, task: str | None) -> PredictionSet:
-    """The result files that the arguments name."""
+    """The result files that the arguments name; a UserError, before the long work, if the output can't be made."""
     options: dict[str, Any] = {"png_folder": args.png_folder} if args.png_folder else {}
-    return open_predictions(args.predictions, task=task, known_sizes=images.sizes, **options)
+    predictions = open_predictions(args.predictions, task=task, known_sizes=images.sizes, **options)
+    OutputPlace(predictions, args.output, overwrite=args.overwrite).check()
+    return predictions
 
 
 def with_image(args: argparse.Namespace, predictions: PredictionSet, images: ImageFiles) -> set[Key]:
