@@ -7,7 +7,8 @@ Ground truth is made coarse (pnm.boundary_patches.degraded_masks) and refined wi
 truth itself. DATASETS is a folder as DETECTRON2_DATASETS names it; of it are used, where they are there: Cityscapes'
 labelIds (semantic) and instanceIds (panoptic, every id a segment), COCO's instances_val2017.json and
 instances_train2017.json of images that are there (instances, each mask moved alone), and panoptic_val2017.json. Values
-are percentages, medians over seeds of the degradation; in brackets, their range.
+are percentages, medians over seeds of the degradation; in brackets, their range. Before that, the shares of boundary
+pixels on Cityscapes, beside those of Table 1 of SegFix's supplement (all 500 validation images).
 """
 
 import argparse
@@ -29,6 +30,7 @@ from pnm.cityscapes_classes import CITYSCAPES_CLASSES
 from pnm.formats.coco_instances import read_coco_ground_truth
 from pnm.formats.label_png import read_label_png, read_panoptic_png
 from pnm.formats.semantic_maps import label_files, train_ids
+from pnm.interior_offsets.boundary_shares import BoundaryShares
 from pnm.interior_offsets.field import offsets_of_targets
 from pnm.interior_offsets.shifting import Shift, shifted_labels, shifted_mask
 from pnm.interior_offsets.targets import offset_targets
@@ -48,6 +50,18 @@ WAYS = {
     "up to 8 steps, kernel of 9 px": ({"kernel_px": 9}, 1, 8),
     "up to 8 steps, from the nearest": ({"direction": "nearest"}, 1, 8),
     "up to 8 steps, 16 directions": ({"bins": 16}, 1, 8),
+}
+
+
+# Table 1: shares (%) at 1 to 5 px of some of the classes, and of all.
+PAPER_SHARES = {
+    "pole": (20.1, 38.1, 51.6, 61.8, 69.8),
+    "traffic light": (12.2, 23.4, 32.3, 40.3, 48.5),
+    "traffic sign": (9.0, 17.5, 24.2, 30.5, 37.1),
+    "vegetation": (2.8, 5.6, 7.8, 9.9, 12.4),
+    "car": (2.5, 4.9, 6.8, 8.7, 11.0),
+    "road": (1.0, 1.9, 2.7, 3.5, 4.4),
+    "all": (2.6, 5.2, 7.2, 9.1, 11.2),
 }
 
 
@@ -144,6 +158,20 @@ def score_panoptic(scenes: list[Scene], seed: int, shifts: list[Shift] | None) -
     return {"PQ": values["PQ"], "Boundary PQ": values["Boundary-PQ"]}
 
 
+def shares_table(scenes: list[Scene]) -> str:
+    """Shares of boundary pixels, ours and the paper's."""
+    shares = BoundaryShares(len(CITYSCAPES_CLASSES))
+    for scene in scenes:
+        shares.add(scene.labels)
+    ours = dict(zip(CITYSCAPES_CLASSES.values(), shares.by_class().T)) | {"all": shares.of_all()}
+    rows = [
+        [name, *(f"{100 * mine:.1f} [{theirs}]" for mine, theirs in zip(ours[name], paper))]
+        for name, paper in PAPER_SHARES.items()
+    ]
+    headers = ("near a boundary, % [paper]", *(f"{width} px" for width in shares.widths_px))
+    return tabulate(rows, headers, disable_numparse=True)
+
+
 Score = Callable[[list[Scene], int, list[Shift] | None], dict[str, float]]
 TASKS: dict[str, tuple[Callable[[Path], Iterator[Scene]], Score]] = {
     "semantic": (semantic_scenes, score_semantic),
@@ -172,6 +200,8 @@ def main() -> None:
         scenes = list(scenes_of(args.data))
         if not scenes:
             continue
+        if task == "semantic":
+            print(f"{shares_table(scenes)}\n")
         print(f"{task}: {len(scenes)} images, {sum(len(scene.segments) for scene in scenes)} segments")
         runs = [[score(scenes, seed, None) for seed in range(args.seeds)]]
         for options, scale, steps in tqdm(WAYS.values(), desc=task):
