@@ -31,7 +31,11 @@ from pnm.usable_cores import usable_cores
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labels", required=True, type=Path, metavar="DIR", help="label PNGs")
-    parser.add_argument("--classes", metavar="N|FILE", help="number of classes, or a file with a name in each line")
+    parser.add_argument(
+        "--classes",
+        metavar="N|FILE",
+        help="needed without --cityscapes: number of classes, or a file with a name in each line",
+    )
     parser.add_argument("--cityscapes", action="store_true", help="Cityscapes' files and classes")
     parser.add_argument("--ignore-label", type=int, default=255, metavar="V", help="default: 255; -1: none")
     parser.add_argument(

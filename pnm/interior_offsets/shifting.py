@@ -13,6 +13,7 @@ from pnm.errors import UserError
 from pnm.interior_offsets.directions import NO_DIRECTION, bin_steps
 from pnm.masks.crops import EMPTY, MaskCrop, crop_array
 
+MOST_STEPS, MOST_SCALE = 255, 64  # directions may lead in a circle
 _kernel: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
@@ -60,6 +61,14 @@ def _walk(directions: np.ndarray, steps: np.ndarray, most: int, pixels: np.ndarr
     return count
 
 
+def check_steps(steps: int, scale: float) -> None:
+    """A UserError unless a pixel can go so many steps of so many px."""
+    if not (type(steps) is int and 1 <= steps <= MOST_STEPS and 1 <= scale <= MOST_SCALE):
+        raise UserError(
+            f"steps is {steps} and scale {scale}, expected whole steps from 1 to {MOST_STEPS} of 1 to {MOST_SCALE} px"
+        )
+
+
 def shift_of(directions: np.ndarray, bins: int, *, scale: float = 1.0, steps: int = 1) -> Shift:
     """Where each boundary pixel looks: ``steps`` times the way that its bin, and those of the pixels on that way, say.
 
@@ -73,12 +82,11 @@ def shift_of(directions: np.ndarray, bins: int, *, scale: float = 1.0, steps: in
         steps: at most.
 
     Raises:
-        UserError: a bin from m on, or no steps.
+        UserError: a bin from m on; see :func:`check_steps`, too.
     """
     if directions.ndim != 2 or directions.dtype != np.uint8:
         raise UserError(f"directions are {directions.shape} {directions.dtype}, expected (H, W) uint8")
-    if steps < 1 or scale < 1:
-        raise UserError(f"steps is {steps} and scale {scale}, expected both from 1")
+    check_steps(steps, scale)
     of_bin = bin_steps(bins, scale)
     on_boundary = directions != NO_DIRECTION
     count = np.count_nonzero(on_boundary)

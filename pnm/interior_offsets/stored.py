@@ -19,7 +19,7 @@ from pnm.formats.atomic_files import WriteError, write_bytes, write_text
 from pnm.formats.label_png import decode_label_png, encode_grey16_png, read_bytes
 from pnm.interior_offsets.directions import check_bins
 from pnm.interior_offsets.field import InteriorOffsets, packed, unpacked
-from pnm.interior_offsets.shifting import Shift
+from pnm.interior_offsets.shifting import Shift, check_steps
 from pnm.programs import program
 
 FORMAT = 1
@@ -73,6 +73,11 @@ def _row_of(line: bytes) -> _Row | None:
     return row if digests and sides and isinstance(row.image, str) else None
 
 
+def _check_of(source: OffsetSource) -> str:
+    """Tells whether somebody has changed a header."""
+    return hashlib.sha256(json.dumps(asdict(source)).encode()).hexdigest()
+
+
 def _source_of(line: bytes, path: Path) -> OffsetSource:
     """The header.
 
@@ -81,10 +86,11 @@ def _source_of(line: bytes, path: Path) -> OffsetSource:
     """
     try:
         fields = json.loads(line)
-        kind = fields.pop("kind"), fields.pop("format")
+        kind, check = (fields.pop("kind"), fields.pop("format")), fields.pop("check")
         source = OffsetSource(**fields)
         check_bins(source.bins)
-        right = 0 < source.threshold < 1 and 1 <= source.scale <= 64 and type(source.steps) is int and source.steps > 0
+        check_steps(source.steps, source.scale)
+        right = 0 < source.threshold < 1 and check == _check_of(source)
     except (ValueError, KeyError, TypeError, AttributeError):
         kind, right = None, False
     if kind != (_KIND, FORMAT) or not right:
@@ -114,7 +120,7 @@ class StoredOffsets:
         self.source = _source_of(first, path)
         rows = [row for row in map(_row_of, lines) if row]
         if len(rows) < sum(bool(line) for line in lines):
-            logger.warning("%s: lines that make no sense are passed over", path)
+            logger.warning("%s: %d line(s) make no sense and are passed over", path, sum(map(bool, lines)) - len(rows))
         self._rows = {row.image_digest: row for row in rows}
         self._names = {row.image for row in rows}
 
@@ -122,8 +128,13 @@ class StoredOffsets:
         return len(self._rows)
 
     def has(self, image_file: str | Path) -> bool:
-        """Whether there are offsets of an image file as it is now."""
-        return hashlib.sha256(read_bytes(image_file, "image")).hexdigest() in self._rows
+        """Whether there are whole offsets of an image file as it is now."""
+        digest = hashlib.sha256(read_bytes(image_file, "image")).hexdigest()
+        path = self.folder / _map_name(digest)
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest() == self._rows[digest].map_digest
+        except (KeyError, OSError):
+            return False
 
     def read(self, image_file: str | Path) -> InteriorOffsets:
         """The offsets of an image file, which is not decoded.
@@ -140,10 +151,10 @@ class StoredOffsets:
         path = self.folder / _map_name(digest)
         data = read_bytes(path, f"the offsets of {image_file},")
         if hashlib.sha256(data).hexdigest() != row.map_digest:
-            raise UserError(f"{path}, the offsets of {image_file}, is damaged: delete {self.folder} and {_REMEDY}")
+            raise UserError(f"{path}, the offsets of {image_file}, is damaged: {_REMEDY}")
         values = decode_label_png(data, path)
         if values.shape != (row.height, row.width):
-            raise UserError(f"{path} is not of the size that {MANIFEST} says: delete {self.folder} and {_REMEDY}")
+            raise UserError(f"{path} is not of the size that {MANIFEST} says: {_REMEDY}")
         return unpacked(values, self.source.bins)
 
     def add(self, image_file: str | Path, offsets: InteriorOffsets) -> None:
@@ -180,7 +191,7 @@ def open_offsets(folder: str | Path, source: OffsetSource) -> StoredOffsets:
     if not (folder / MANIFEST).exists():
         if folder.is_dir() and any(folder.iterdir()):
             raise UserError(f"{folder} has no {MANIFEST}, but other files: choose a new or empty folder for offsets")
-        header: dict[str, Any] = {"kind": _KIND, "format": FORMAT, **asdict(source)}
+        header: dict[str, Any] = {"kind": _KIND, "format": FORMAT, **asdict(source), "check": _check_of(source)}
         write_text(folder / MANIFEST, json.dumps(header) + "\n")
     elif not (folder / MANIFEST).read_bytes().endswith(b"\n"):
         _append(folder / MANIFEST, "\n")  # a writer was killed in the midst of a line

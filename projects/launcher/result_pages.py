@@ -140,6 +140,10 @@ def draw_results(args: argparse.Namespace) -> None:
     """Draws what the arguments say."""
     register_builtin_data()
     cfg = load_config(args.config_file, args.opts)
+    output = args.output or Path(cfg.OUTPUT_DIR) / "predictions.png"
+    picture_format = Image.registered_extensions().get(output.suffix.lower())
+    if picture_format is None:
+        raise UserError(f"--output is {output}, expected the name of a picture, such as *.png or *.jpg")
     register_user_data(cfg)
     take_from_data(cfg)
     name = args.dataset or cfg.DATASETS.TEST[0]
@@ -150,7 +154,6 @@ def draw_results(args: argparse.Namespace) -> None:
         drawers["refined"] = prediction_drawer(args.refined, name, args.min_score)
     records = DatasetCatalog.get(name)
     chosen = np.linspace(0, len(records) - 1, max(1, min(args.num, len(records)))).astype(int)
-    output = args.output or Path(cfg.OUTPUT_DIR) / "predictions.png"
     maps = {}
     if args.offsets:
         stored = StoredOffsets(args.offsets)
@@ -159,5 +162,5 @@ def draw_results(args: argparse.Namespace) -> None:
         maps["pixel weights"] = lambda record: draw_weights(record, cfg)
     page = draw_page([records[k] for k in chosen], metadata, drawers, args.scale, maps)
     with atomic_file(output) as file:
-        page.save(file, format=Image.registered_extensions().get(output.suffix.lower(), "PNG"))
+        page.save(file, format=picture_format)
     print(f"{output}: {len(chosen)} images of {name}")

@@ -80,6 +80,8 @@ class Refiner:
         if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             kind = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
             raise UserError(f"the image is {kind}, expected (H, W, 3) uint8, RGB")
+        if not image.size:
+            raise UserError(f"the image is {image.shape[0]} x {image.shape[1]}, expected at least one pixel")
         if image.shape[:2] != tuple(size):
             raise UserError(
                 f"the image is {image.shape[0]} x {image.shape[1]}, its masks {size[0]} x {size[1]}: masks must be of "

@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 
 from pnm.errors import UserError
 from pnm.interior_offsets.directions import check_bins
+from pnm.interior_offsets.shifting import check_steps
 from pnm.interior_offsets.targets import check_target_settings
 
 from ..refining import TASKS
@@ -68,10 +69,7 @@ class OffsetSettings:
         check_target_settings(self.width_px, self.direction, self.kernel_px)
         if not 0 < self.threshold < 1:
             raise UserError(f"MODEL.SEGFIX.BOUNDARY_THRESHOLD is {self.threshold}, expected a number between 0 and 1")
-        if self.steps < 1 or not 1 <= self.scale <= 64:
-            raise UserError(
-                f"MODEL.SEGFIX.STEPS is {self.steps} and SCALE {self.scale}, expected both from 1, SCALE to 64"
-            )
+        check_steps(self.steps, self.scale)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "OffsetSettings":

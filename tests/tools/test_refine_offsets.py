@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from pnm.errors import UserError
 from pnm.formats.cityscapes import prediction_lines, write_cityscapes_predictions
 from pnm.formats.coco_panoptic import ids_to_rgb
 from pnm.interior_offsets.field import InteriorOffsets, offsets_of_targets
@@ -265,6 +266,19 @@ def test_offsets_of_a_folder_are_made_once(run, photos, segfix, tmp_path):
     assert "are of another model or other weights" in run(*arguments, fails=True)
 
 
+def test_a_damaged_map_is_made_again(run, photos, segfix, tmp_path):
+    make = ("--config-file", SEGFIX, "--images", photos, "--offsets", tmp_path / "offsets", *segfix)
+    use = ("--offsets", tmp_path / "offsets", "--images", photos, "--predictions", label_pngs(tmp_path, coarse))
+    run(*make)
+    file = next((tmp_path / "offsets").rglob("*.png"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    assert "is damaged: make them with" in run(*use, "--output", tmp_path / "out", fails=True)
+    run(*make)
+    assert file.read_bytes() == whole
+    assert "2 images refined" in run(*use, "--output", tmp_path / "out")
+
+
 def test_a_chain_equals_its_steps(run, photos, segfix, bpr, tmp_path):
     source = coco_results(tmp_path, coarse)
     once, twice, chained = (tmp_path / f"{name}.json" for name in ("once", "twice", "chained"))
@@ -329,6 +343,14 @@ def test_errors(run, photos, offsets, segfix, bpr, tmp_path):
     stored.add(first, offsets_of_targets(offset_targets(truth(3)[:40, :40]), 8))
     size = "the prediction is 50 x 60, the offsets are 40 x 40: both must be of the same image"
     assert f"image 3: {size}" in run("--offsets", offsets, *files, fails=True)
+    many = ("MODEL.SEGFIX.STEPS", "800000000")
+    assert "steps is 800000000 and scale" in run("--config-file", SEGFIX, *files, *segfix, *many, fails=True)
+        "--config-file", SEGFIX, *files, *segfix, "MODEL.SEGFIX.STEPS", "800000000", fails=True
+    )
+    (tmp_path / "there.json").write_text("[]")  # told before anything is made
+    there = (*files[:-1], tmp_path / "there.json", "--offsets", tmp_path / "new")
+    assert "there.json exists already" in run("--config-file", SEGFIX, *there, *segfix, fails=True)
+    assert not (tmp_path / "new").exists()
     (offsets / MANIFEST).write_text("{}\n")
     assert "is no manifest of offsets" in run("--offsets", offsets, *files, fails=True)
 
@@ -338,3 +360,5 @@ def test_in_python(photos, segfix):
     image = np.asarray(Image.open(photos / "000000000003.png"))
     refined = refiner(image, coarse(3).astype(np.int32))
     assert refined.shape == SIZE and refined.dtype == np.int32
+    with pytest.raises(UserError, match="the image is 0 x 60, expected at least one pixel"):
+        refiner(image[:0], coarse(3)[:0].astype(np.int32))

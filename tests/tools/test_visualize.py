@@ -7,8 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+
+from pnm.interior_offsets.field import InteriorOffsets
+from pnm.interior_offsets.stored import OffsetSource, open_offsets
 
 ROOT = Path(__file__).resolve().parents[2]
 GAP, TITLE = 6, 18
@@ -61,3 +65,23 @@ def test_page_with_all_columns(shapes_root, results, tmp_path, name):
 def test_missing_results(shapes_root, tmp_path):
     done = visualize(shapes_root, "--predictions", tmp_path, "--output", tmp_path / "page.png")
     assert done.returncode == 2 and "evaluate first" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_name_that_is_no_pictures(shapes_root, results, tmp_path):
+    done = visualize(shapes_root, "--predictions", results["shapes_val"], "--output", tmp_path / "page.bogus")
+    assert done.returncode == 2 and "page.bogus, expected the name of a picture" in done.stderr
+    assert not list(tmp_path.glob("page*"))
+
+
+def test_offsets_are_a_column(shapes_root, results, tmp_path):
+    stored = open_offsets(tmp_path / "offsets", OffsetSource("nothing"))
+    blank = np.zeros((96, 128), np.uint8)
+    for path in (shapes_root / "shapes/images/val").glob("*.png"):
+        stored.add(path, InteriorOffsets(blank, blank, 8))
+    page = tmp_path / "page.png"
+    folders = ("--predictions", results["shapes_val"], "--offsets", tmp_path / "offsets")
+    done = visualize(shapes_root, *folders, "--num", 1, "--scale", 1, "--output", page)
+    assert done.returncode == 0, done.stderr
+    with Image.open(page) as image:
+        assert image.size == (4 * 128 + 3 * GAP, TITLE + 96)
+        assert not np.asarray(image)[TITLE:, -128:].any()

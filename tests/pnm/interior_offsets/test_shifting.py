@@ -110,7 +110,7 @@ def test_other_sizes_and_bad_fields():
         shifted_mask(MaskCrop(np.ones((5, 5), np.bool_), 20, 0), shift)
     with pytest.raises(UserError, match="a direction is bin 9, expected 0 to 7, or 255"):
         shift_of(np.full(SIZE, 9, np.uint8), 8)
-    with pytest.raises(UserError, match="steps is 0 and scale 1"):
+    with pytest.raises(UserError, match="steps is 0 and scale 1.0, expected whole steps from 1 to 255 of 1 to 64 px"):
         shift_of(np.zeros(SIZE, np.uint8), 8, steps=0)
     with pytest.raises(UserError, match=r"directions are \(3,\) uint8"):
         shift_of(np.zeros(3, np.uint8), 8)

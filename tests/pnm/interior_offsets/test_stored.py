@@ -103,10 +103,41 @@ def test_a_killed_writer_loses_its_last_line_only(tmp_path, images, caplog):
     content = (folder / MANIFEST).read_bytes()
     (folder / MANIFEST).write_bytes(content[:-30])
     again = open_offsets(folder, SOURCE)
-    assert again.has(images[0]) and not again.has(images[1]) and "lines that make no sense" in caplog.text
+    assert (
+        again.has(images[0])
+        and not again.has(images[1])
+        and "1 line(s) make no sense and are passed over" in caplog.text
+    )
     again.add(images[1], offsets(1))
     again.add(images[2], offsets(2))
     assert len(StoredOffsets(folder)) == 3
+
+
+@pytest.mark.parametrize("change", ["damaged", "gone"])
+def test_a_map_that_is_not_whole_is_made_again(tmp_path, images, change):
+    stored = open_offsets(tmp_path / "offsets", SOURCE)
+    stored.add(images[0], offsets())
+    (file,) = (tmp_path / "offsets").glob("maps/*/*.png")
+    file.write_bytes(file.read_bytes()[:-20]) if change == "damaged" else file.unlink()
+    again = open_offsets(tmp_path / "offsets", SOURCE)
+    assert not again.has(images[0])
+    again.add(images[0], offsets())
+    assert again.has(images[0]) and np.array_equal(again.read(images[0]).boundary, offsets().boundary)
+
+
+def test_a_header_that_somebody_changed(tmp_path, images):
+    """Bins that the maps don't have would turn all directions."""
+    folder = tmp_path / "offsets"
+    open_offsets(folder, SOURCE).add(images[0], offsets())
+    content = (folder / MANIFEST).read_text()
+    for before, after in (
+        ('"bins": 8', '"bins": 16'),
+        ('"steps": 3', '"steps": 800000000'),
+        ('"steps": 3', '"steps": 4'),
+    ):
+        (folder / MANIFEST).write_text(content.replace(before, after, 1))
+        with pytest.raises(UserError, match="is no manifest of offsets"):
+            StoredOffsets(folder)
 
 
 def test_damaged_lines_are_passed_over(tmp_path, images):
