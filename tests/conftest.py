@@ -13,6 +13,7 @@ import pytest
 import pnm  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
+PIPE_BYTES = 1 << 20  # nobody reads while a run goes on, and Detectron2 prints its config and model twice
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +115,7 @@ def train_net(shapes_root, tmp_path):
         command += f"OUTPUT_DIR {tmp_path / 'run'} DATALOADER.NUM_WORKERS 0".split() + shlex.split(overrides)
         settings = os.environ | {"DETECTRON2_DATASETS": str(shapes_root), "OMP_NUM_THREADS": "1", **environment}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        process = subprocess.Popen(command, cwd=ROOT, env=settings, **pipes)
+        process = subprocess.Popen(command, cwd=ROOT, env=settings, pipesize=PIPE_BYTES, **pipes)
         if not wait:
             return process
         output, _ = process.communicate(timeout=400)

@@ -345,8 +345,6 @@ def test_errors(run, photos, offsets, segfix, bpr, tmp_path):
     assert f"image 3: {size}" in run("--offsets", offsets, *files, fails=True)
     many = ("MODEL.SEGFIX.STEPS", "800000000")
     assert "steps is 800000000 and scale" in run("--config-file", SEGFIX, *files, *segfix, *many, fails=True)
-        "--config-file", SEGFIX, *files, *segfix, "MODEL.SEGFIX.STEPS", "800000000", fails=True
-    )
     (tmp_path / "there.json").write_text("[]")  # told before anything is made
     there = (*files[:-1], tmp_path / "there.json", "--offsets", tmp_path / "new")
     assert "there.json exists already" in run("--config-file", SEGFIX, *there, *segfix, fails=True)

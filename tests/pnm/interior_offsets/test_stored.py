@@ -1,21 +1,17 @@
 """Offsets on disk: what comes back, what is told of a folder that doesn't fit, and what a killed writer leaves."""
 
 import json
-import multiprocessing
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pnm.errors import UserError
-from pnm.interior_offsets.field import interior_offsets
 from pnm.interior_offsets.stored import MANIFEST, OffsetSource, StoredOffsets, open_offsets
 
-SOURCE = OffsetSource("a" * 64, bins=8, threshold=0.4, scale=2.0, steps=3)
-
-
-def offsets(seed=0, size=(40, 30)):
-    rng = np.random.default_rng(seed)
-    return interior_offsets(rng.random(size), rng.integers(0, 8, size), 8)
+sys.path.append(str(Path(__file__).parent))  # processes inherit it
+from offset_process import SOURCE, add_many, offsets  # noqa: E402
 
 
 @pytest.fixture
@@ -149,24 +145,14 @@ def test_damaged_lines_are_passed_over(tmp_path, images):
     assert len(StoredOffsets(folder)) == 0
 
 
-def add_many(folder, paths, seed):
-    stored = open_offsets(folder, SOURCE)
-    for path in paths:
-        stored.add(path, offsets(seed, (64, 64)))
-
-
-def test_processes_add_at_the_same_time(tmp_path, images):
+def test_processes_add_at_the_same_time(tmp_path, new_process):
     paths = []
     for n in range(40):
         paths.append(tmp_path / f"{n}.png")
         paths[-1].write_bytes(b"%d" % n)
     folder = tmp_path / "offsets"
     open_offsets(folder, SOURCE)
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=add_many, args=(folder, paths[k::2], k)) for k in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
+    for process in [new_process(add_many, folder, paths[k::2], k) for k in range(2)]:
         process.join()
     stored = StoredOffsets(folder)
     assert len(stored) == 40 and all(stored.read(path).size == (64, 64) for path in paths)
