@@ -99,6 +99,8 @@ def parse_args(words: Sequence[str]) -> argparse.Namespace:
             parser.error("give --config-file, or --offsets that are there; after --then, too")
         if part.opts and not part.config_file:
             parser.error(f"{part.opts[0]} is for a config: give --config-file, too")
+    if args.num_gpus != 1 and (args.image or (len(args.parts) == 1 and not args.config_file)):
+        parser.error("--num-gpus is for networks on result files: one mask, and stored offsets alone, take one process")
     makes_offsets = args.images and not (args.predictions or args.image or args.mask or args.output)
     if makes_offsets and args.config_file and args.offsets and not others:
         return args

@@ -4,6 +4,16 @@ The map of a label is 0 at all other labels, and goes on beyond the frame of the
 the sum of its values around a pixel with the weights y / (x^2 + y^2) and x / (x^2 + y^2). Blocks of 32 pixels of a row
 are computed at once, as vectors; blocks without a boundary are left out. Values that mirror each other are added in
 pairs first, so that a turned map gives the same digits, and its bins are the turned ones exactly.
+
+An example, two labels in a row with their squared distances: both rise away from the edge between them, the left one to
+the left, which is bin 0 of 8, the other one to the right, bin 4::
+
+    >>> from pnm.interior_offsets.directions import bin_borders
+    >>> labels, squared = np.array([[7, 7, 9, 9, 9]]), np.array([[4, 1, 1, 4, 9]])
+    >>> bins = np.full((1, 5), 255, np.uint8)
+    >>> gradient_bins(labels, squared, 3, np.ones((1, 5), np.uint8), 1, bin_borders(8), bins)
+    >>> bins.tolist()
+    [[0, 0, 4, 4, 4]]
 """
 
 from typing import Any

@@ -2,6 +2,15 @@
 
 Where a pixel looks is worked out once for an image (:func:`shift_of`), and serves every prediction of it. A label is
 gathered, never interpolated; steps that lead out of the image end at its frame.
+
+An example, an edge that is off by one: two boundary pixels (the others have 255) look to the right, bin 4 of 8, until
+they are in the interior::
+
+    >>> shift = shift_of(np.array([[255, 4, 4, 255]], np.uint8), 8, steps=8)
+    >>> shift.sources.tolist()
+    [3, 3]
+    >>> shifted_labels(np.array([[1, 1, 2, 2]]), shift, [1, 2]).tolist()
+    [[1, 2, 2, 2]]
 """
 
 from typing import Any, NamedTuple

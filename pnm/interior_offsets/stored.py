@@ -1,9 +1,10 @@
 """Offsets on disk: made once for the images of a folder, and used for the results of every model, without a network.
 
 A folder holds ``manifest.jsonl`` and a PNG for each image, 16-bit grey: probability of a boundary times 256 plus the
-bin of the direction, without loss; 0.4 bytes a pixel of a small scene, less of a large one. The manifest's first line
-says which model made them and how they are used; each further line ties the SHA-256 of an image file to a map and the
-map's SHA-256. An image that changes has no offsets any more. Several processes may add to a folder.
+bin of the direction, without loss. Measured: 0.42 bytes a pixel for what a small network says of scenes of 192 x 256,
+0.04 for the truth of Cityscapes' maps. The manifest's first line says which model made them and how they are used; each
+further line ties the SHA-256 of an image file to a map and the map's SHA-256. An image that changes has no offsets any
+more. Several processes may add to a folder.
 """
 
 import hashlib

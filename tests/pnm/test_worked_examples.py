@@ -8,7 +8,7 @@ import pytest
 MODULES = (
     "masks.runs", "masks.label_runs", "masks.pair_runs", "masks.simd_lanes", "metrics.segment_pairs",
     "null_model.run_planes", "boundary_patches.extraction", "formats.png_samples", "formats.json_list",
-    "interior_offsets.distances",
+    "interior_offsets.distances", "interior_offsets.gradients", "interior_offsets.shifting",
 )  # fmt: skip
 
 
