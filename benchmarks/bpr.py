@@ -38,7 +38,7 @@ from pycocotools import mask as coco_mask
 from tabulate import tabulate
 
 from pnm.boundary_patches.extraction import cut_patches, find_patches
-from pnm.boundary_patches.degraded_masks import draw_low_resolution
+from pnm.masks.degraded_masks import draw_low_resolution
 from pnm.formats.label_png import read_label_png
 from pnm.masks.crops import MaskCrop, crop_array, crop_rle, crop_runs, crop_segments
 from pnm.masks.runs import decode_masks

@@ -33,7 +33,7 @@ from detectron2.data.detection_utils import read_image
 from null_model import processor
 from tabulate import tabulate
 
-from pnm.boundary_patches.degraded_masks import draw_low_resolution
+from pnm.masks.degraded_masks import draw_low_resolution
 from pnm.formats.label_png import read_label_png
 from pnm.masks.crops import crop_array, crop_rle
 from pnm.scoring.cityscapes_instance_files import instance_annotations

@@ -3,7 +3,7 @@
 
 python benchmarks/segfix_oracle.py --data DATASETS
 
-Ground truth is made coarse (pnm.boundary_patches.degraded_masks) and refined with the boundaries and directions of the
+Ground truth is made coarse (pnm.masks.degraded_masks) and refined with the boundaries and directions of the
 truth itself. DATASETS is a folder as DETECTRON2_DATASETS names it; of it are used, where they are there: Cityscapes'
 labelIds (semantic) and instanceIds (panoptic, every id a segment), COCO's instances_val2017.json and
 instances_train2017.json of images that are there (instances, each mask moved alone), and panoptic_val2017.json. Values
@@ -25,7 +25,7 @@ import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
-from pnm.boundary_patches.degraded_masks import degrade, degrade_partition
+from pnm.masks.degraded_masks import degrade, degrade_partition
 from pnm.cityscapes_classes import CITYSCAPES_CLASSES
 from pnm.formats.coco_instances import read_coco_ground_truth
 from pnm.formats.label_png import read_label_png, read_panoptic_png

@@ -1,7 +1,7 @@
 """COCO panoptic files: a JSON of segments and a folder of PNGs, whose colours are the segments' ids."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from pnm.errors import UserError
 from pnm.formats.atomic_files import write_bytes, write_text
 from pnm.formats.coco_instances import read_json
+from pnm.formats.label_png import read_panoptic_png
 
 EXPECTED = (
     'a COCO panoptic JSON, {"annotations": [{"image_id", "file_name", "segments_info": [{"id", "category_id"}]}], '
@@ -38,17 +39,21 @@ def write_predictions(folder: str | Path, records: Iterable[Mapping[str, Any]], 
     return path
 
 
-def read_annotations(path: str | Path) -> tuple[dict, dict]:
+def read_annotations(path: str | Path, *, predicted: bool = False) -> tuple[dict, dict]:
     """The content and ``{image id: annotation}`` of a COCO panoptic JSON, with the keys that are needed everywhere.
+
+    Args:
+        predicted: that the file is a prediction, whose segments may be numbered from 0 on, see
+            :func:`read_prediction`; in a ground truth 0 is void.
 
     Raises:
         FileNotFoundError: there is no such file.
         UserError: see :func:`annotations_by_image`.
     """
-    return annotations_by_image(read_json(Path(path), EXPECTED), path)
+    return annotations_by_image(read_json(Path(path), EXPECTED), path, predicted=predicted)
 
 
-def annotations_by_image(content: Any, path: str | Path) -> tuple[dict, dict]:
+def annotations_by_image(content: Any, path: str | Path, *, predicted: bool = False) -> tuple[dict, dict]:
     """As :func:`read_annotations`, of what the file ``path`` holds.
 
     Raises:
@@ -59,7 +64,7 @@ def annotations_by_image(content: Any, path: str | Path) -> tuple[dict, dict]:
         raise UserError(f"{path} is not a COCO panoptic JSON: it has no list of annotations, expected {EXPECTED}")
     by_image: dict[Any, dict] = {}
     for n, annotation in enumerate(content["annotations"]):
-        _check_annotation(annotation, path, n)
+        _check_annotation(annotation, path, n, predicted)
         by_image[annotation["image_id"]] = annotation
     twice = len(content["annotations"]) - len(by_image)
     if twice:
@@ -67,7 +72,7 @@ def annotations_by_image(content: Any, path: str | Path) -> tuple[dict, dict]:
     return content, by_image
 
 
-def _check_annotation(annotation: Any, path: str | Path, n: int) -> None:
+def _check_annotation(annotation: Any, path: str | Path, n: int, predicted: bool) -> None:
     try:
         image, file_name, segments = [annotation[key] for key in ("image_id", "file_name", "segments_info")]
         rows = [(s["id"], s["category_id"], s.get("iscrowd", 0)) for s in segments]
@@ -81,11 +86,12 @@ def _check_annotation(annotation: Any, path: str | Path, n: int) -> None:
         )
     _check_file_name(file_name, name)
     seen: set[int] = set()
+    least, remark = (VOID, "") if predicted else (VOID + 1, f"; {VOID} is void")
     for number, category, crowd in rows:
-        if type(number) is not int or not VOID < number <= MOST_ID or type(category) is not int:
+        if type(number) is not int or not least <= number <= MOST_ID or type(category) is not int:
             raise UserError(
                 f"{name} has a segment of id {number!r} and category {category!r}, expected whole numbers, the id from "
-                f"1 to {MOST_ID}; {VOID} is void"
+                f"{least} to {MOST_ID}{remark}"
             )
         if type(crowd) not in (int, bool) or crowd not in (0, 1):
             raise UserError(f"{name}: segment {number} has iscrowd {crowd!r}, expected 0 or 1")
@@ -125,6 +131,27 @@ def read_categories(content: Mapping, path: str | Path) -> tuple[dict[int, bool]
             raise UserError(f"{path} has category {number} twice: renumber one")
         isthing[number], names[number] = bool(thing), str(name)
     return isthing, names
+
+
+def id_offset(segments: Iterable[Mapping[str, Any]]) -> int:
+    """What the ids of a predicted image are to be raised by for 0 to be void: 1 if a segment has id 0, else 0.
+
+    DETR numbers segments from 0 on. An image in whose list 0 stands has no void.
+    """
+    return int(any(segment["id"] == VOID for segment in segments))
+
+
+def read_prediction(png: str | Path, segments: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """A predicted PNG's labels, (H, W) int32 with 0 for void, and its segments, ids raised by :func:`id_offset`.
+
+    Args:
+        segments: "segments_info" of the image.
+
+    Raises:
+        UserError: see :func:`pnm.formats.label_png.decode_panoptic_png`.
+    """
+    offset, labels = id_offset(segments), read_panoptic_png(png)
+    return labels + offset if offset else labels, [{**segment, "id": segment["id"] + offset} for segment in segments]
 
 
 def panoptic_folder(json_file: str | Path) -> Path:

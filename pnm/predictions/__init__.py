@@ -2,7 +2,8 @@
 
 ``predictions = open_predictions(path)`` tells the format; ``predictions.read(key)`` gives :class:`Objects` (instances)
 or a :class:`Partition` (semantic, panoptic); ``ImageFiles(folder).path(key)`` the image; ``predictions.writer(output,
-fingerprint)`` takes what became of them and makes a file of the same format, with the same ids, scores and order.
+fingerprint)`` takes what became of them and makes a file of the same format, with the same ids, scores and order. Only
+a panoptic refiner may change the list of segments, by a Partition of its own.
 """
 
 from pnm.formats.image_files import ImageFiles, Key, missing_images

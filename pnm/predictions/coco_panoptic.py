@@ -3,21 +3,30 @@
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from pnm.errors import UserError
-from pnm.formats.coco_panoptic import VOID, annotations_by_image, ids_to_rgb, panoptic_folder, read_annotations
+from pnm.formats.coco_panoptic import (
+    VOID,
+    annotations_by_image,
+    id_offset,
+    ids_to_rgb,
+    panoptic_folder,
+    read_annotations,
+    read_prediction,
+)
 from pnm.formats.image_files import Key
-from pnm.formats.label_png import read_panoptic_png
 from pnm.masks.crops import segment_extents
 from pnm.predictions.image_predictions import Partition, checked_labels
 from pnm.predictions.prediction_set import PredictionSet, RecordOf, files_digest
 from pnm.predictions.records import Record
+from pnm.predictions.relisting import with_kept_ids
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +34,17 @@ logger = logging.getLogger(__name__)
 class PanopticPredictions(PredictionSet):
     """``{"annotations": [{"image_id", "file_name", "segments_info": [{"id", "category_id", ...}]}], ...}`` and PNGs.
 
-    Labels are the segments' ids; 0 is void. The output is a JSON and, beside it, the folder of its name without
-    ".json", with PNGs of the same names. "area" and "bbox" of a segment follow its mask where it has them. A segment
-    whose pixels are gone is left out, as the format has none without; the log says how many. All else in the JSON
-    stays. An image that didn't change keeps its PNG.
+    Labels are the segments' ids; 0 is void. Where an image's list has id 0, as DETR's files do, that is a segment and
+    there is no void: labels are the ids + 1.
+
+    The output is a JSON and, beside it, the folder of its name without ".json", with PNGs of the same names. "area" and
+    "bbox" of a segment follow its mask where it has them; all else in the JSON stays. A segment whose pixels are gone
+    is left out, as the format has none without. An image that didn't change keeps its PNG.
+
+    A refiner may also give a Partition into other segments: those that are the same keep their ids and entries, others
+    get new ones, see :func:`pnm.predictions.relisting.with_kept_ids`. The log says how many segments are gone and how
+    many new. Ids are numbered as they were, with one exception: if such a Partition has void in an image with id 0,
+    all ids of that image are raised by 1.
 
     Args:
         path: of the JSON. No annotations are all right.
@@ -48,7 +64,10 @@ class PanopticPredictions(PredictionSet):
 
     def __init__(self, path: str | Path, *, png_folder: str | Path | None = None, content: Any = None):
         path = Path(path)
-        self._content, by_image = annotations_by_image(content, path) if content else read_annotations(path)
+        if content is None:
+            self._content, by_image = read_annotations(path, predicted=True)
+        else:
+            self._content, by_image = annotations_by_image(content, path, predicted=True)
         self._annotations: dict[Key, dict[str, Any]] = by_image
         super().__init__(path, by_image)
         names = [annotation["file_name"] for annotation in self._annotations.values()]
@@ -64,22 +83,26 @@ class PanopticPredictions(PredictionSet):
         return self._folder / self._annotations[key]["file_name"]
 
     def read(self, key: Key) -> Partition:
-        path, segments = self._png(key), self._annotations[key]["segments_info"]
-        ids = [segment["id"] for segment in segments]
-        labels = read_panoptic_png(path)
+        path, listed = self._png(key), self._annotations[key]["segments_info"]
+        labels, segments = read_prediction(path, listed)
+        raised, ids = id_offset(listed), [segment["id"] for segment in segments]
         present = set(np.unique(labels).tolist()) - {VOID}
-        unlisted, absent = sorted(present - set(ids)), [number for number in ids if number not in present]
+        unlisted, absent = (
+            [number - raised for number in numbers][:5]
+            for numbers in (sorted(present - set(ids)), [number for number in ids if number not in present])
+        )
         if unlisted:
-            raise UserError(f"{path} has segment ids {unlisted[:5]} that {self.path} doesn't list for image {key}")
+            raise UserError(f"{path} has segment ids {unlisted} that {self.path} doesn't list for image {key}")
         if absent:
-            raise UserError(f"{self.path} lists segments {absent[:5]} for image {key} that have no pixel in {path}")
+            raise UserError(f"{self.path} lists segments {absent} for image {key} that have no pixel in {path}")
         return Partition(labels, tuple(ids), tuple(segment["category_id"] for segment in segments))
 
     def inputs(self) -> tuple[Path, ...]:
         return self.path, self._folder
 
     def digest(self) -> str:
-        return files_digest([self.path], ((str(key), self._png(key)) for key in self.keys))
+        files = files_digest([self.path], ((str(key), self._png(key)) for key in self.keys))
+        return f"lists of segments {files}"  # what records hold, so that others aren't gone on with
 
     def targets(self, output: Path) -> tuple[Path, ...]:
         if output.suffix != ".json":
@@ -87,18 +110,21 @@ class PanopticPredictions(PredictionSet):
         return output.with_suffix(""), output
 
     def encode(self, key: Key, refined: Any, coarse: Partition) -> Record:
-        labels = checked_labels(coarse, refined, (VOID,), f"image {key}")
-        extents = _extents(labels, coarse.segments)
-        if np.array_equal(labels, coarse.labels):
-            return Record(extents)
-        done, png = cv2.imencode(".png", ids_to_rgb(labels)[..., ::-1])
+        """The list of segments, :class:`_Row` by row, and the PNG if it is another."""
+        result = _checked(coarse, refined, f"image {key}")
+        raised = id_offset(self._annotations[key]["segments_info"]) if result.labels.all() else 0
+        meta = _rows(result, coarse, raised)
+        if np.array_equal(result.labels, coarse.labels):
+            return Record(meta)
+        done, png = cv2.imencode(".png", ids_to_rgb(result.labels - raised)[..., ::-1])
         assert done
-        return Record(extents, (png.tobytes(),))
+        return Record(meta, (png.tobytes(),))
 
     def assemble(self, places: Sequence[Path], record_of: RecordOf) -> None:
         folder, json_file = places
         folder.mkdir()
-        annotations, vanished = [], 0
+        annotations, gone, new = [], 0, 0
+        isthing = _isthing(self._content)
         for key, annotation in self._annotations.items():
             record = record_of(key)
             png = folder / annotation["file_name"]
@@ -108,27 +134,69 @@ class PanopticPredictions(PredictionSet):
             else:
                 shutil.copyfile(self._png(key), png)
             if record:
-                before, annotation = annotation, _refined(annotation, record.meta)
-                vanished += len(before["segments_info"]) - len(annotation["segments_info"])
+                rows, before = [_Row(*row) for row in record.meta], annotation["segments_info"]
+                kept = sum(row.place is not None for row in rows)
+                gone, new = gone + len(before) - kept, new + len(rows) - kept
+                annotation = {**annotation, "segments_info": [_segment(row, before, isthing) for row in rows]}
             annotations.append(annotation)
         json_file.write_text(json.dumps({**self._content, "annotations": annotations}))
-        if vanished:
-            logger.warning("%d segments have no pixel left after refinement and are left out", vanished)
+        if gone or new:
+            logger.warning("%d segments are gone after refinement and %d are new", gone, new)
 
 
-def _extents(labels: np.ndarray, segments: Sequence[int]) -> list[list]:
-    """[area, [x, y, width, height]] of each segment, zeros of one without pixels; in pixels."""
-    areas, boxes = segment_extents(labels, segments)
+class _Row(NamedTuple):
+    """A segment of a refined image, as a record holds it.
+
+    Attributes:
+        place: in the coarse image's list, None of a new one.
+        id: in the output.
+        bbox: x, y, width, height in pixels, as ``area``.
+    """
+
+    place: int | None
+    id: int
+    category_id: int
+    area: int
+    bbox: list[int]
+
+
+def _checked(coarse: Partition, refined: Any, name: str) -> Partition:
+    """A refined image in the coarse one's ids; segments may be without pixels."""
+    if not isinstance(refined, Partition):
+        return replace(coarse, labels=checked_labels(coarse, refined, (VOID,), name))
+    try:
+        return with_kept_ids(coarse, refined)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def _rows(result: Partition, coarse: Partition, raised: int) -> list[_Row]:
+    """Those segments that have pixels; ``raised`` is by how much labels are above the ids in the output."""
+    places = {label: place for place, label in enumerate(coarse.segments)}
+    areas, boxes = segment_extents(result.labels, result.segments)
+    rows = zip(result.segments, result.categories, areas.tolist(), boxes.tolist(), strict=True)
     return [
-        [area, [left, top, right - left, bottom - top] if area else [0] * 4]
-        for area, (top, left, bottom, right) in zip(areas.tolist(), boxes.tolist(), strict=True)
+        _Row(places.get(label), label - raised, category, area, [left, top, right - left, bottom - top])
+        for label, category, area, (top, left, bottom, right) in rows
+        if area
     ]
 
 
-def _refined(annotation: dict[str, Any], extents: Sequence[Sequence]) -> dict[str, Any]:
-    segments = []
-    for segment, (area, box) in zip(annotation["segments_info"], extents):
-        new = {"area": area, "bbox": box}
-        if area:
-            segments.append({key: new.get(key, value) for key, value in segment.items()})
-    return {**annotation, "segments_info": segments}
+def _isthing(content: Mapping[str, Any]) -> dict[int, bool | int]:
+    """Whether each category is a thing, in the type in which segments say it; empty where none of them does."""
+    segments = (segment for annotation in content["annotations"] for segment in annotation["segments_info"])
+    kind = next((type(segment["isthing"]) for segment in segments if "isthing" in segment), None)
+    categories = content.get("categories")
+    if kind not in (bool, int) or not isinstance(categories, list):
+        return {}
+    pairs = [(row.get("id"), row.get("isthing")) for row in categories if isinstance(row, dict)]
+    return {category: kind(thing) for category, thing in pairs if type(category) is int and thing in (0, 1)}
+
+
+def _segment(row: _Row, before: Sequence[Mapping[str, Any]], isthing: Mapping[int, bool | int]) -> dict[str, Any]:
+    """The entry of a refined segment: that of the coarse list with what follows from the mask, or a new one."""
+    if row.place is not None:
+        new = {"id": row.id, "area": row.area, "bbox": row.bbox}
+        return {key: new.get(key, value) for key, value in before[row.place].items()}
+    entry = {"id": row.id, "category_id": row.category_id, "area": row.area, "bbox": row.bbox, "iscrowd": 0}
+    return entry | ({"isthing": isthing[row.category_id]} if row.category_id in isthing else {})

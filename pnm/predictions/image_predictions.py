@@ -50,6 +50,9 @@ class Objects:
 class Partition:
     """A prediction that gives each pixel of one image one label.
 
+    What a refiner makes of it is (H, W) labels of the same segments or, of a panoptic prediction, a Partition into
+    others, see :mod:`pnm.predictions.relisting`.
+
     Attributes:
         labels: (H, W) integers.
         segments: the labels that a refiner treats as objects, in the order of the file; one may have no pixel. All
@@ -89,8 +92,14 @@ def checked_labels(coarse: Partition, refined: Any, kept: Sequence[int], name: s
         name: of the image, for messages.
 
     Raises:
-        UserError: another size or kind; a label that isn't there; a hole: a pixel that was a segment's and is none's.
+        UserError: another size or kind, or a Partition; a label that isn't there; a hole: a pixel that was a segment's
+            and is none's.
     """
+    if isinstance(refined, Partition):
+        raise UserError(
+            f"{name}: the refiner made a new list of segments, expected a label for each pixel: only panoptic result "
+            "files can take other segments"
+        )
     labels = np.asarray(refined)
     if labels.shape != coarse.labels.shape or labels.dtype.kind not in "iu":
         raise UserError(

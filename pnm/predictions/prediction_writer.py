@@ -91,7 +91,8 @@ class PredictionWriter:
         Args:
             key: one of ``predictions.keys`` that isn't in ``done``.
             refined: of Objects, as many masks in the same order, (H, W) bool or integer arrays or RLEs; of a
-                Partition, (H, W) labels of it, in which all pixels of segments have a segment.
+                Partition, (H, W) labels of it, in which all pixels of segments have a segment, or, of a panoptic
+                prediction, a Partition into other segments, in which pixels may be void.
             coarse: what ``predictions.read(key)`` gives; read again without.
 
         Raises:

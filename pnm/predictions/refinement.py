@@ -24,6 +24,7 @@ from pnm.predictions.opening import open_predictions
 from pnm.predictions.output_place import OutputPlace
 from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.prediction_writer import PredictionWriter
+from pnm.predictions.relisting import with_kept_ids
 
 AHEAD = 2  # images that are read while another is refined
 VOID = {"semantic": 255, "panoptic": 0}  # label that is no segment
@@ -38,8 +39,12 @@ class Step(Protocol):
     def read(self, image_file: Path) -> Any:
         """What it needs of an image; called in another thread, while images before it are refined."""
 
-    def refine(self, content: Any, prediction: Prediction) -> list[MaskCrop] | np.ndarray:
-        """Masks of Objects, in order, or the label map of a Partition."""
+    def refine(self, content: Any, prediction: Prediction) -> list[MaskCrop] | np.ndarray | Partition:
+        """Masks of Objects, in order, or the label map of a Partition.
+
+        Of a panoptic prediction it may be a Partition into other segments instead, see
+        :func:`pnm.predictions.relisting.with_kept_ids`.
+        """
 
 
 class Chain:
@@ -55,11 +60,16 @@ class Chain:
         return {read: read(image_file) for read in dict.fromkeys(step.read for step in self.steps)}
 
     def refine(self, contents: Mapping[Callable[[Path], Any], Any], prediction: Prediction) -> Any:
-        refined: Any = None
+        """As :meth:`Step.refine`; a Partition once a step has changed the list of segments."""
+        coarse, refined, is_relisted = prediction, None, False
         for n, step in enumerate(self.steps):
+            if isinstance(refined, Partition):
+                assert isinstance(coarse, Partition)
+                refined = with_kept_ids(coarse, refined)
             prediction = replaced(prediction, refined) if n else prediction
             refined = step.refine(contents[step.read], prediction)
-        return refined
+            is_relisted |= isinstance(refined, Partition)
+        return replaced(prediction, refined) if is_relisted else refined
 
 
 class HasTask(Protocol):
@@ -87,7 +97,9 @@ def image_names(folder: str | Path) -> list[str]:
 
 
 def replaced(prediction: Prediction, refined: Any) -> Prediction:
-    """A prediction whose masks or labels are others."""
+    """A prediction whose masks or labels are others; a Partition into other segments takes its place."""
+    if isinstance(refined, Partition):
+        return refined
     if isinstance(prediction, Partition):
         return replace(prediction, labels=refined)
     return replace(prediction, masks=tuple(refined))
@@ -178,6 +190,9 @@ def refine_one(args: argparse.Namespace, step: Step, task: str | None) -> None:
 
     Args:
         task: that the mask is of; None: "instance" where it has at most two values, else "semantic".
+
+    Raises:
+        UserError: a refiner that changes the list of segments, which a PNG alone doesn't have.
     """
     given = read_label_png(args.mask)
     if task is None:
@@ -190,6 +205,11 @@ def refine_one(args: argparse.Namespace, step: Step, task: str | None) -> None:
         segments = tuple(k for k in np.unique(given).tolist() if k != VOID[task])
         mask, prediction = given, Partition(given, segments, segments)
     refined: Any = step.refine(step.read(args.image), prediction)
+    if isinstance(refined, Partition):
+        raise UserError(
+            f"{args.mask} is one PNG, which doesn't say the classes of its segments; this refiner takes panoptic "
+            "result files, a JSON and its PNGs: name the JSON with --predictions"
+        )
     result = paste(refined[0], *mask.shape) if task == "instance" else refined
     changed = np.count_nonzero(result != mask)
     if task == "instance":

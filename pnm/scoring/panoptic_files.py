@@ -8,7 +8,7 @@ import numpy as np
 from tabulate import tabulate
 
 from pnm.errors import UserError
-from pnm.formats.coco_panoptic import panoptic_folder, read_annotations, read_categories
+from pnm.formats.coco_panoptic import id_offset, panoptic_folder, read_annotations, read_categories, read_prediction
 from pnm.formats.label_png import png_size_of, read_panoptic_png
 from pnm.metrics.panoptic_quality import PanopticQuality
 from pnm.scoring.scores import Scores, for_each_image, missing_lines, stacked_scores
@@ -18,6 +18,8 @@ _SPLITS = {"All": "", "Things": "_th", "Stuff": "_st"}
 
 class PanopticFiles:
     """COCO panoptic JSONs and their folders of PNGs.
+
+    In a predicted image whose list has id 0, that is a segment, as in panopticapi; in the ground truth 0 is void.
 
     Args:
         pred_folder, gt_folder: of the PNGs; by default :func:`panoptic_folder` of the JSONs.
@@ -43,7 +45,7 @@ class PanopticFiles:
     ):
         self._folders = Path(pred_folder or panoptic_folder(pred)), Path(gt_folder or panoptic_folder(gt))
         content, self._truth = read_annotations(gt)
-        _, self._pred = read_annotations(pred)
+        _, self._pred = read_annotations(pred, predicted=True)
         isthing, names = read_categories(content, gt)
         self.quality = PanopticQuality(
             isthing, class_names=names, boundary_ratio=boundary_ratio, boundary_px=boundary_px
@@ -83,12 +85,15 @@ class PanopticFiles:
         return stacked_scores(self.quality, names, self.statistics(images, workers, progress))
 
     def _statistics(self, image: Any) -> np.ndarray:
-        pred, truth = [read_panoptic_png(file) for file in self._files(image)]
-        segments = [annotations[image]["segments_info"] for annotations in (self._truth, self._pred)]
+        pred_file, gt_file = self._files(image)
+        listed = self._pred[image]["segments_info"]
+        pred, pred_segments = read_prediction(pred_file, listed)
+        truth = read_panoptic_png(gt_file)
         try:
-            return self.quality.image_statistics(truth, segments[0], pred, segments[1])
+            return self.quality.image_statistics(truth, self._truth[image]["segments_info"], pred, pred_segments)
         except UserError as error:
-            raise UserError(f"image {image}: {error}") from None
+            remark = ", its predicted ids raised by 1, as 0 is one of them" if id_offset(listed) else ""
+            raise UserError(f"image {image}{remark}: {error}") from None
 
 
 class PanopticScores(NamedTuple):

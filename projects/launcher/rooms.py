@@ -4,6 +4,7 @@ A room is a package that registers its models in Detectron2's registries when it
 
 - ``add_config(cfg)``: adds its keys to the defaults;
 - ``finish_config(cfg)``: checks and completes a config when all is merged;
+- ``take_from_data(cfg, metadata)``: completes a config with what the data sets say, ``{name: metadata}``;
 - ``wrap_mapper(cfg, mapper)``: a mapper for training in place of ``mapper``, which does what that does and more;
 - ``semantic_metric_options(cfg)``: arguments of :class:`pnm.metrics.semantic_metrics.SemanticMetrics`;
 - ``build_evaluators(cfg, dataset_name, folder)``: a list of evaluators beside those that every data set has.
@@ -24,7 +25,7 @@ from pnm.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-ROOMS = ("dataset_mappers", "semantic_networks", "refining", "pnm_heads", "bpr", "segfix")
+ROOMS = ("dataset_mappers", "semantic_networks", "refining", "pnm_heads", "bpr", "segfix", "prn")
 KEY = "MODEL.IMPORTS"
 
 

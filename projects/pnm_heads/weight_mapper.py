@@ -93,6 +93,11 @@ class PixelWeightMapper:
                 "its augmentations; set MODEL.PNM.SOURCE online"
             )
 
+    @property
+    def coarse(self) -> Any:
+        """The predictions that a refiner's mapper starts from."""
+        return self.mapper.coarse
+
     @classmethod
     def from_config(cls, cfg: CfgNode, mapper: Callable) -> "PixelWeightMapper":
         """As ``MODEL.PNM`` says, for training on ``DATASETS.TRAIN``."""

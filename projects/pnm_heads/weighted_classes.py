@@ -26,7 +26,10 @@ def use_pnm_classes(cfg: CfgNode) -> None:
     if not node.ENABLED:
         return
     check_pnm_config(node)
-    if refiner_class(cfg) is not None:
+    refiner = refiner_class(cfg)
+    if refiner is not None and refiner.takes_pixel_weights and node.SEMANTIC_LOSS:
+        return
+    if refiner is not None:
         raise UserError(
             f"MODEL.PNM.ENABLED is True, but pixel weights do not apply to {model.META_ARCHITECTURE}, which refines: "
             "leave it away"

@@ -13,7 +13,11 @@ from torch import nn
 
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_array, paste
+from pnm.predictions import Partition
 from pnm.predictions.refinement import Step
+from pnm.predictions.relisting import with_kept_ids
+
+from .truths import category_of, segment_info
 
 TASKS = ("instance", "semantic", "panoptic")
 
@@ -35,7 +39,8 @@ class RefiningModel(nn.Module):
     """Refines coarse masks of images: a meta-architecture.
 
     A refiner derives from it, names its mapper in ``dataset_mapper`` and its task in :meth:`task_of`, and defines
-    :meth:`losses`, and :meth:`refine_objects` or :meth:`refine_partition` or both.
+    :meth:`losses`, and :meth:`refine_objects` or :meth:`refine_partition` or both; or, if it may change the list of
+    segments, :meth:`refine_segments`, and says so by ``relists_segments``.
 
     For inference an input has an "image", (3, H, W) uint8, and coarse predictions of the same size: "instances" with
     ``pred_masks``, (N, H, W) bool or a list of :class:`pnm.masks.crops.MaskCrop`; or "sem_seg" (H, W); or
@@ -45,6 +50,8 @@ class RefiningModel(nn.Module):
 
     dataset_mapper: str
     refines_any_task = False  # whether predictions of all tasks may be given, whatever `task_of` says
+    relists_segments = False  # whether segments may come, go and change class
+    takes_pixel_weights = False  # whether its losses are weighted by "pixel_weights", see ``MODEL.PNM``
     pixel_mean: torch.Tensor
     pixel_std: torch.Tensor
 
@@ -105,6 +112,20 @@ class RefiningModel(nn.Module):
         """
         raise NotImplementedError
 
+    def refine_segments(self, image: torch.Tensor, prediction: Partition) -> Partition:
+        """A panoptic map anew. Ids need not be those of before: whoever calls sees to that.
+
+        Args:
+            image: (3, H, W) uint8.
+            prediction: the coarse map, categories as in dataset dicts (:func:`.truths.category_of`).
+        """
+        raise NotImplementedError
+
+    @property
+    def category_of_id(self) -> dict[int, int]:
+        """Of a model that relists segments: categories as :meth:`refine_segments` takes them, by category id of files."""
+        raise NotImplementedError
+
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         if self.training:
             return self.losses(batched_inputs)
@@ -132,6 +153,11 @@ class RefiningModel(nn.Module):
 
     def _panoptic(self, x: dict) -> dict[str, Any]:
         labels, segments = x["panoptic_seg"]
+        if self.relists_segments:
+            coarse = Partition(np.asarray(labels), tuple(s["id"] for s in segments), tuple(map(category_of, segments)))
+            anew = with_kept_ids(coarse, self.refine_segments(x["image"], coarse))
+            rows = [segment_info(*pair) for pair in zip(anew.segments, anew.categories, strict=True)]
+            return {"panoptic_seg": (torch.from_numpy(anew.labels), rows)}
         refined = self.refine_partition(x["image"], np.asarray(labels), [s["id"] for s in segments])
         present = set(np.unique(refined).tolist())
         return {"panoptic_seg": (torch.from_numpy(refined), [s for s in segments if s["id"] in present])}

@@ -1,11 +1,14 @@
 """A trained refiner as a function of an image and its coarse masks."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_array, paste
 from pnm.predictions import Objects, Partition
+from pnm.predictions.relisting import with_kept_ids
 
 from .model import RefiningModel
 
@@ -44,6 +47,8 @@ class Refiner:
             UserError: something else, or sizes that differ.
         """
         masks = np.asarray(masks)
+        if self.model.relists_segments:
+            raise UserError("this refiner changes classes and takes a pnm.Partition, which has them: call refine")
         if self.task != "instance":
             segments = [k for k in np.unique(masks).tolist() if k not in _VOID[self.task]]
             return self._partition(image, masks, segments)
@@ -58,13 +63,34 @@ class Refiner:
             mask[:] = paste(crop, height, width)
         return result if masks.ndim == 3 else result[0]
 
-    def refine(self, image: np.ndarray, prediction: Objects | Partition) -> list[MaskCrop] | np.ndarray:
-        """A prediction read from a file, refined as its writer takes it: crops of Objects, labels of a Partition."""
+    def refine(self, image: np.ndarray, prediction: Objects | Partition) -> list[MaskCrop] | np.ndarray | Partition:
+        """A prediction read from a file, refined as its writer takes it: crops of Objects, labels of a Partition; or a
+        Partition, of a model that may change the list of segments. Categories are those of the file.
+
+        Raises:
+            UserError: sizes that differ, or a category that such a model doesn't know.
+        """
+        if isinstance(prediction, Partition) and self.model.relists_segments:
+            return self._relisted(image, prediction)
         if isinstance(prediction, Partition):
             return self._partition(image, prediction.labels, list(prediction.segments))
         if not len(prediction):  # whose size may be unknown
             return []
         return self.model.refine_objects(self.image_tensor(image, prediction.size), prediction.masks)
+
+    def _relisted(self, image: np.ndarray, prediction: Partition) -> Partition:
+        category_of = self.model.category_of_id
+        strange = sorted(set(prediction.categories) - set(category_of))
+        if strange:
+            raise UserError(
+                f"the prediction has categories {strange[:5]}, the model knows {sorted(category_of)[:10]}: it must "
+                "have been trained on data with the same category ids"
+            )
+        categories = tuple(category_of[category] for category in prediction.categories)
+        tensor = self.image_tensor(image, prediction.size)
+        anew = self.model.refine_segments(tensor, replace(prediction, categories=categories))
+        id_of = {category: id_ for id_, category in category_of.items()}
+        return with_kept_ids(prediction, replace(anew, categories=tuple(id_of[k] for k in anew.categories)))
 
     def _partition(self, image: np.ndarray, labels: np.ndarray, segments: list[int]) -> np.ndarray:
         if labels.ndim != 2 or labels.dtype.kind not in "iu":

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pnm.boundary_patches.degraded_masks import degrade, degrade_partition
 from pnm.errors import UserError
 from pnm.formats.label_png import read_label_png, read_panoptic_png
 from pnm.masks.crops import MaskCrop, crop_array, crop_iou, crop_runs, crop_segments, paste
+from pnm.masks.degraded_masks import degrade, degrade_partition
 from pnm.masks.runs import decode_masks
 from pnm.predictions import Objects, Partition
 
@@ -98,7 +98,7 @@ def match(truth: Truth, prediction: Objects | Partition, least_iou: float) -> li
 
 
 def degraded(truth: Truth, height: int, width: int, rng: np.random.Generator) -> list[tuple[MaskCrop, MaskCrop]]:
-    """(coarse, true) masks, the coarse ones made of the true ones, see :mod:`pnm.boundary_patches.degraded_masks`."""
+    """(coarse, true) masks, the coarse ones made of the true ones, see :mod:`pnm.masks.degraded_masks`."""
     if truth.labels is None:
         return [(degrade(crop, height, width, rng), crop) for crop in truth.crops]
     numbers = list(range(1, len(truth.crops) + 1))

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from pnm.boundary_patches.degraded_masks import degrade_partition, draw_low_resolution
 from pnm.cityscapes_classes import CITYSCAPES_INSTANCE_CLASSES
 from pnm.formats.cityscapes import prediction_lines, read_cityscapes_predictions, write_cityscapes_predictions
 from pnm.formats.coco_panoptic import ids_to_rgb
 from pnm.formats.label_png import read_label_png, read_panoptic_png
 from pnm.masks.crops import crop_array, crop_segments, paste
+from pnm.masks.degraded_masks import degrade_partition, draw_low_resolution
 from pnm.projects.bpr import build_network
 from pnm.scoring.cityscapes_instance_files import instance_annotations
 

@@ -18,6 +18,7 @@ from pnm.usable_cores import usable_cores
 
 from ...dataset_mappers.reading import read_labels
 from ...refining import check_test_predictions, refined_task
+from ..rooms import hooks
 from .register_data import require
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,8 @@ def take_from_data(cfg: CfgNode, train: bool = True) -> None:
         _agree(cfg, _KEYS[kind], numbers, "a number of classes of")
     ignored = {name: one.ignore_label for name, one in metadata.items() if one.get("ignore_label", None) is not None}
     _agree(cfg, _IGNORE, ignored, "the ignore_label")
+    for take in hooks("take_from_data", cfg.MODEL.IMPORTS):
+        take(cfg, metadata)
 
 
 def check_data(cfg: CfgNode, train: bool = True) -> None:

@@ -111,6 +111,36 @@ def test_files_equal_arrays_with_any_number_of_workers(tmp_path):
     np.testing.assert_equal(evaluate_panoptic_files(*paths), quality.by_split())
 
 
+def test_a_predicted_id_0_is_a_segment_as_in_panopticapi(tmp_path):
+    images = []
+    for gt_ids, gt, pred_ids, pred in random_images(6, crowds=True, n=12, one_crowd_per_category=True):
+        first = next((s["id"] for s in pred if (pred_ids == s["id"]).any()), 1)
+        pred_ids = np.where(pred_ids == 0, first, pred_ids)  # no void, which such an image can't have
+        ids = np.unique(pred_ids).tolist()
+        category = {first: 1} | {s["id"]: s["category_id"] for s in pred}
+        numbered = [{"id": k, "category_id": category[i]} for k, i in enumerate(ids)]
+        images.append((gt_ids, gt, np.searchsorted(ids, pred_ids), numbered))
+    moved = [(*image[:2], image[2] + 1, [{**s, "id": s["id"] + 1} for s in image[3]]) for image in images]
+    (tmp_path / "moved").mkdir()
+    paths, paths_moved = write_files(tmp_path, images), write_files(tmp_path / "moved", moved)
+    scores = [score_panoptic_files(*each, boundary_ratio=0.02) for each in (paths, paths_moved)]
+    assert np.array_equal(scores[0].statistics, scores[1].statistics) and scores[0].statistics[:, 0].sum() > 5
+    pq_compute = pytest.importorskip("panopticapi.evaluation").pq_compute
+    gt_json, gt_folder, pred_json, pred_folder = map(str, paths)
+    assert_splits_equal(scores[0].quality.compute(), pq_compute(gt_json, pred_json, gt_folder, pred_folder))
+
+
+def test_id_0_of_the_ground_truth_and_ids_only_the_map_has(tmp_path):
+    ids, segments = np.array([[0, 1]]), [{"id": 0, "category_id": 1}]
+    truth = [np.array([[1, 1]]), [{"id": 1, "category_id": 1}]]
+    paths = write_files(tmp_path, [(*truth, ids, segments)])
+    with pytest.raises(UserError, match=r"image 0, its predicted ids raised by 1, as 0 is .* segment ids \[2\] are in"):
+        score_panoptic_files(*paths)
+    with pytest.raises(UserError, match="gt.json: image 0 has a segment of id 0 .* from 1 to 16777215; 0 is void"):
+        (tmp_path / "other").mkdir()
+        score_panoptic_files(*write_files(tmp_path / "other", [(ids, segments, *truth)]))
+
+
 def test_bad_files_are_named(tmp_path):
     paths = write_files(tmp_path, random_images(8, crowds=True))
     victim = tmp_path / "pred" / "2.png"

@@ -113,8 +113,8 @@ ANNOTATION = {"image_id": 1, "file_name": "1.png", "segments_info": [SEGMENT]}
         ([ANNOTATION, ANNOTATION], r"has 1 image\(s\) twice"),
         ([ANNOTATION, ANNOTATION | {"image_id": 2}], "names a PNG for two images"),
         ([ANNOTATION | {"segments_info": [SEGMENT, SEGMENT]}], "image 1 lists segment id 1 twice: renumber one"),
-        ([ANNOTATION | {"segments_info": [SEGMENT | {"id": 0}]}], "segment of id 0 and category 3, .* 0 is void"),
-        ([ANNOTATION | {"segments_info": [SEGMENT | {"id": 2**24}]}], "segment of id 16777216 .* from 1 to 16777215"),
+        ([ANNOTATION | {"segments_info": [SEGMENT | {"id": -1}]}], "segment of id -1 and category 3, .* from 0 to"),
+        ([ANNOTATION | {"segments_info": [SEGMENT | {"id": 2**24}]}], "segment of id 16777216 .* from 0 to 16777215"),
         ([ANNOTATION | {"segments_info": [SEGMENT | {"category_id": "x"}]}], "id 1 and category x|category 'x'"),
         ([ANNOTATION | {"segments_info": [{"id": 1}]}], "is not a COCO panoptic JSON: KeyError.'category_id'"),
         ([ANNOTATION | {"file_name": "../1.png"}], "file_name '../1.png' leads out of the folder of PNGs"),
@@ -149,6 +149,17 @@ def test_panoptic_png(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             predictions.read(key)
+
+
+@pytest.mark.parametrize("kind", ["labels", "sem_seg"])
+def test_new_segments_where_the_list_is_fixed(kind, make, output_name, tmp_path):
+    predictions = open_predictions(make(kind)[0])
+    key = predictions.keys[0]
+    with (
+        predictions.writer(tmp_path / output_name, "f") as writer,
+        pytest.raises(ValueError, match=f"image {key}: the refiner made a new list of segments, expected a label for"),
+    ):
+        writer.write(key, predictions.read(key))
 
 
 def test_panoptic_folder_is_missing(tmp_path):

@@ -138,7 +138,7 @@ def test_vanished_segments_are_left_out(make, tmp_path, caplog):
         return np.where(coarse.labels == 300, 1, coarse.labels)
 
     output = refined_by(predictions, tmp_path / "refined.json", absorb)
-    assert "3 segments have no pixel left" in caplog.text
+    assert "3 segments are gone" in caplog.text
     for key in predictions.keys:
         assert open_predictions(output).read(key).segments == (2**24 - 1, 70000, 1)
 

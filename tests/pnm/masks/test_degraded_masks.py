@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from pnm.boundary_patches.degraded_masks import (
+from pnm.masks.crops import MaskCrop, crop_array, crop_iou, crop_segments, paste
+from pnm.masks.degraded_masks import (
     degrade,
     degrade_partition,
     draw_low_resolution,
     erode_or_dilate,
     move_vertices,
 )
-from pnm.masks.crops import MaskCrop, crop_array, crop_iou, crop_segments, paste
 
 SHAPE = 120, 160
 

@@ -1,0 +1,142 @@
+"""Config keys of PRN."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from pnm.errors import UserError
+from pnm.panoptic_grouping.grouping import GroupingSettings
+
+from ..semantic_networks.blocks import check_norm
+from .encoder import ENCODERS
+from .panoptic_classes import classes_of
+
+ARCHITECTURE = "PanopticRefiner"
+HEAD_CONVS = ("separable", "full")
+FOREGROUNDS = ("branch", "semantic")
+
+
+def add_prn_config(cfg: CfgNode) -> None:
+    """Adds ``MODEL.PRN``; the maps to refine are named in ``DATASETS.PREDICTIONS_TRAIN`` and ``_TEST``."""
+    node = cfg.MODEL.PRN = CfgNode()
+    # Number of thing and of stuff classes; 0 takes those of the data sets.
+    node.NUM_THINGS = 0
+    node.NUM_STUFF = 0
+    # resnet50 (the paper's), resnet101, resnet34, resnet18, resnet10; the width of the first stage.
+    node.ENCODER = "resnet50"
+    node.ENCODER_WIDTH = 64
+    # Encoder pretrained on ImageNet, downloaded; not read when MODEL.WEIGHTS names a file.
+    node.PRETRAINED = True
+    # "BN", or "SyncBN" for statistics over all processes.
+    node.NORM = "BN"
+    # N_en, channels of each of the three input branches.
+    node.INPUT_WIDTH = 64
+    # C_de, channels of the decoder.
+    node.DECODER_WIDTH = 128
+    # Channels of the heads at the input's resolution, and their 5 x 5 convolution: "separable" or "full".
+    node.HEAD_WIDTH = 32
+    node.HEAD_CONV = "separable"
+    # Whether the convolutions of the encoder's blocks, and those of decoder and heads, see coordinates (CoordConv).
+    node.COORD_ENCODER = True
+    node.COORD_DECODER = True
+    # Standard deviation of the Gaussians at centres, px of the network's input; 8 is for sides of 640 px.
+    node.SIGMA = 8.0
+    # Offsets and boxes are divided by it inside of the network, px.
+    node.UNIT = 64.0
+    # Share of the training maps that are degraded ground truth; the others are those of PREDICTIONS_TRAIN. Without
+    # predictions, all are degraded ground truth.
+    node.DEGRADED_SHARE = 0.5
+    # Factor on the probabilities of its faults.
+    node.DEGRADED_STRENGTH = 1.0
+    # GridMask on the image: its probability rises from 0 to this in the course of training.
+    node.GRID_MASK_PROB = 0.7
+    # Eq. 1: lambda 0 to 4.
+    node.SEMANTIC_LOSS_WEIGHT = 1.0
+    node.CENTER_LOSS_WEIGHT = 200.0
+    node.OFFSET_LOSS_WEIGHT = 0.02
+    node.BOX_LOSS_WEIGHT = 0.02
+    node.FOREGROUND_LOSS_WEIGHT = 5.0
+    # Weight in the semantic loss of pixels of instances smaller than so many px (Panoptic-DeepLab: 3 and 4096).
+    node.SMALL_INSTANCE_WEIGHT = 1.0
+    node.SMALL_INSTANCE_AREA = 4096
+    # The semantic loss is taken at every so many-th pixel of rows and columns, 1 or 4; 4 needs less memory.
+    node.LOSS_STRIDE = 1
+    # Grouping, see pnm/panoptic_grouping/grouping.py; theta, k, the window in which a centre is highest, px.
+    node.CENTER_THRESHOLD = 0.2
+    node.MAX_CENTERS = 200
+    node.NMS_KERNEL = 7
+    # Whether boxes take part in it.
+    node.USE_BOXES = True
+    # Box of a centre: "votes" of the pixels that point to it, or "center", what its own pixel says (the paper's letter).
+    node.CENTER_BOX = "votes"
+    # A centre whose box overlaps that of a higher one by more than this IoU is dropped; 1.0 keeps all (the paper).
+    node.DUPLICATE_IOU = 0.7
+    # A foreground pixel whose box agrees with no centre's: "nearest" or "remove" (the paper).
+    node.UNMATCHED = "nearest"
+    # What foreground is: "branch" of its own, or the "semantic" branch's things.
+    node.FOREGROUND = "branch"
+    # Stuff classes with fewer pixels of the image are left out.
+    node.STUFF_AREA_LIMIT = 4096
+    # Their pixels take other stuff; False leaves them void, and foreground that is no instance's, too.
+    node.FILL_HOLES = True
+    # Rows of the full-size heads that are computed at once in inference; bounds the memory.
+    node.STRIP_ROWS = 64
+    # Mixed precision in inference (training: SOLVER.AMP.ENABLED).
+    node.AMP_TEST = False
+
+
+def grouping_settings(cfg: CfgNode) -> GroupingSettings:
+    """How fields become instances, see the keys."""
+    node = cfg.MODEL.PRN
+    return GroupingSettings(
+        threshold=node.CENTER_THRESHOLD,
+        most_centers=node.MAX_CENTERS,
+        nms_kernel=node.NMS_KERNEL,
+        use_boxes=node.USE_BOXES,
+        center_box=node.CENTER_BOX,
+        duplicate_iou=node.DUPLICATE_IOU,
+        unmatched=node.UNMATCHED,
+    )
+
+
+def check_prn_config(cfg: CfgNode) -> None:
+    """A UserError if a PRN is described that can't be."""
+    if cfg.MODEL.META_ARCHITECTURE != ARCHITECTURE:
+        return
+    node = cfg.MODEL.PRN
+    grouping_settings(cfg)
+    check_norm("MODEL.PRN.NORM", node.NORM)
+    for key, allowed in (("ENCODER", ENCODERS), ("HEAD_CONV", HEAD_CONVS), ("FOREGROUND", FOREGROUNDS)):
+        if node[key] not in allowed:
+            raise UserError(f"MODEL.PRN.{key} is {node[key]!r}, expected one of {', '.join(allowed)}")
+    if node.LOSS_STRIDE not in (1, 4):
+        raise UserError(f"MODEL.PRN.LOSS_STRIDE is {node.LOSS_STRIDE}, expected 1 or 4")
+    for key in ("DEGRADED_SHARE", "GRID_MASK_PROB"):
+        if not 0 <= node[key] <= 1:
+            raise UserError(f"MODEL.PRN.{key} is {node[key]}, expected 0 to 1")
+    for key in ("SIGMA", "UNIT", "STRIP_ROWS", "ENCODER_WIDTH", "INPUT_WIDTH", "DECODER_WIDTH", "HEAD_WIDTH"):
+        if not node[key] > 0:
+            raise UserError(f"MODEL.PRN.{key} is {node[key]}, expected a positive number")
+    if node.DEGRADED_STRENGTH < 0:
+        raise UserError(f"MODEL.PRN.DEGRADED_STRENGTH is {node.DEGRADED_STRENGTH}, expected 0 or more")
+
+
+def take_numbers_of_classes(cfg: CfgNode, metadata: Mapping[str, Any]) -> None:
+    """Sets numbers of classes that were left at 0 to those of the data sets.
+
+    Args:
+        metadata: of each data set that is used.
+
+    Raises:
+        UserError: a data set without panoptic classes, or with other numbers of them.
+    """
+    if cfg.MODEL.META_ARCHITECTURE != ARCHITECTURE:
+        return
+    node = cfg.MODEL.PRN
+    for name, one in metadata.items():
+        classes = classes_of(name, one)
+        for key, number in (("NUM_THINGS", len(classes.things)), ("NUM_STUFF", len(classes.stuff))):
+            if node[key] not in (0, number):
+                raise UserError(f"MODEL.PRN.{key} is {node[key]}, but data set {name} has {number}: leave the key out")
+            node[key] = number

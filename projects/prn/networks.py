@@ -1,0 +1,233 @@
+"""The network of PRN (sections 3.2 to 3.4): an image and a panoptic map to the fields of another one."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..semantic_networks.blocks import conv_norm_relu, resize_like
+from .coord_conv import CoordConv2d, Coordinates
+from .encoder import FIRST_STRIDE, STRIDES, CoordResNet
+
+SIZE_DIVISIBILITY = 32  # of the input, px
+INSTANCE_CHANNELS = 7  # heat, offsets, boxes
+_HALO = 2  # rows around a row that a 5 x 5 convolution sees
+
+
+class Fields(NamedTuple):
+    """What the full-size heads predict, offsets and boxes in px of the input.
+
+    Attributes:
+        heat: (N, h, w), of centres.
+        offsets: (N, 6, h, w): (dy, dx) to the centre, then distances to top, bottom, left and right of the box.
+        foreground_logits: (N, h, w).
+    """
+
+    heat: torch.Tensor
+    offsets: torch.Tensor
+    foreground_logits: torch.Tensor
+
+
+class NetworkInput(NamedTuple):
+    """A batch, all sides multiples of 32.
+
+    Attributes:
+        images: (N, 3, h, w), normalised.
+        instances: (N, 7, h, w) heat, offsets and boxes of the map that is refined, px.
+        classes: (N, K, h / 4, w / 4), the share of each class in each cell of 4 x 4 px.
+        sizes: (height, width) of each image in the batch.
+    """
+
+    images: torch.Tensor
+    instances: torch.Tensor
+    classes: torch.Tensor
+    sizes: Sequence[tuple[int, int]]
+
+
+def _strided(channels: int, width: int) -> nn.Sequential:
+    """Two 5 x 5 convolutions of stride 2."""
+    layers: list[nn.Module] = []
+    for inputs in (channels, width):
+        conv = nn.Conv2d(inputs, width, 5, 2, 2, bias=False)
+        layers += [conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+class CoordConvNormReLU(nn.Module):
+    """size x size convolution that keeps the resolution and may see coordinates, BatchNorm, ReLU."""
+
+    def __init__(self, channels: int, width: int, size: int, with_coords: bool):
+        super().__init__()
+        self.conv = CoordConv2d(channels, width, size, with_coords=with_coords, padding=size // 2, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: torch.Tensor, coords: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.norm(self.conv(x, coords)), inplace=True)
+
+
+class Decoder(nn.Module):
+    """One decoder for all tasks: from stride 32 up to 4, with a projected skip at each."""
+
+    def __init__(self, channels: Sequence[int], width: int, skip_width: int, with_coords: bool):
+        super().__init__()
+        *skips, top = channels
+        self.top = CoordConvNormReLU(top, width, 3, with_coords)
+        self.skips = nn.ModuleList([conv_norm_relu(inputs, skip_width, 1) for inputs in skips])
+        self.fuse = nn.ModuleList([CoordConvNormReLU(width + skip_width, width, 3, with_coords) for _ in skips])
+
+    def forward(self, levels: Sequence[torch.Tensor], coordinates: Coordinates) -> torch.Tensor:
+        """Features of strides 4 to 32 to (N, width, h / 4, w / 4)."""
+        y = self.top(levels[-1], coordinates.at(levels[-1], STRIDES[-1]))
+        for number in range(len(self.skips) - 1, -1, -1):
+            skip = self.skips[number](levels[number])
+            both = torch.cat([resize_like(y, skip), skip], 1)
+            y = self.fuse[number](both, coordinates.at(both, STRIDES[number]))
+        return y
+
+
+class FullSizeHead(nn.Module):
+    """A 5 x 5 convolution, depthwise separable or full, and a 1 x 1 one, at the input's resolution."""
+
+    def __init__(self, channels: int, width: int, outputs: int, *, separable: bool, with_coords: bool):
+        super().__init__()
+        self.spatial: nn.Module = nn.Identity()
+        if separable:
+            conv = nn.Conv2d(channels, channels, 5, padding=_HALO, groups=channels, bias=False)
+            self.spatial = nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        self.mix = CoordConvNormReLU(channels, width, 1 if separable else 5, with_coords)
+        self.predictor = nn.Conv2d(width, outputs, 1)
+        nn.init.normal_(self.predictor.weight, std=0.001)
+        nn.init.zeros_(self.predictor.bias)
+
+    def forward(self, x: torch.Tensor, coords: torch.Tensor) -> torch.Tensor:
+        return self.predictor(self.mix(self.spatial(x), coords))
+
+
+class PanopticRefinementNetwork(nn.Module):
+    """See Fig. 2 of the paper; what of it is asked for is called one by one."""
+
+    def __init__(
+        self,
+        encoder: str,
+        classes: int,
+        *,
+        encoder_width: int = 64,
+        input_width: int = 64,
+        decoder_width: int = 128,
+        head_width: int = 32,
+        separable_heads: bool = True,
+        coord_encoder: bool = True,
+        coord_decoder: bool = True,
+        unit_px: float = 64.0,
+    ):
+        """
+        Args:
+            encoder: one of ``encoder.ENCODERS``.
+            classes: K, things and stuff.
+            input_width: N_en, channels of each input branch.
+            decoder_width: C_de.
+            head_width: channels of the full-size heads.
+            separable_heads: depthwise-separable 5 x 5 convolutions, else full ones.
+            coord_encoder, coord_decoder: whether their layers see coordinates; the heads' do as the decoder's.
+            unit_px: of offsets and boxes inside of the network: the same for all images, so that copying the input to
+                the output is the same map for all.
+        """
+        super().__init__()
+        self.classes, self.unit_px, self.coord_encoder = classes, unit_px, coord_encoder
+        self.image_branch = _strided(3, input_width)
+        self.instance_branch = _strided(INSTANCE_CHANNELS, input_width)
+        self.class_branch = conv_norm_relu(classes, input_width, 5)
+        inputs = 3 * input_width + (2 if coord_encoder else 0)
+        self.encoder = CoordResNet(encoder, inputs, with_coords=coord_encoder, width=encoder_width)
+        skip_width = max(decoder_width // 4, 8)
+        self.decoder = Decoder(self.encoder.out_channels, decoder_width, skip_width, coord_decoder)
+        options = {"separable": separable_heads, "with_coords": coord_decoder}
+        self.heat_head = FullSizeHead(decoder_width, head_width, 1, **options)
+        self.offset_head = FullSizeHead(decoder_width, head_width, 6, **options)
+        self.foreground_head = FullSizeHead(decoder_width, head_width, 1, **options)
+        self.class_head = nn.Sequential(
+            conv_norm_relu(decoder_width, decoder_width, 3), nn.Conv2d(decoder_width, classes, 1)
+        )
+        nn.init.normal_(self.class_head[-1].weight, std=0.001)
+        nn.init.zeros_(self.class_head[-1].bias)
+
+    def features(self, batch: NetworkInput) -> tuple[torch.Tensor, Coordinates]:
+        """The decoder's output Y, (N, C_de, h / 4, w / 4), and the coordinates that the heads see."""
+        coordinates = Coordinates(batch.sizes, batch.images.device)
+        scale = batch.instances.new_tensor([1.0] + [1 / self.unit_px] * (INSTANCE_CHANNELS - 1)).view(1, -1, 1, 1)
+        parts = [
+            self.image_branch(batch.images),
+            self.instance_branch(batch.instances * scale),
+            self.class_branch(batch.classes),
+        ]
+        if self.coord_encoder:
+            parts.append(coordinates.at(parts[0], FIRST_STRIDE))
+        return self.decoder(self.encoder(torch.cat(parts, 1), coordinates), coordinates), coordinates
+
+    def class_logits(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, K, h / 4, w / 4)."""
+        return self.class_head(features)
+
+    def fields(self, features: torch.Tensor, coordinates: Coordinates, rows: int = 0) -> Fields:
+        """The full-size heads.
+
+        Args:
+            rows: of the output that are computed at once, which bounds the memory; 0 for all. The result is the same
+                (BatchNorm in evaluation mode).
+        """
+        height = features.shape[-2] * FIRST_STRIDE
+        if not rows or rows >= height:
+            return self._fields(features, coordinates, 0, height)
+        strips = [
+            self._fields(features, coordinates, top, min(top + rows, height)) for top in range(0, height, rows)
+        ]
+        return Fields(*(torch.cat(parts, -2) for parts in zip(*strips, strict=True)))
+
+    def _fields(self, features: torch.Tensor, coordinates: Coordinates, top: int, bottom: int) -> Fields:
+        """Rows ``top`` to ``bottom`` of the output, computed with the rows around them that they depend on."""
+        height = features.shape[-2] * FIRST_STRIDE
+        first, last = max(0, top - _HALO), min(height, bottom + _HALO)
+        x = upsampled_rows(features, first, last)
+        coords = coordinates.at(x, 1, first)
+        heads = (self.heat_head, self.offset_head, self.foreground_head)
+        inner = slice(top - first, bottom - first)
+        heat, offsets, foreground = (head(x, coords)[..., inner, :].float() for head in heads)
+        return Fields(heat[:, 0], offsets * self.unit_px, foreground[:, 0])
+
+
+def upsampled_rows(x: torch.Tensor, first: int, last: int) -> torch.Tensor:
+    """Rows ``first`` to ``last`` of ``x`` enlarged four times, bilinearly, as enlarging all of it gives them."""
+    top, bottom = max(0, first // FIRST_STRIDE - 1), min(x.shape[-2], -(-last // FIRST_STRIDE) + 1)
+    part = F.interpolate(x[..., top:bottom, :], scale_factor=FIRST_STRIDE, mode="bilinear", align_corners=False)
+    return part[..., first - top * FIRST_STRIDE : last - top * FIRST_STRIDE, :]
+
+
+def resized_strips(
+    logits: torch.Tensor, scale: tuple[float, float], size: tuple[int, int], rows: int
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Logits (K, h, w) enlarged bilinearly, strip by strip: (first row, (K, rows, width)).
+
+    Args:
+        scale: rows and columns of ``logits`` for each row and column of the result, pixel centres on pixel centres.
+        size: (height, width) of the result.
+        rows: of a strip.
+    """
+    height, width = size
+    xs = (torch.arange(width, device=logits.device) + 0.5) * scale[1]
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        ys = (torch.arange(top, bottom, device=logits.device) + 0.5) * scale[0]
+        # grid_sample's own coordinates: -1 and 1 are the outer edges of the first and last pixel.
+        grid = torch.stack(
+            [
+                (2 * xs / logits.shape[2] - 1).expand(bottom - top, width),
+                (2 * ys / logits.shape[1] - 1)[:, None].expand(bottom - top, width),
+            ],
+            -1,
+        )
+        strip = F.grid_sample(
+            logits[None], grid[None].to(logits.dtype), mode="bilinear", padding_mode="border", align_corners=False
+        )
+        yield top, strip[0]
