@@ -60,7 +60,10 @@ def _extents(numbers: np.ndarray, sums: np.ndarray, boxes: np.ndarray) -> None:
 
 
 @_kernel
-def _point(numbers: np.ndarray, centers: np.ndarray, extents: np.ndarray, offsets: np.ndarray, boxes: np.ndarray):
+def _point(
+    numbers: np.ndarray, centers: np.ndarray, extents: np.ndarray, offsets: np.ndarray, boxes: np.ndarray
+) -> None:
+    """Writes offsets and box sides of the pixels of instances."""
     height, width = numbers.shape
     for y in range(height):
         for x in range(width):

@@ -196,8 +196,9 @@ def _drop_duplicates(boxes: np.ndarray, kept: np.ndarray, limit: float) -> None:
 
 @_kernel
 def _is_in_grown(box: np.ndarray, y: int, x: int, margin: float) -> bool:
+    """Whether the middle of a pixel lies in a box that is grown by a share of its longer side."""
     grown = margin * max(box[2] - box[0], box[3] - box[1])
-    return box[0] - grown <= y < box[2] + grown and box[1] - grown <= x < box[3] + grown
+    return box[0] - grown <= y + 0.5 <= box[2] + grown and box[1] - grown <= x + 0.5 <= box[3] + grown
 
 
 @_kernel

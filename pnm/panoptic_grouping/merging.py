@@ -41,7 +41,9 @@ _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 @_kernel
-def _count_votes(labels: np.ndarray, votes: np.ndarray, probs: np.ndarray, counts: np.ndarray, sums: np.ndarray):
+def _count_votes(
+    labels: np.ndarray, votes: np.ndarray, probs: np.ndarray, counts: np.ndarray, sums: np.ndarray
+) -> None:
     """Adds each pixel's vote to ``counts`` (N + 1, T), and its probability to ``sums``."""
     height, width = labels.shape
     for y in range(height):
@@ -63,7 +65,8 @@ def instance_classes(labels: np.ndarray, count: int, votes: PixelVotes, *, thing
         things: T, number of thing classes.
     """
     counts, sums = np.zeros((count + 1, things), np.int64), np.zeros((count + 1, things), np.float64)
-    _count_votes(*map(np.ascontiguousarray, (labels, votes.things, votes.probs)), counts, sums)
+    labels, kinds, probs = (np.ascontiguousarray(part) for part in (labels, votes.things, votes.probs))
+    _count_votes(labels, kinds, probs, counts, sums)
     best = counts == counts.max(1, keepdims=True)
     return np.where(best, np.nan_to_num(sums), -1.0)[1:].argmax(1)
 

@@ -68,7 +68,7 @@ def add_prn_config(cfg: CfgNode) -> None:
     node.NMS_KERNEL = 7
     # Whether boxes take part in it.
     node.USE_BOXES = True
-    # Box of a centre: "votes" of the pixels that point to it, or "center", what its own pixel says (the paper's letter).
+    # Box of a centre: "votes" of the pixels that point to it, or "center", what its own pixel says (the paper).
     node.CENTER_BOX = "votes"
     # A centre whose box overlaps that of a higher one by more than this IoU is dropped; 1.0 keeps all (the paper).
     node.DUPLICATE_IOU = 0.7

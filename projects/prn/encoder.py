@@ -25,7 +25,7 @@ class CoordBottleneck(Bottleneck):
 
     def __init__(self, channels: int, width: int, stride: int, downsample: nn.Module | None, with_coords: bool):
         super().__init__(channels, width, stride, downsample)
-        self.conv1 = _with_coords(self.conv1, with_coords)
+        self.conv1: CoordConv2d = _with_coords(self.conv1, with_coords)  # type: ignore[has-type]
 
     def forward(self, x: torch.Tensor, coords: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         y = self.relu(self.bn1(self.conv1(x, coords)))
@@ -38,7 +38,7 @@ class CoordBasicBlock(BasicBlock):
 
     def __init__(self, channels: int, width: int, stride: int, downsample: nn.Module | None, with_coords: bool):
         super().__init__(channels, width, stride, downsample)
-        self.conv1 = _with_coords(self.conv1, with_coords)
+        self.conv1: CoordConv2d = _with_coords(self.conv1, with_coords)  # type: ignore[has-type]
 
     def forward(self, x: torch.Tensor, coords: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         y = self.relu(self.bn1(self.conv1(x, coords)))

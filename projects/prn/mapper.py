@@ -24,7 +24,6 @@ from ..refining.truths import category_of
 from .panoptic_classes import PanopticClasses, classes_of
 
 
-
 def moved_ids(ids: np.ndarray, transforms: T.TransformList | T.Transform) -> np.ndarray:
     """Segment ids (H, W) after geometric transforms, each pixel's from the nearest.
 

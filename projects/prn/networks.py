@@ -55,6 +55,14 @@ def _strided(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def _predictor(channels: int, outputs: int) -> nn.Conv2d:
+    """A 1 x 1 convolution that begins near 0."""
+    predictor = nn.Conv2d(channels, outputs, 1)
+    nn.init.normal_(predictor.weight, std=0.001)
+    torch.nn.init.constant_(predictor.bias, 0.0)  # type: ignore[arg-type]
+    return predictor
+
+
 class CoordConvNormReLU(nn.Module):
     """size x size convolution that keeps the resolution and may see coordinates, BatchNorm, ReLU."""
 
@@ -97,9 +105,7 @@ class FullSizeHead(nn.Module):
             conv = nn.Conv2d(channels, channels, 5, padding=_HALO, groups=channels, bias=False)
             self.spatial = nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
         self.mix = CoordConvNormReLU(channels, width, 1 if separable else 5, with_coords)
-        self.predictor = nn.Conv2d(width, outputs, 1)
-        nn.init.normal_(self.predictor.weight, std=0.001)
-        nn.init.zeros_(self.predictor.bias)
+        self.predictor = _predictor(width, outputs)
 
     def forward(self, x: torch.Tensor, coords: torch.Tensor) -> torch.Tensor:
         return self.predictor(self.mix(self.spatial(x), coords))
@@ -141,17 +147,15 @@ class PanopticRefinementNetwork(nn.Module):
         self.class_branch = conv_norm_relu(classes, input_width, 5)
         inputs = 3 * input_width + (2 if coord_encoder else 0)
         self.encoder = CoordResNet(encoder, inputs, with_coords=coord_encoder, width=encoder_width)
-        skip_width = max(decoder_width // 4, 8)
+        skip_width = max(decoder_width // 2, 32)
         self.decoder = Decoder(self.encoder.out_channels, decoder_width, skip_width, coord_decoder)
         options = {"separable": separable_heads, "with_coords": coord_decoder}
         self.heat_head = FullSizeHead(decoder_width, head_width, 1, **options)
         self.offset_head = FullSizeHead(decoder_width, head_width, 6, **options)
         self.foreground_head = FullSizeHead(decoder_width, head_width, 1, **options)
         self.class_head = nn.Sequential(
-            conv_norm_relu(decoder_width, decoder_width, 3), nn.Conv2d(decoder_width, classes, 1)
+            conv_norm_relu(decoder_width, decoder_width, 3), _predictor(decoder_width, classes)
         )
-        nn.init.normal_(self.class_head[-1].weight, std=0.001)
-        nn.init.zeros_(self.class_head[-1].bias)
 
     def features(self, batch: NetworkInput) -> tuple[torch.Tensor, Coordinates]:
         """The decoder's output Y, (N, C_de, h / 4, w / 4), and the coordinates that the heads see."""
@@ -180,9 +184,7 @@ class PanopticRefinementNetwork(nn.Module):
         height = features.shape[-2] * FIRST_STRIDE
         if not rows or rows >= height:
             return self._fields(features, coordinates, 0, height)
-        strips = [
-            self._fields(features, coordinates, top, min(top + rows, height)) for top in range(0, height, rows)
-        ]
+        strips = [self._fields(features, coordinates, top, min(top + rows, height)) for top in range(0, height, rows)]
         return Fields(*(torch.cat(parts, -2) for parts in zip(*strips, strict=True)))
 
     def _fields(self, features: torch.Tensor, coordinates: Coordinates, top: int, bottom: int) -> Fields:

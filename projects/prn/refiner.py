@@ -1,6 +1,6 @@
 """The meta-architecture of PRN (Sun et al., "PRN: Panoptic Refinement Network", WACV 2023)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -267,9 +267,7 @@ class PanopticRefiner(RefiningModel):
         mask = foreground.cpu().numpy()
         return group_pixels(InstanceFields(heat, offsets[:2], offsets[2:]), mask, self.inference.grouping), mask
 
-    def _merged(
-        self, fields: Fields, logits: torch.Tensor, size: tuple[int, int], prediction: Partition
-    ) -> Partition:
+    def _merged(self, fields: Fields, logits: torch.Tensor, size: tuple[int, int], prediction: Partition) -> Partition:
         grouped, mask = self.instances(fields, logits, size)
         foreground = self._foreground_at(fields, mask, size, prediction.size)
         labels = resized_labels(grouped.labels, foreground, mask)
@@ -306,7 +304,7 @@ class PanopticRefiner(RefiningModel):
         return torch.cat([strip[0] > 0 for _, strip in strips]).cpu().numpy()
 
     def _votes(
-        self, logits: torch.Tensor, size: tuple[int, int], output: tuple[int, int], without: set[int] = frozenset()
+        self, logits: torch.Tensor, size: tuple[int, int], output: tuple[int, int], without: Iterable[int] = ()
     ) -> PixelVotes:
         """Most probable thing and stuff class of each pixel of the image, never all logits at that size.
 
@@ -332,7 +330,11 @@ def class_shares(classes: torch.Tensor, count: int) -> torch.Tensor:
     are multiples of 4; other labels, as void, are none."""
     number, height, width = classes.shape
     rows, columns = height // _CELL_PX, width // _CELL_PX
-    cells = classes.view(number, rows, _CELL_PX, columns, _CELL_PX).permute(0, 2, 4, 1, 3).reshape(number, -1, rows, columns)
+    cells = (
+        classes.view(number, rows, _CELL_PX, columns, _CELL_PX)
+        .permute(0, 2, 4, 1, 3)
+        .reshape(number, -1, rows, columns)
+    )
     shares = torch.zeros(number, count + 1, rows, columns, device=classes.device)
     shares.scatter_add_(1, cells.clamp(max=count), torch.full(cells.shape, 1 / _CELL_PX**2, device=classes.device))
     return shares[:, :count]

@@ -123,7 +123,7 @@ class RefiningModel(nn.Module):
 
     @property
     def category_of_id(self) -> dict[int, int]:
-        """Of a model that relists segments: categories as :meth:`refine_segments` takes them, by category id of files."""
+        """Categories as :meth:`refine_segments` takes them by category id of files, of a model that relists segments."""
         raise NotImplementedError
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:

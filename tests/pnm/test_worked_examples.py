@@ -9,6 +9,8 @@ MODULES = (
     "masks.runs", "masks.label_runs", "masks.pair_runs", "masks.simd_lanes", "metrics.segment_pairs",
     "null_model.run_planes", "boundary_patches.extraction", "formats.png_samples", "formats.json_list",
     "interior_offsets.distances", "interior_offsets.gradients", "interior_offsets.shifting",
+    "panoptic_grouping.panoptic_map", "panoptic_grouping.encoding", "panoptic_grouping.peaks",
+    "panoptic_grouping.nearest_centers", "panoptic_grouping.grouping", "panoptic_grouping.merging",
 )  # fmt: skip
 
 
