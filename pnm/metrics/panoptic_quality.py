@@ -6,7 +6,7 @@ every crowd region of a category excuses a false positive, not only the last one
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,11 +14,25 @@ from pnm.errors import UserError
 from pnm.metrics.boundary_pixels import check_distance
 from pnm.metrics.exact_sums import QUOTIENT_SCALE, distinct_names, mean_over_classes, quotient
 from pnm.metrics.metric_values import MetricValues
-from pnm.metrics.segment_matching import COUNTS, VOID, Segments, match_counts
+from pnm.metrics.segment_matching import COUNTS, VOID, Segments, match_counts, match_outcomes
 from pnm.metrics.segment_pairs import MAX_ID, count_pairs
 
 _QUALITIES = ("PQ", "SQ", "RQ")
 _SUFFIXES = {"All": "", "Things": "_th", "Stuff": "_st"}
+
+
+class ImageMatches(NamedTuple):
+    """Which segments of an image count as what; ids, ascending.
+
+    Attributes:
+        matched: ground-truth segments that are found, PQ's true positives.
+        missed: other ground-truth segments but crowds, PQ's false negatives.
+        false_positives: predicted segments that match none and aren't excused by void or crowds.
+    """
+
+    matched: tuple[int, ...]
+    missed: tuple[int, ...]
+    false_positives: tuple[int, ...]
 
 
 class PanopticQuality:
@@ -102,6 +116,26 @@ class PanopticQuality:
         gt, pred = self._segments(gt_segments, "ground truth"), self._segments(pred_segments, "prediction")
         pairs = count_pairs(gt_ids, pred_ids, self.boundary_px, self.boundary_ratio)
         return match_counts(gt, pred, pairs, len(self.isthing), self.has_boundary)
+
+    def image_matches(
+        self,
+        gt_ids: np.ndarray,
+        gt_segments: Iterable[Mapping[str, Any]],
+        pred_ids: np.ndarray,
+        pred_segments: Iterable[Mapping[str, Any]],
+    ) -> ImageMatches:
+        """Which segments of one image match by PQ's rule, whether or not a boundary is measured.
+
+        Args and errors are those of :meth:`image_statistics`, whose counts of PQ are the numbers of these segments.
+        """
+        gt, pred = self._segments(gt_segments, "ground truth"), self._segments(pred_segments, "prediction")
+        outcomes = match_outcomes(gt, pred, count_pairs(gt_ids, pred_ids))
+        ids = (
+            gt.ids[outcomes.gt_matched],
+            gt.ids[~outcomes.gt_matched & ~gt.crowd],
+            pred.ids[~outcomes.pred_matched & ~outcomes.pred_excused],
+        )
+        return ImageMatches(*(tuple(row.tolist()) for row in ids))
 
     def _segments(self, segments: Iterable[Mapping[str, Any]], side: str) -> Segments:
         of_id: dict[int, tuple[int, bool]] = {}

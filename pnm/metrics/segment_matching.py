@@ -51,6 +51,29 @@ class _Match(NamedTuple):
         return self.pairs.gt == VOID
 
 
+class Outcomes(NamedTuple):
+    """What becomes of G ground-truth and P predicted segments; bool arrays in the order of the segments.
+
+    Attributes:
+        gt_matched, pred_matched: (G,) and (P,), whether a segment matches one of the other side.
+        pred_excused: (P,), whether a prediction lies mostly on void and crowds, and is no false positive if unmatched.
+    """
+
+    gt_matched: np.ndarray
+    pred_matched: np.ndarray
+    pred_excused: np.ndarray
+
+
+def match_outcomes(gt: Segments, pred: Segments, pairs: SegmentPairs) -> Outcomes:
+    """Which segments match by PQ's rule, without a boundary.
+
+    Raises:
+        UserError: a predicted id is in only one of map and list.
+    """
+    match = _joined(gt, pred, pairs)
+    return _outcomes(match, _pair_ious(match, pairs.shared, pairs.shared, pairs.shared))
+
+
 def match_counts(gt: Segments, pred: Segments, pairs: SegmentPairs, classes: int, has_boundary: bool) -> np.ndarray:
     """``COUNTS`` of each class, IoU in 2**-40, for PQ and, with a boundary, Boundary PQ.
 
@@ -63,13 +86,19 @@ def match_counts(gt: Segments, pred: Segments, pairs: SegmentPairs, classes: int
     Raises:
         UserError: a predicted id is in only one of map and list.
     """
-    match = _Match(gt, pred, pairs, gt.find(pairs.gt), pred.find(pairs.pred))
-    _check_predicted_ids(match)
+    match = _joined(gt, pred, pairs)
     ious = [_pair_ious(match, pairs.shared, pairs.shared, pairs.shared)]
     if has_boundary:
         boundary = _pair_ious(match, pairs.shared_boundary, pairs.gt_boundary, pairs.pred_boundary)
         ious.append(np.minimum(ious[0], boundary))
     return np.concatenate([_counts(match, classes, values) for values in ious])
+
+
+def _joined(gt: Segments, pred: Segments, pairs: SegmentPairs) -> _Match:
+    """Both sides and their pairs; a UserError if a predicted id is in only one of map and list."""
+    match = _Match(gt, pred, pairs, gt.find(pairs.gt), pred.find(pairs.pred))
+    _check_predicted_ids(match)
+    return match
 
 
 def _check_predicted_ids(match: _Match) -> None:
@@ -105,15 +134,21 @@ def _is_excused(match: _Match) -> np.ndarray:
     return 2 * pixels > match.pred.sums(match.pred_index, match.pairs.shared)
 
 
-def _counts(match: _Match, classes: int, ious: np.ndarray) -> np.ndarray:
-    """(4, classes); above 0.5 a match is unique on both sides."""
+def _outcomes(match: _Match, ious: np.ndarray) -> Outcomes:
+    """Of (P,) IoUs of the pairs; above 0.5 a match is unique on both sides."""
     matches = ious > 0.5
-    is_matched = [np.zeros(len(side.ids), np.bool_) for side in (match.gt, match.pred)]
-    is_matched[0][match.gt_index[matches]] = is_matched[1][match.pred_index[matches]] = True
+    gt_matched, pred_matched = (np.zeros(len(side.ids), np.bool_) for side in (match.gt, match.pred))
+    gt_matched[match.gt_index[matches]] = pred_matched[match.pred_index[matches]] = True
+    return Outcomes(gt_matched, pred_matched, _is_excused(match))
+
+
+def _counts(match: _Match, classes: int, ious: np.ndarray) -> np.ndarray:
+    """(4, classes), of (P,) IoUs of the pairs."""
+    matches, outcomes = ious > 0.5, _outcomes(match, ious)
     counts = np.zeros((len(COUNTS), classes), np.int64)
     column = match.gt.column[match.gt_index[matches]]
     np.add.at(counts[0], column, 1)
-    np.add.at(counts[1], match.pred.column[~is_matched[1] & ~_is_excused(match)], 1)
-    np.add.at(counts[2], match.gt.column[~is_matched[0] & ~match.gt.crowd], 1)
+    np.add.at(counts[1], match.pred.column[~outcomes.pred_matched & ~outcomes.pred_excused], 1)
+    np.add.at(counts[2], match.gt.column[~outcomes.gt_matched & ~match.gt.crowd], 1)
     np.add.at(counts[3], column, np.rint(ious[matches] * QUOTIENT_SCALE).astype(np.int64))
     return counts

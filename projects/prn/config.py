@@ -10,10 +10,10 @@ from pnm.panoptic_grouping.grouping import GroupingSettings
 
 from ..semantic_networks.blocks import check_norm
 from .encoder import ENCODERS
+from .networks import HEAD_CONVS
 from .panoptic_classes import classes_of
 
 ARCHITECTURE = "PanopticRefiner"
-HEAD_CONVS = ("separable", "full")
 FOREGROUNDS = ("branch", "semantic")
 
 
@@ -34,9 +34,10 @@ def add_prn_config(cfg: CfgNode) -> None:
     node.INPUT_WIDTH = 64
     # C_de, channels of the decoder.
     node.DECODER_WIDTH = 128
-    # Channels of the heads at the input's resolution, and their 5 x 5 convolution: "separable" or "full".
+    # Channels of the heads at the input's resolution, and how their 5 x 5 convolution is made: "light", "separable"
+    # (Panoptic-DeepLab's) or "full" (the paper's letter), see projects/prn/networks.py.
     node.HEAD_WIDTH = 32
-    node.HEAD_CONV = "separable"
+    node.HEAD_CONV = "light"
     # Whether the convolutions of the encoder's blocks, and those of decoder and heads, see coordinates (CoordConv).
     node.COORD_ENCODER = True
     node.COORD_DECODER = True

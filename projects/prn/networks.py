@@ -13,6 +13,7 @@ from .encoder import FIRST_STRIDE, STRIDES, CoordResNet
 
 SIZE_DIVISIBILITY = 32  # of the input, px
 INSTANCE_CHANNELS = 7  # heat, offsets, boxes
+HEAD_CONVS = ("light", "separable", "full")
 _HALO = 2  # rows around a row that a 5 x 5 convolution sees
 
 
@@ -58,7 +59,7 @@ def _strided(channels: int, width: int) -> nn.Sequential:
 def _predictor(channels: int, outputs: int) -> nn.Conv2d:
     """A 1 x 1 convolution that begins near 0."""
     predictor = nn.Conv2d(channels, outputs, 1)
-    nn.init.normal_(predictor.weight, std=0.001)
+    nn.init.normal_(predictor.weight, std=0.05)
     torch.nn.init.constant_(predictor.bias, 0.0)  # type: ignore[arg-type]
     return predictor
 
@@ -95,20 +96,36 @@ class Decoder(nn.Module):
         return y
 
 
-class FullSizeHead(nn.Module):
-    """A 5 x 5 convolution, depthwise separable or full, and a 1 x 1 one, at the input's resolution."""
+def _depthwise(channels: int) -> nn.Sequential:
+    """5 x 5 convolution of each channel alone."""
+    conv = nn.Conv2d(channels, channels, 2 * _HALO + 1, padding=_HALO, groups=channels, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
-    def __init__(self, channels: int, width: int, outputs: int, *, separable: bool, with_coords: bool):
+
+class FullSizeHead(nn.Module):
+    """A 5 x 5 convolution and a 1 x 1 one at the input's resolution, in one of three makes:
+
+    - "light": channels are mixed, and made few, before the features are enlarged; then 5 x 5, each channel alone;
+    - "separable": 5 x 5, each channel alone, and then mixed (Panoptic-DeepLab's);
+    - "full": 5 x 5 of all channels (the paper's letter).
+    """
+
+    def __init__(self, channels: int, width: int, outputs: int, conv: str, with_coords: bool):
         super().__init__()
-        self.spatial: nn.Module = nn.Identity()
-        if separable:
-            conv = nn.Conv2d(channels, channels, 5, padding=_HALO, groups=channels, bias=False)
-            self.spatial = nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
-        self.mix = CoordConvNormReLU(channels, width, 1 if separable else 5, with_coords)
+        self.before = CoordConvNormReLU(channels, width, 1, with_coords) if conv == "light" else None
+        self.spatial = {"light": _depthwise(width), "separable": _depthwise(channels)}.get(conv)
+        size = {"separable": 1, "full": 2 * _HALO + 1}.get(conv)
+        self.mix = CoordConvNormReLU(channels, width, size, with_coords) if size else None
         self.predictor = _predictor(width, outputs)
 
+    def narrowed(self, features: torch.Tensor, coords: torch.Tensor) -> torch.Tensor:
+        """What is enlarged, at a quarter of the resolution."""
+        return features if self.before is None else self.before(features, coords)
+
     def forward(self, x: torch.Tensor, coords: torch.Tensor) -> torch.Tensor:
-        return self.predictor(self.mix(self.spatial(x), coords))
+        """Of what was enlarged, (N, C, h, w)."""
+        x = x if self.spatial is None else self.spatial(x)
+        return self.predictor(x if self.mix is None else self.mix(x, coords))
 
 
 class PanopticRefinementNetwork(nn.Module):
@@ -123,7 +140,7 @@ class PanopticRefinementNetwork(nn.Module):
         input_width: int = 64,
         decoder_width: int = 128,
         head_width: int = 32,
-        separable_heads: bool = True,
+        head_conv: str = "light",
         coord_encoder: bool = True,
         coord_decoder: bool = True,
         unit_px: float = 64.0,
@@ -135,7 +152,7 @@ class PanopticRefinementNetwork(nn.Module):
             input_width: N_en, channels of each input branch.
             decoder_width: C_de.
             head_width: channels of the full-size heads.
-            separable_heads: depthwise-separable 5 x 5 convolutions, else full ones.
+            head_conv: one of ``HEAD_CONVS``, see :class:`FullSizeHead`.
             coord_encoder, coord_decoder: whether their layers see coordinates; the heads' do as the decoder's.
             unit_px: of offsets and boxes inside of the network: the same for all images, so that copying the input to
                 the output is the same map for all.
@@ -149,10 +166,9 @@ class PanopticRefinementNetwork(nn.Module):
         self.encoder = CoordResNet(encoder, inputs, with_coords=coord_encoder, width=encoder_width)
         skip_width = max(decoder_width // 2, 32)
         self.decoder = Decoder(self.encoder.out_channels, decoder_width, skip_width, coord_decoder)
-        options = {"separable": separable_heads, "with_coords": coord_decoder}
-        self.heat_head = FullSizeHead(decoder_width, head_width, 1, **options)
-        self.offset_head = FullSizeHead(decoder_width, head_width, 6, **options)
-        self.foreground_head = FullSizeHead(decoder_width, head_width, 1, **options)
+        self.heat_head = FullSizeHead(decoder_width, head_width, 1, head_conv, coord_decoder)
+        self.offset_head = FullSizeHead(decoder_width, head_width, 6, head_conv, coord_decoder)
+        self.foreground_head = FullSizeHead(decoder_width, head_width, 1, head_conv, coord_decoder)
         self.class_head = nn.Sequential(
             conv_norm_relu(decoder_width, decoder_width, 3), _predictor(decoder_width, classes)
         )
@@ -182,21 +198,26 @@ class PanopticRefinementNetwork(nn.Module):
                 (BatchNorm in evaluation mode).
         """
         height = features.shape[-2] * FIRST_STRIDE
-        if not rows or rows >= height:
-            return self._fields(features, coordinates, 0, height)
-        strips = [self._fields(features, coordinates, top, min(top + rows, height)) for top in range(0, height, rows)]
-        return Fields(*(torch.cat(parts, -2) for parts in zip(*strips, strict=True)))
-
-    def _fields(self, features: torch.Tensor, coordinates: Coordinates, top: int, bottom: int) -> Fields:
-        """Rows ``top`` to ``bottom`` of the output, computed with the rows around them that they depend on."""
-        height = features.shape[-2] * FIRST_STRIDE
-        first, last = max(0, top - _HALO), min(height, bottom + _HALO)
-        x = upsampled_rows(features, first, last)
-        coords = coordinates.at(x, 1, first)
+        coords = coordinates.at(features, FIRST_STRIDE)
         heads = (self.heat_head, self.offset_head, self.foreground_head)
-        inner = slice(top - first, bottom - first)
-        heat, offsets, foreground = (head(x, coords)[..., inner, :].float() for head in heads)
+        pairs = [(head, head.narrowed(features, coords)) for head in heads]
+        rows = rows or height
+        strips = [
+            [_head_rows(head, narrow, coordinates, top, min(top + rows, height)) for head, narrow in pairs]
+            for top in range(0, height, rows)
+        ]
+        heat, offsets, foreground = (torch.cat(parts, -2) for parts in zip(*strips, strict=True))
         return Fields(heat[:, 0], offsets * self.unit_px, foreground[:, 0])
+
+
+def _head_rows(
+    head: FullSizeHead, narrow: torch.Tensor, coordinates: Coordinates, top: int, bottom: int
+) -> torch.Tensor:
+    """Rows ``top`` to ``bottom`` of a head's output, float32, computed with the rows around that they depend on."""
+    height = narrow.shape[-2] * FIRST_STRIDE
+    first, last = max(0, top - _HALO), min(height, bottom + _HALO)
+    x = upsampled_rows(narrow, first, last)
+    return head(x, coordinates.at(x, 1, first))[..., top - first : bottom - first, :].float()
 
 
 def upsampled_rows(x: torch.Tensor, first: int, last: int) -> torch.Tensor:

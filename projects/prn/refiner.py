@@ -145,7 +145,7 @@ class PanopticRefiner(RefiningModel):
             input_width=node.INPUT_WIDTH,
             decoder_width=node.DECODER_WIDTH,
             head_width=node.HEAD_WIDTH,
-            separable_heads=node.HEAD_CONV == "separable",
+            head_conv=node.HEAD_CONV,
             coord_encoder=node.COORD_ENCODER,
             coord_decoder=node.COORD_DECODER,
             unit_px=node.UNIT,

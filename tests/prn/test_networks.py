@@ -131,9 +131,9 @@ def test_a_larger_batch_mate_changes_borders_at_most():
 
 
 @pytest.mark.parametrize("rows", [1, 7, 32, 64, 1000])
-@pytest.mark.parametrize("separable", [True, False])
-def test_strips_give_what_the_whole_gives(rows, separable):
-    model, given = network(separable_heads=separable), batch([(60, 90)])
+@pytest.mark.parametrize("conv", ["light", "separable", "full"])
+def test_strips_give_what_the_whole_gives(rows, conv):
+    model, given = network(head_conv=conv), batch([(60, 90)])
     with torch.no_grad():
         features, coordinates = model.features(given)
         whole, strips = model.fields(features, coordinates), model.fields(features, coordinates, rows)
