@@ -146,16 +146,9 @@ def network(height: int, width: int, count: int, config: str, mode: str) -> Call
     model.eval()
     if mode == "refine":
         return lambda: model.refine_segments(image, prediction)
-    own = model._at_network_size(image, prediction)
+    own = model.network_input(image, prediction)
 
-    def predict() -> Any:
-        with torch.no_grad():
-            features, coordinates = model.network.features(own)
-            return model.network.class_logits(features), model.network.fields(
-                features, coordinates, model.inference.strip_rows
-            )
-
-    return predict
+    return lambda: model.predict(own)
 
 
 def peak_mib() -> float:
@@ -194,7 +187,9 @@ def main() -> None:
     print(f"{processor()}, {os.environ['OMP_NUM_THREADS']} thread(s)")
     rows = []
 
-    def add(what: str, size: tuple[int, int], count: int, make: Callable, *more: Any, rounds: int = args.rounds) -> None:
+    def add(
+        what: str, size: tuple[int, int], count: int, make: Callable, *more: Any, rounds: int = args.rounds
+    ) -> None:
         rows.append([what, "{} x {}".format(*size), count, *in_a_process(make, *size, count, *more, rounds=rounds)])
         print(*rows[-1], file=sys.stderr, flush=True)
 

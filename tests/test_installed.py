@@ -89,7 +89,10 @@ print(pnm.pixel_weights(pnm.pixel_null_model(mask, 5)).max())
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize("program", ["train", "refine", "evaluate", "weights", "visualize", "visualize-weights"])
+@pytest.mark.parametrize(
+    "program",
+    ["train", "refine", "evaluate", "weights", "segment-changes", "visualize", "visualize-prn", "visualize-weights"],
+)
 def test_programs_are_commands(installed, program):
     done = run(installed, "pnm", program, "--help")
     assert done.returncode == 0 and done.stdout.startswith(f"usage: pnm {program}"), done.stderr[-2000:]

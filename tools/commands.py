@@ -13,6 +13,7 @@ PROGRAMS = {
     "boundary-shares": ("boundary_shares", "says how much of each class lies near a boundary"),
     "weights": ("precompute_weights", "makes the stored pixel weights of data sets"),
     "visualize": ("visualize", "draws images, truth and predictions"),
+    "visualize-prn": ("visualize_prn", "draws what PRN takes, predicts and makes of it"),
     "visualize-weights": ("visualize_weights", "draws the pixel weights of an image"),
 }
 

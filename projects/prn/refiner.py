@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,6 +77,20 @@ class InferenceSettings:
             node.STRIP_ROWS,
             node.AMP_TEST,
         )
+
+
+class Predicted(NamedTuple):
+    """What the network says of one image.
+
+    Attributes:
+        fields: of a batch of one, padded.
+        logits: (K, h / 4, w / 4) of classes, padded.
+        size: (height, width) of the image within them, px.
+    """
+
+    fields: Fields
+    logits: torch.Tensor
+    size: tuple[int, int]
 
 
 @META_ARCH_REGISTRY.register()
@@ -236,17 +250,21 @@ class PanopticRefiner(RefiningModel):
         storage = get_event_storage()
         storage.put_scalar("prn/foreground_iou", (found & inside).sum() / (found | inside).sum().clamp(min=1))
 
-    @torch.no_grad()
     def refine_segments(self, image: torch.Tensor, prediction: Partition) -> Partition:
-        """A panoptic map anew, see :class:`..refining.RefiningModel`; void only where no class or instance is."""
-        own = self._at_network_size(image, prediction)
+        """A panoptic map anew, see :class:`..refining.RefiningModel`."""
+        return self.merged(self.predict(self.network_input(image, prediction)), prediction)
+
+    @torch.no_grad()
+    def predict(self, given: NetworkInput) -> Predicted:
+        """What the network says of one image."""
         with torch.autocast(self.device.type, enabled=self.inference.amp):
-            features, coordinates = self.network.features(own)
+            features, coordinates = self.network.features(given)
             logits = self.network.class_logits(features).float()[0]
             fields = self.network.fields(features, coordinates, self.inference.strip_rows)
-        return self._merged(fields, logits, own.sizes[0], prediction)
+        return Predicted(fields, logits, given.sizes[0])
 
-    def _at_network_size(self, image: torch.Tensor, prediction: Partition) -> NetworkInput:
+    def network_input(self, image: torch.Tensor, prediction: Partition) -> NetworkInput:
+        """An image and the map that is refined, at the size that the network takes."""
         array = np.ascontiguousarray(image.cpu().numpy().transpose(1, 2, 0))
         transform = self.inference.resize.get_transform(array)
         small = torch.from_numpy(np.ascontiguousarray(transform.apply_image(array).transpose(2, 0, 1)))
@@ -255,9 +273,9 @@ class PanopticRefiner(RefiningModel):
         instances = torch.from_numpy(encoded(coarse, len(self.thing_categories), self.inference.sigma_px))
         return self._network_input([small], [instances], [torch.from_numpy(class_labels(coarse))])
 
-    def instances(self, fields: Fields, logits: torch.Tensor, size: tuple[int, int]) -> tuple[Instances, np.ndarray]:
+    def instances(self, predicted: Predicted) -> tuple[Instances, np.ndarray]:
         """Grouped pixels of one image and its foreground, (h, w) bool, at the network's size."""
-        height, width = size
+        (fields, logits, size), (height, width) = predicted, predicted.size
         foreground = fields.foreground_logits[0, :height, :width] > 0
         if self.inference.foreground == "semantic":
             things = len(self.thing_categories)
@@ -267,8 +285,10 @@ class PanopticRefiner(RefiningModel):
         mask = foreground.cpu().numpy()
         return group_pixels(InstanceFields(heat, offsets[:2], offsets[2:]), mask, self.inference.grouping), mask
 
-    def _merged(self, fields: Fields, logits: torch.Tensor, size: tuple[int, int], prediction: Partition) -> Partition:
-        grouped, mask = self.instances(fields, logits, size)
+    def merged(self, predicted: Predicted, prediction: Partition) -> Partition:
+        """The panoptic map, at the size of the one that is refined."""
+        fields, logits, size = predicted
+        grouped, mask = self.instances(predicted)
         foreground = self._foreground_at(fields, mask, size, prediction.size)
         labels = resized_labels(grouped.labels, foreground, mask)
         votes = self._votes(logits, size, prediction.size)

@@ -123,7 +123,7 @@ class RefiningModel(nn.Module):
 
     @property
     def category_of_id(self) -> dict[int, int]:
-        """Categories as :meth:`refine_segments` takes them by category id of files, of a model that relists segments."""
+        """Categories as :meth:`refine_segments` takes them, by category id of files; of models that relist segments."""
         raise NotImplementedError
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:

@@ -78,7 +78,12 @@ class Refiner:
             return []
         return self.model.refine_objects(self.image_tensor(image, prediction.size), prediction.masks)
 
-    def _relisted(self, image: np.ndarray, prediction: Partition) -> Partition:
+    def as_in_data(self, prediction: Partition) -> Partition:
+        """A prediction read from a file with categories as in dataset dicts, for a model that relists segments.
+
+        Raises:
+            UserError: a category that the model doesn't know.
+        """
         category_of = self.model.category_of_id
         strange = sorted(set(prediction.categories) - set(category_of))
         if strange:
@@ -86,9 +91,12 @@ class Refiner:
                 f"the prediction has categories {strange[:5]}, the model knows {sorted(category_of)[:10]}: it must "
                 "have been trained on data with the same category ids"
             )
-        categories = tuple(category_of[category] for category in prediction.categories)
+        return replace(prediction, categories=tuple(category_of[category] for category in prediction.categories))
+
+    def _relisted(self, image: np.ndarray, prediction: Partition) -> Partition:
+        category_of = self.model.category_of_id
         tensor = self.image_tensor(image, prediction.size)
-        anew = self.model.refine_segments(tensor, replace(prediction, categories=categories))
+        anew = self.model.refine_segments(tensor, self.as_in_data(prediction))
         id_of = {category: id_ for id_, category in category_of.items()}
         return with_kept_ids(prediction, replace(anew, categories=tuple(id_of[k] for k in anew.categories)))
 

@@ -1,4 +1,4 @@
-"""Training, evaluation and refinement through the programs: predictions, degraded truth, processes, chains, resuming."""
+"""Training, evaluation, refinement through the programs: predictions, degraded truth, processes, chains, resuming."""
 
 import json
 import os
@@ -165,6 +165,15 @@ def test_numbers_from_0_on_as_detr_writes_them(trained, predictions, shapes_root
     for image, numbers in number_of.items():
         kept = {number for id_, number in numbers.items() if id_ in ids[0][image]}
         assert kept == ids[1][image] & set(numbers.values())
+
+
+def test_pictures_of_the_way_through_the_model(trained, predictions, shapes_root, tmp_path):
+    words = refine_words(trained, "--images", shapes_root / "shapes/images/val", "--predictions", predictions["val"])
+    command = [sys.executable, "tools/visualize_prn.py", *words[:6], "--num", "2", "--output", tmp_path / "page.png"]
+    done = subprocess.run([*map(str, [*command, *words[6:]])], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    with Image.open(tmp_path / "page.png") as page:
+        assert page.size == (10 * 206 - 6, 16 + 2 * 156 - 6)
 
 
 @pytest.mark.parametrize("more", ["", " MODEL.PNM.ENABLED True", " MODEL.PRN.LOSS_STRIDE 4 MODEL.PRN.HEAD_CONV full"])

@@ -196,7 +196,7 @@ def test_input_does_not_depend_on_ids(scene, prediction, ids):
     """As Panoptic FPN, DETR (read as ids + 1) and Panoptic-DeepLab number the same map."""
     table = np.array([0, *ids])
     other = Partition(table[prediction.labels], ids, prediction.categories)
-    one, two = (model(scene)._at_network_size(image_of(scene), given) for given in (prediction, other))
+    one, two = (model(scene).network_input(image_of(scene), given) for given in (prediction, other))
     for a, b in zip(one[:3], two[:3], strict=True):
         assert torch.equal(a, b)
 
@@ -205,7 +205,7 @@ def test_stuff_in_several_segments_counts_as_one(scene, prediction):
     halves = prediction.labels.copy()
     halves[:, 48:][halves[:, 48:] == 4] = 9
     other = Partition(halves, (1, 2, 3, 4, 9), (*prediction.categories, -3))
-    one, two = (model(scene)._at_network_size(image_of(scene), given) for given in (prediction, other))
+    one, two = (model(scene).network_input(image_of(scene), given) for given in (prediction, other))
     assert torch.equal(one.classes, two.classes) and torch.equal(one.instances, two.instances)
 
 

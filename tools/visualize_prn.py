@@ -1,0 +1,96 @@
+#!/usr/bin/env python
+"""Draws what PRN takes, predicts and makes of it, image by image: the paper's Fig. 4.
+
+python tools/visualize_prn.py --config-file configs/quickstart/prn.yaml --images photos --predictions results.json \\
+    --output page.png MODEL.WEIGHTS output/quickstart/prn/model_final.pth
+
+Colours: of offsets, the hue is their direction; of boxes, red is the height and blue the width that each pixel says; a
+segment has one colour before and after if it keeps its id.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+if not __package__:  # run as a file of a clone
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pnm.errors import UserError, interrupts_told, one_line_errors
+from pnm.formats.atomic_files import atomic_file, check_writable
+from pnm.formats.image_files import ImageFiles
+from pnm.predictions import open_predictions
+from pnm.projects.launcher.config_files import find_config_file
+
+GAP, TITLE = 6, 16  # px
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="config that PRN was trained with")
+    parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder of the images")
+    parser.add_argument("--predictions", required=True, type=Path, metavar="JSON", help="panoptic result file")
+    parser.add_argument("--png-folder", type=Path, metavar="DIR", help="its PNGs (default: beside it)")
+    parser.add_argument("--output", required=True, type=Path, metavar="PICTURE")
+    parser.add_argument("--num", type=int, default=4, metavar="N", help="images, spread over all (default: 4)")
+    parser.add_argument("--width", type=int, default=200, metavar="PX", help="of a picture (default: 200)")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: MODEL.WEIGHTS FILE ...")
+    return parser.parse_args()
+
+
+def draw_page(rows: Sequence[Mapping[str, np.ndarray]], width: int) -> Image.Image:
+    """A row for each image, its pictures under their titles, ``width`` px each."""
+    height = max(round(width * p.shape[0] / p.shape[1]) for row in rows for p in row.values())
+    columns = len(rows[0])
+    page = Image.new("RGB", (columns * (width + GAP) - GAP, TITLE + len(rows) * (height + GAP) - GAP), "white")
+    pen = ImageDraw.Draw(page)
+    for column, title in enumerate(rows[0]):
+        pen.text((column * (width + GAP) + 2, 2), title, fill="black")
+    for number, row in enumerate(rows):
+        for column, picture in enumerate(row.values()):
+            size = width, round(width * picture.shape[0] / picture.shape[1])
+            drawn = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
+            page.paste(drawn, (column * (width + GAP), TITLE + number * (height + GAP)))
+    return page
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.num < 1 or args.width < 1:
+        raise UserError(f"--num is {args.num} and --width {args.width}, expected positive numbers")
+    picture_format = Image.registered_extensions().get(args.output.suffix.lower())
+    if picture_format is None:
+        raise UserError(f"--output is {args.output}, expected the name of a picture, such as *.png or *.jpg")
+    check_writable(args.output)
+    config = find_config_file(args.config_file)
+    options = {"png_folder": args.png_folder} if args.png_folder else {}
+    predictions, images = open_predictions(args.predictions, task="panoptic", **options), ImageFiles(args.images)
+    keys = [
+        predictions.keys[k] for k in np.linspace(0, len(predictions) - 1, min(args.num, len(predictions))).astype(int)
+    ]
+    # Takes seconds: not before the arguments are known to be right.
+    from pnm.projects.dataset_mappers.reading import read_image
+    from pnm.projects.launcher.refiner_loading import load_refiner
+    from pnm.projects.prn.pictures import pictures_of
+
+    refiner = load_refiner(config, overrides=args.opts)
+    rows = []
+    for key in keys:
+        image = read_image(str(images.path(key)), "RGB")
+        rows.append({"image": image, **pictures_of(refiner, image, predictions.read(key))})
+    if not rows:
+        raise UserError(f"{args.predictions} has no image")
+    with atomic_file(args.output) as file:
+        draw_page(rows, args.width).save(file, format=picture_format)
+    print(f"{args.output}: {len(rows)} image(s)")
+
+
+def main() -> None:
+    args = parse_args()
+    with interrupts_told("nothing was written"), one_line_errors():
+        run(args)
+
+
+if __name__ == "__main__":
+    main()
