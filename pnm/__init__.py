@@ -21,9 +21,16 @@ Offsets to the interior (Yuan et al., "SegFix", ECCV 2020)
     offset_targets            where boundaries are and which way the interior lies, of a label map
     StoredOffsets             what a trained SegFix made of images, on disk
 
+Panoptic maps as fields (Sun et al., "PRN", WACV 2023)
+    instance_fields           centres, offsets and boxes of instances
+    group_pixels              instances of predicted fields, by boxes and foreground
+    GroupingSettings          how
+
 Predictions of any model in files
     open_predictions          COCO, panoptic, label PNGs, Cityscapes: read image by image, written back refined
     ImageFiles                the images that they belong to
+    Partition                 a label map with its segments and their categories
+    segment_changes           segments inserted, deleted, re-classed, split and merged
 
 Metrics
     SemanticMetrics           mIoU, PNM IoU, Boundary IoU, boundary F
@@ -58,10 +65,15 @@ _PUBLIC = {
     "label_distances": "interior_offsets.distances",
     "offset_targets": "interior_offsets.targets",
     "StoredOffsets": "interior_offsets.stored",
+    "instance_fields": "panoptic_grouping.encoding",
+    "group_pixels": "panoptic_grouping.grouping",
+    "GroupingSettings": "panoptic_grouping.grouping",
     "load_refiner": "projects.launcher.refiner_loading",
     "Refiner": "projects.refining.refiner",
     "open_predictions": "predictions.opening",
     "ImageFiles": "formats.image_files",
+    "Partition": "predictions.image_predictions",
+    "segment_changes": "predictions.segment_changes",
     "SemanticMetrics": "metrics.semantic_metrics",
     "InstanceMetrics": "metrics.instance_ap",
     "CityscapesInstanceAP": "metrics.cityscapes_instance_ap",

@@ -6,7 +6,8 @@ python tools/refine.py --config-file configs/quickstart/bpr_instance.yaml --imag
 python tools/refine.py --config-file ... --image photo.jpg --mask photo_mask.png --output refined.png MODEL.WEIGHTS ...
 
 Predictions may be COCO results JSON, COCO panoptic JSON with PNGs, a folder of label PNGs, Detectron2's
-sem_seg_predictions.json or a folder of Cityscapes' *_pred.txt. The output has the same format, ids, scores and order.
+sem_seg_predictions.json or a folder of Cityscapes' *_pred.txt. The output has the same format, ids, scores and order;
+PRN, which takes panoptic results, also adds segments, with new ids, and drops some.
 A run that was killed goes on where it was when the same command is given again.
 
 Refiners one after the other, each with its own overrides:

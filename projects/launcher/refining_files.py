@@ -13,7 +13,7 @@ from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
 from pnm.compiling import announce_compilation
-from pnm.errors import one_line_errors
+from pnm.errors import UserError, one_line_errors
 from pnm.formats.image_files import ImageFiles
 from pnm.interior_offsets.stored import StoredOffsets
 from pnm.predictions.offset_refiner import OffsetRefiner
@@ -65,11 +65,12 @@ class Part:
     def __init__(self, named: argparse.Namespace):
         self.folder: Path | None = named.offsets
         self.cfg = load_config(named.config_file, named.opts) if named.config_file else None
-        self.task = None
+        self.task, self.relists_segments = None, False
         if self.cfg is not None:
             check_device(self.cfg)
             kind = checked_refiner_class(self.cfg)
             self.task = None if kind.refines_any_task else kind.task_of(self.cfg)
+            self.relists_segments = kind.relists_segments
 
     def step(self, image_files: Sequence[Path]) -> Step:
         """The refiner, loaded. Where it keeps what it makes of images, that is made first.
@@ -139,6 +140,11 @@ def refine_mask(args: argparse.Namespace) -> None:
     with one_line_errors():
         check_one_output(args)
         parts = [Part(named) for named in args.parts]
+        if any(part.relists_segments for part in parts):
+            raise UserError(
+                f"--mask is for refiners of masks; this one changes classes, which {args.mask} doesn't have: it takes "
+                "panoptic result files, a JSON and its PNGs (--images, --predictions)"
+            )
         task = common_task(parts)
         refine_one(args, Chain([part.step([args.image]) for part in parts]), task)
 

@@ -46,8 +46,9 @@ def add_prn_config(cfg: CfgNode) -> None:
     # Offsets and boxes are divided by it inside of the network, px.
     node.UNIT = 64.0
     # Share of the training maps that are degraded ground truth; the others are those of PREDICTIONS_TRAIN. Without
-    # predictions, all are degraded ground truth.
-    node.DEGRADED_SHARE = 0.5
+    # predictions, all are degraded ground truth. A base model that is much better on its training images than on
+    # others calls for 0.5, or for predictions of several folds.
+    node.DEGRADED_SHARE = 0.0
     # Factor on the probabilities of its faults.
     node.DEGRADED_STRENGTH = 1.0
     # GridMask on the image: its probability rises from 0 to this in the course of training.

@@ -72,7 +72,7 @@ class PanopticMapMapper(RefiningMapper):
         augmentations: list[T.Augmentation] | None = None,
         image_format: str = "RGB",
         sigma_px: float = 8.0,
-        degraded_share: float = 0.5,
+        degraded_share: float = 0.0,
         degraded_strength: float = 1.0,
         small_area_px: int = 4096,
     ):

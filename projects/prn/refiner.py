@@ -304,6 +304,8 @@ class PanopticRefiner(RefiningModel):
             stuff = np.where(foreground & (labels == 0), NO_CLASS, stuff)
         merged = merge_segments(labels, classes.tolist(), stuff)
         if self.inference.fill_holes:
+            if not merged.classes:
+                return prediction  # nothing was found, and nothing may become void
             merged = without_holes(merged, np.isin(prediction.labels, prediction.segments))
         categories = self.classes.categories
         numbers = tuple(range(1, len(merged.classes) + 1))

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torchvision.models import resnet18, resnet50
 
+from pnm.errors import UserError
 from pnm.projects.prn.coord_conv import CoordConv2d, Coordinates
-from pnm.projects.prn.encoder import CoordResNet
+from pnm.projects.prn.encoder import CoordResNet, load_imagenet
 from pnm.projects.prn.grid_mask import grid_mask, hide_squares
 from pnm.projects.prn.networks import (
     NetworkInput,
@@ -86,6 +87,24 @@ def test_stages_are_torchvisions(name, peer):
     with torch.no_grad():
         levels = ours(x, Coordinates([(64, 96)] * 2, torch.device("cpu")))
     torch.testing.assert_close(levels, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_imagenet_weights_fit_all_but_the_first_input(monkeypatch):
+    import timm
+
+    torch.manual_seed(0)
+    theirs = timm.create_model("resnet50", pretrained=False)
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: theirs)
+    ours = CoordResNet("resnet50", 194, with_coords=True)
+    load_imagenet(ours, "resnet50")
+    state, wanted = ours.state_dict(), theirs.state_dict()
+    other = [k for k in state if k not in wanted or not torch.equal(state[k].float(), wanted[k].float())]
+    assert {k for k in other if "coord_weight" not in k} == {
+        "layer1.0.conv1.weight",
+        "layer1.0.downsample.0.weight",
+    }
+    with pytest.raises(UserError, match="set MODEL.PRN.PRETRAINED False"):
+        load_imagenet(CoordResNet("resnet50", 194, with_coords=True, width=32), "resnet50")
 
 
 def test_zero_weights_of_coordinates_are_the_network_without_them():

@@ -167,6 +167,14 @@ def test_numbers_from_0_on_as_detr_writes_them(trained, predictions, shapes_root
         assert kept == ids[1][image] & set(numbers.values())
 
 
+def test_one_mask_is_refused_before_a_network_is_loaded(trained, tmp_path, shapes_root):
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "mask.png")
+    words = refine_words(trained, "--image", tmp_path / "mask.png", "--mask", tmp_path / "mask.png")
+    command = [sys.executable, "tools/refine.py", *words[:6], "--output", tmp_path / "o.png", "MODEL.WEIGHTS", "no.pth"]
+    done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "it takes panoptic result files, a JSON and its PNGs" in done.stderr
+
+
 def test_pictures_of_the_way_through_the_model(trained, predictions, shapes_root, tmp_path):
     words = refine_words(trained, "--images", shapes_root / "shapes/images/val", "--predictions", predictions["val"])
     command = [sys.executable, "tools/visualize_prn.py", *words[:6], "--num", "2", "--output", tmp_path / "page.png"]

@@ -13,6 +13,7 @@ from pnm.errors import UserError
 from pnm.metrics.panoptic_quality import PanopticQuality
 from pnm.panoptic_grouping.grouping import GroupingSettings
 from pnm.predictions import Partition
+from pnm.projects.prn import PanopticClasses
 from pnm.projects.prn.networks import Fields, PanopticRefinementNetwork
 from pnm.projects.prn.refiner import InferenceSettings, PanopticRefiner, class_shares
 from pnm.projects.refining import Refiner
@@ -207,6 +208,21 @@ def test_stuff_in_several_segments_counts_as_one(scene, prediction):
     other = Partition(halves, (1, 2, 3, 4, 9), (*prediction.categories, -3))
     one, two = (model(scene).network_input(image_of(scene), given) for given in (prediction, other))
     assert torch.equal(one.classes, two.classes) and torch.equal(one.instances, two.instances)
+
+
+def test_without_stuff_classes_no_hole_comes_up():
+    """Pixels of no instance take the nearest; where there is none, the map stays."""
+    classes = PanopticClasses(((3, 0),), ())
+    for centres in (1.0, 0.0):
+        network = Copy(1, lambda fields, centres=centres: fields._replace(heat=centres * fields.heat))
+        only_things = PanopticRefiner(
+            network, classes=classes, inference=EXACT, pixel_mean=[0.0] * 3, pixel_std=[1.0] * 3
+        ).eval()
+        labels = np.zeros((32, 48), np.int32)
+        labels[4:20, 4:20], labels[8:30, 24:44] = 1, 2
+        given = Partition(labels, (1, 2), (0, 0))
+        after = only_things.refine_segments(torch.zeros(3, 32, 48, dtype=torch.uint8), given)
+        assert np.array_equal(after.labels > 0, labels > 0) and len(after.segments) == 2
 
 
 def test_shares_of_classes_in_cells():
