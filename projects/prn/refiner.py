@@ -1,15 +1,13 @@
 """The meta-architecture of PRN (Sun et al., "PRN: Panoptic Refinement Network", WACV 2023)."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.data import MetadataCatalog
-from detectron2.data import transforms as T
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage
@@ -17,80 +15,19 @@ from torch import nn
 
 from pnm.errors import UserError
 from pnm.null_model.weighted_losses import pixel_cross_entropy, weighted_mean
-from pnm.panoptic_grouping.encoding import InstanceFields
-from pnm.panoptic_grouping.grouping import GroupingSettings, Instances, group_pixels
-from pnm.panoptic_grouping.merging import (
-    NO_CLASS,
-    PixelVotes,
-    instance_classes,
-    merge_segments,
-    resized_labels,
-    small_stuff,
-    without_holes,
-)
 from pnm.predictions import Partition
 
 from ..refining import RefiningModel
 from ..refining.mapper import IGNORED
-from .config import grouping_settings
 from .encoder import load_imagenet
 from .grid_mask import hide_squares
+from .inference import InferenceSettings, Predicted, merged_map
 from .losses import center_loss, distance_loss, foreground_loss
 from .mapper import class_labels, encoded, moved_ids, panoptic_map
-from .networks import (
-    SIZE_DIVISIBILITY,
-    Fields,
-    NetworkInput,
-    PanopticRefinementNetwork,
-    resized_strips,
-)
+from .networks import FIRST_STRIDE, SIZE_DIVISIBILITY, Fields, NetworkInput, PanopticRefinementNetwork
 from .panoptic_classes import PanopticClasses, classes_of
 
-_NEVER = -1e6  # logit of a class that is not to be had; infinity times 0 is no number
-_CELL_PX = 4  # of the classes that go into the network
 _TERMS = ("semantic", "center", "offset", "box", "foreground")
-
-
-@dataclass(frozen=True)
-class InferenceSettings:
-    """What becomes of a network's output; see the keys."""
-
-    grouping: GroupingSettings
-    resize: T.Augmentation
-    sigma_px: float = 8.0
-    foreground: str = "branch"
-    stuff_area_px: int = 4096
-    fill_holes: bool = True
-    strip_rows: int = 64
-    amp: bool = False
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> "InferenceSettings":
-        node = cfg.MODEL.PRN
-        return cls(
-            grouping_settings(cfg),
-            T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST),
-            node.SIGMA,
-            node.FOREGROUND,
-            node.STUFF_AREA_LIMIT,
-            node.FILL_HOLES,
-            node.STRIP_ROWS,
-            node.AMP_TEST,
-        )
-
-
-class Predicted(NamedTuple):
-    """What the network says of one image.
-
-    Attributes:
-        fields: of a batch of one, padded.
-        logits: (K, h / 4, w / 4) of classes, padded.
-        size: (height, width) of the image within them, px.
-    """
-
-    fields: Fields
-    logits: torch.Tensor
-    size: tuple[int, int]
 
 
 @META_ARCH_REGISTRY.register()
@@ -273,92 +210,28 @@ class PanopticRefiner(RefiningModel):
         instances = torch.from_numpy(encoded(coarse, len(self.thing_categories), self.inference.sigma_px))
         return self._network_input([small], [instances], [torch.from_numpy(class_labels(coarse))])
 
-    def instances(self, predicted: Predicted) -> tuple[Instances, np.ndarray]:
-        """Grouped pixels of one image and its foreground, (h, w) bool, at the network's size."""
-        (fields, logits, size), (height, width) = predicted, predicted.size
-        foreground = fields.foreground_logits[0, :height, :width] > 0
-        if self.inference.foreground == "semantic":
-            things = len(self.thing_categories)
-            strips = resized_strips(logits, (1 / _CELL_PX, 1 / _CELL_PX), size, self.inference.strip_rows)
-            foreground = torch.cat([strip.argmax(0) < things for _, strip in strips])
-        heat, offsets = (part[0, ..., :height, :width].cpu().numpy() for part in (fields.heat, fields.offsets))
-        mask = foreground.cpu().numpy()
-        return group_pixels(InstanceFields(heat, offsets[:2], offsets[2:]), mask, self.inference.grouping), mask
-
     def merged(self, predicted: Predicted, prediction: Partition) -> Partition:
-        """The panoptic map, at the size of the one that is refined."""
-        fields, logits, size = predicted
-        grouped, mask = self.instances(predicted)
-        foreground = self._foreground_at(fields, mask, size, prediction.size)
-        labels = resized_labels(grouped.labels, foreground, mask)
-        votes = self._votes(logits, size, prediction.size)
-        things = len(self.thing_categories)
-        classes = instance_classes(labels, len(grouped.centers), votes, things=things)
-        stuff = votes.stuff
-        dropped = small_stuff(labels, stuff, self.inference.stuff_area_px)
-        if dropped and self.inference.fill_holes:
-            stuff = self._votes(logits, size, prediction.size, without=dropped).stuff
-        elif dropped:
-            stuff = np.where(np.isin(stuff, list(dropped)), NO_CLASS, stuff)
-        if not self.inference.fill_holes:
-            stuff = np.where(foreground & (labels == 0), NO_CLASS, stuff)
-        merged = merge_segments(labels, classes.tolist(), stuff)
-        if self.inference.fill_holes:
-            if not merged.classes:
-                return prediction  # nothing was found, and nothing may become void
-            merged = without_holes(merged, np.isin(prediction.labels, prediction.segments))
-        categories = self.classes.categories
-        numbers = tuple(range(1, len(merged.classes) + 1))
+        """The panoptic map at the size of the one that is refined; that one, if there is no segment in it."""
+        was_segment = np.isin(prediction.labels, prediction.segments)
+        merged = merged_map(predicted, was_segment, len(self.thing_categories), self.inference)
+        if not merged.classes and self.inference.fill_holes:
+            return prediction
+        categories, numbers = self.classes.categories, tuple(range(1, len(merged.classes) + 1))
         return Partition(merged.labels, numbers, tuple(categories[k] for k in merged.classes))
-
-    def _foreground_at(
-        self, fields: Fields, mask: np.ndarray, size: tuple[int, int], output: tuple[int, int]
-    ) -> np.ndarray:
-        """(H, W) bool at the image's size."""
-        if size == output:
-            return mask
-        if self.inference.foreground == "semantic":
-            source = torch.from_numpy(mask).to(self.device).float()[None] - 0.5
-        else:
-            source = fields.foreground_logits[:, : size[0], : size[1]]
-        scale = size[0] / output[0], size[1] / output[1]
-        strips = resized_strips(source, scale, output, self.inference.strip_rows)
-        return torch.cat([strip[0] > 0 for _, strip in strips]).cpu().numpy()
-
-    def _votes(
-        self, logits: torch.Tensor, size: tuple[int, int], output: tuple[int, int], without: Iterable[int] = ()
-    ) -> PixelVotes:
-        """Most probable thing and stuff class of each pixel of the image, never all logits at that size.
-
-        Args:
-            without: stuff classes that are not to be had.
-        """
-        things = len(self.thing_categories)
-        logits = logits.clone()
-        logits[list(without)] = _NEVER
-        scale = size[0] / output[0] / _CELL_PX, size[1] / output[1] / _CELL_PX
-        parts = []
-        for _, strip in resized_strips(logits, scale, output, self.inference.strip_rows):
-            best, thing = strip[:things].max(0)
-            probs = (best - strip.logsumexp(0)).exp()
-            has_stuff = strip.shape[0] > things
-            stuff = strip[things:].argmax(0) + things if has_stuff else torch.full_like(thing, NO_CLASS)
-            parts.append([part.cpu() for part in (thing.short(), probs, stuff.short())])
-        return PixelVotes(*(torch.cat(strips).numpy() for strips in zip(*parts, strict=True)))
 
 
 def class_shares(classes: torch.Tensor, count: int) -> torch.Tensor:
     """Share of each class in cells of 4 x 4 px, (N, count, H / 4, W / 4) float32, of (N, H, W) int64 labels whose sides
     are multiples of 4; other labels, as void, are none."""
     number, height, width = classes.shape
-    rows, columns = height // _CELL_PX, width // _CELL_PX
+    rows, columns = height // FIRST_STRIDE, width // FIRST_STRIDE
     cells = (
-        classes.view(number, rows, _CELL_PX, columns, _CELL_PX)
+        classes.view(number, rows, FIRST_STRIDE, columns, FIRST_STRIDE)
         .permute(0, 2, 4, 1, 3)
         .reshape(number, -1, rows, columns)
     )
     shares = torch.zeros(number, count + 1, rows, columns, device=classes.device)
-    shares.scatter_add_(1, cells.clamp(max=count), torch.full(cells.shape, 1 / _CELL_PX**2, device=classes.device))
+    shares.scatter_add_(1, cells.clamp(max=count), torch.full(cells.shape, 1 / FIRST_STRIDE**2, device=classes.device))
     return shares[:, :count]
 
 
@@ -373,10 +246,8 @@ def _classes(cfg: CfgNode) -> PanopticClasses | tuple[int, int]:
         metadata = MetadataCatalog.get(name)
         if metadata.get("thing_dataset_id_to_contiguous_id", None) is not None:
             classes = classes_of(name, metadata)
-            if (node.NUM_THINGS or len(classes.things), node.NUM_STUFF or len(classes.stuff)) == (
-                len(classes.things),
-                len(classes.stuff),
-            ):
+            numbers = len(classes.things), len(classes.stuff)
+            if (node.NUM_THINGS or numbers[0], node.NUM_STUFF or numbers[1]) == numbers:
                 return classes
     if not node.NUM_THINGS:
         raise UserError(

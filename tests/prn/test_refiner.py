@@ -14,8 +14,9 @@ from pnm.metrics.panoptic_quality import PanopticQuality
 from pnm.panoptic_grouping.grouping import GroupingSettings
 from pnm.predictions import Partition
 from pnm.projects.prn import PanopticClasses
+from pnm.projects.prn.inference import InferenceSettings
 from pnm.projects.prn.networks import Fields, PanopticRefinementNetwork
-from pnm.projects.prn.refiner import InferenceSettings, PanopticRefiner, class_shares
+from pnm.projects.prn.refiner import PanopticRefiner, class_shares
 from pnm.projects.refining import Refiner
 
 NO_RESIZE = T.ResizeShortestEdge([0, 0])
