@@ -229,13 +229,15 @@ class Bench:
             words = [word for key, value in keys.items() for word in (f"MODEL.PRN.{key}", value)]
             afters = [self.refined("prn", one, base, f"_{number}" if number else "", *words) for one in weights]
             found = [self.gains(after, base) for after in afters]
+            differences = ["", "", ""]
             if number:
-                against = [self.gains(after, one) for one, after in zip(default, afters, strict=True)]
-                difference = cells([one["PQ"] for one in against])[2:]
-            else:
-                difference = ["", "", ""]
+                against = [self.gains(after, one)["PQ"]["difference"] for one, after in zip(default, afters)]
+                each = [100 * one["value"] for one in against]
+                low, high = (100 * against[0][side] for side in ("low", "high"))
+                seeds = ", ".join(f"{value:.2f}" for value in each)
+                differences = [f"{statistics.median(each):.2f}", f"[{low:.2f}, {high:.2f}]", seeds]
             medians = [f"{statistics.median(100 * one[m]['b']['value'] for one in found):.2f}" for m in METRICS[:6]]
-            rows.append([name, *medians, *difference])
+            rows.append([name, *medians, *differences])
         headers = ("grouping", *METRICS[:6], "PQ - default", "95 % (first seed)", "of each seed")
         return tabulate(rows, headers, disable_numparse=True)
 

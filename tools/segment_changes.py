@@ -22,7 +22,7 @@ if not __package__:  # run as a file of a clone
 from pnm.compiling import announce_compilation
 from pnm.errors import UserError, interrupts_told, listed, one_line_errors
 from pnm.formats.atomic_files import atomic_file, check_writable, write_text
-from pnm.formats.image_files import ImageFiles, Key
+from pnm.formats.image_files import ImageFiles, Key, check_no_image
 from pnm.predictions.panoptic_changes import CHANGES, COLUMNS, PanopticChanges
 from pnm.predictions.segment_changes import SegmentChanges
 from pnm.scoring.change_pages import ChangedImage, draw_page
@@ -53,8 +53,9 @@ def parse_args() -> argparse.Namespace:
 
 def check_arguments(args: argparse.Namespace) -> None:
     """UserErrors that can be told before anything is read."""
-    if args.workers < 1 or args.num < 1:
-        raise UserError(f"--workers is {args.workers} and --num {args.num}, expected positive numbers")
+    for name in ("workers", "num"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} is {getattr(args, name)}, expected a positive number")
     if args.width < LEAST_WIDTH:
         raise UserError(f"--width is {args.width}, expected at least {LEAST_WIDTH} px")
     if (args.output is None) != (args.images is None):
@@ -63,6 +64,8 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UserError("--gt-folder is for --gt, which is missing")
     if args.output and picture_format(args.output) is None:
         raise UserError(f"--output is {args.output}, expected the name of a picture, such as *.png or *.jpg")
+    if args.output:
+        check_no_image(args.output, args.images)
     inputs = [path.resolve() for path in (args.before, args.after, args.gt) if path]
     for path, others in ((args.json, [*inputs, args.output and args.output.resolve()]), (args.output, inputs)):
         if path and path.resolve() in others:

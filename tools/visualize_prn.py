@@ -5,7 +5,7 @@ python tools/visualize_prn.py --config-file configs/quickstart/prn.yaml --images
     --output page.png MODEL.WEIGHTS output/quickstart/prn/model_final.pth
 
 Colours: of offsets, the hue is their direction; of boxes, red is the height and blue the width that each pixel says; a
-segment has one colour before and after if it keeps its id.
+segment has one colour before and after if it keeps its id. Classes have colours of their own.
 """
 
 import argparse
@@ -20,7 +20,7 @@ if not __package__:  # run as a file of a clone
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pnm.errors import UserError, interrupts_told, one_line_errors
 from pnm.formats.atomic_files import atomic_file, check_writable
-from pnm.formats.image_files import ImageFiles
+from pnm.formats.image_files import ImageFiles, check_no_image
 from pnm.predictions import open_predictions
 from pnm.projects.launcher.config_files import find_config_file
 
@@ -42,7 +42,8 @@ def parse_args() -> argparse.Namespace:
 
 def draw_page(rows: Sequence[Mapping[str, np.ndarray]], width: int) -> Image.Image:
     """A row for each image, its pictures under their titles, ``width`` px each."""
-    height = max(round(width * p.shape[0] / p.shape[1]) for row in rows for p in row.values())
+    sizes = [[(width, max(1, round(width * p.shape[0] / p.shape[1]))) for p in row.values()] for row in rows]
+    height = max(size[1] for row in sizes for size in row)
     columns = len(rows[0])
     page = Image.new("RGB", (columns * (width + GAP) - GAP, TITLE + len(rows) * (height + GAP) - GAP), "white")
     pen = ImageDraw.Draw(page)
@@ -50,18 +51,19 @@ def draw_page(rows: Sequence[Mapping[str, np.ndarray]], width: int) -> Image.Ima
         pen.text((column * (width + GAP) + 2, 2), title, fill="black")
     for number, row in enumerate(rows):
         for column, picture in enumerate(row.values()):
-            size = width, round(width * picture.shape[0] / picture.shape[1])
-            drawn = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
+            drawn = Image.fromarray(picture).resize(sizes[number][column], Image.Resampling.NEAREST)
             page.paste(drawn, (column * (width + GAP), TITLE + number * (height + GAP)))
     return page
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.num < 1 or args.width < 1:
-        raise UserError(f"--num is {args.num} and --width {args.width}, expected positive numbers")
+    for name in ("num", "width"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} is {getattr(args, name)}, expected a positive number")
     picture_format = Image.registered_extensions().get(args.output.suffix.lower())
-    if picture_format is None:
+    if picture_format not in Image.SAVE:
         raise UserError(f"--output is {args.output}, expected the name of a picture, such as *.png or *.jpg")
+    check_no_image(args.output, args.images)
     check_writable(args.output)
     config = find_config_file(args.config_file)
     options = {"png_folder": args.png_folder} if args.png_folder else {}

@@ -106,6 +106,12 @@ class ImageFiles:
         return self.folder / fitting[0] if fitting else None
 
 
+def check_no_image(output: Path, folder: Path) -> None:
+    """A UserError if a picture that is to be written would take the place of one in a folder of images."""
+    if output.is_file() and folder.resolve() in output.resolve().parents:
+        raise UserError(f"{output} is one of the images in {folder} and would be overwritten: name another file")
+
+
 def missing_images(predictions: Iterable[Key] | Any, images: ImageFiles) -> list[Key]:
     """Keys of the predictions whose image isn't there, in their order; the first ten are logged.
 

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from pnm.errors import UserError
+
 _CUT = 3  # sigmas at which a Gaussian ends
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
@@ -80,7 +82,7 @@ def _point(
 @_kernel
 def _draw_peaks(peaks: np.ndarray, sigma: float, heat: np.ndarray) -> None:
     height, width = heat.shape
-    reach = int(np.ceil(_CUT * sigma))
+    reach = int(min(np.ceil(_CUT * sigma), height + width))
     profile = np.exp(-(np.arange(reach + 1) ** 2) / (2 * sigma * sigma))
     for k in range(peaks.shape[0]):
         py, px = peaks[k, 0], peaks[k, 1]
@@ -95,9 +97,21 @@ def instance_fields(numbers: np.ndarray, count: int, sigma_px: float = 8.0) -> I
     """Fields of instances, in a pass over the pixels whatever the number of instances.
 
     Args:
-        numbers: (H, W) int32, instances 1 to ``count``; 0 is none's. A number may have no pixel.
+        numbers: (H, W) integers, instances 1 to ``count``; 0 is none's. A number may have no pixel.
         sigma_px: of the Gaussians (Panoptic-DeepLab's 8 is for images of 640 px).
+
+    Raises:
+        UserError: numbers that are no (H, W) integers from 0 to ``count``, or a sigma that isn't positive.
     """
+    numbers = np.asarray(numbers)
+    if numbers.ndim != 2 or numbers.dtype.kind not in "iu":
+        raise UserError(f"numbers of instances are {numbers.shape} {numbers.dtype}, expected (H, W) integers")
+    if count < 0 or numbers.min(initial=0) < 0 or numbers.max(initial=0) > count:
+        raise UserError(
+            f"numbers of instances go from {numbers.min()} to {numbers.max()}, expected 0 to count, {count}"
+        )
+    if not 0 < sigma_px < np.inf:
+        raise UserError(f"sigma is {sigma_px} px, expected a positive number")
     numbers = np.ascontiguousarray(numbers, np.int32)
     height, width = numbers.shape
     sums = np.zeros((count + 1, 3), np.int64)

@@ -26,6 +26,7 @@ from pnm.panoptic_grouping.peaks import find_peaks
 CENTER_BOXES = ("votes", "center")
 UNMATCHED = ("nearest", "remove")
 MOST_VOTERS = 1000
+MOST_CENTERS, MOST_KERNEL = 5000, 999
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
@@ -61,10 +62,16 @@ class GroupingSettings:
     box_margin: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.nms_kernel < 3 or self.nms_kernel % 2 == 0:
-            raise UserError(f"the window of centres is {self.nms_kernel} px, expected an odd number from 3 on")
-        if self.most_centers < 1:
-            raise UserError(f"at most {self.most_centers} centres are kept, expected 1 or more")
+        if self.nms_kernel not in range(3, MOST_KERNEL + 1, 2):
+            raise UserError(
+                f"the window of centres is {self.nms_kernel} px, expected an odd number, 3 to {MOST_KERNEL}"
+            )
+        if self.most_centers not in range(1, MOST_CENTERS + 1):
+            raise UserError(f"at most {self.most_centers} centres are kept, expected 1 to {MOST_CENTERS}")
+        if not 0 <= self.threshold < np.inf:
+            raise UserError(f"the threshold of centres is {self.threshold}, expected a number from 0 on")
+        if not 0 <= self.box_margin < np.inf:
+            raise UserError(f"the margin of boxes is {self.box_margin}, expected a number from 0 on")
         for name, value in (("duplicate", self.duplicate_iou), ("match", self.match_iou)):
             if not 0 <= value <= 1:
                 raise UserError(f"the {name} IoU is {value}, expected 0 to 1")
@@ -123,9 +130,9 @@ def _box_iou(a: np.ndarray, b: np.ndarray) -> float:
 def _nearest(
     offsets: np.ndarray, foreground: np.ndarray, centers: np.ndarray, order: np.ndarray, least: np.ndarray, cell: int
 ) -> np.ndarray:
-    """(H, W) int16: the centre nearest to where each foreground pixel points, the first of equals; -1 elsewhere."""
+    """(H, W) int32: the centre nearest to where each foreground pixel points, the first of equals; -1 elsewhere."""
     height, width = foreground.shape
-    nearest = np.full((height, width), -1, np.int16)
+    nearest = np.full((height, width), -1, np.int32)
     for y in range(height):
         for x in range(width):
             if not foreground[y, x]:
@@ -255,6 +262,16 @@ def _kept(centers: np.ndarray, kept: np.ndarray, shape: tuple[int, int]) -> tupl
     return left, *cell_lists(left, *shape, CELL_PX)
 
 
+def _check_shapes(fields: InstanceFields, foreground: np.ndarray) -> None:
+    size = np.shape(foreground)
+    wanted = [size, (2, *size), (4, *size)]
+    if len(size) != 2 or [np.shape(field) for field in fields] != wanted:
+        shapes = ", ".join(str(np.shape(field)) for field in fields)
+        raise UserError(
+            f"heat, offsets and boxes are {shapes}, foreground {size}, expected (H, W), (2, H, W), (4, H, W)"
+        )
+
+
 def group_pixels(fields: InstanceFields, foreground: np.ndarray, settings: GroupingSettings) -> Instances:
     """Instances of predicted fields. Whatever the fields hold, NaN and infinities included, instances do not overlap.
 
@@ -263,19 +280,23 @@ def group_pixels(fields: InstanceFields, foreground: np.ndarray, settings: Group
     Args:
         fields: predicted; of offsets and boxes, only those of the foreground are looked at.
         foreground: (H, W) bool.
+
+    Raises:
+        UserError: fields and foreground of shapes that don't belong together.
     """
+    _check_shapes(fields, foreground)
     heat, offsets, boxes = (np.ascontiguousarray(field, np.float32) for field in fields)
     foreground = np.ascontiguousarray(foreground, np.bool_)
     shape = foreground.shape
     centers, scores = find_peaks(
         heat, threshold=settings.threshold, kernel_px=settings.nms_kernel, most=settings.most_centers
     )
-    if not len(centers):
+    if not len(centers) or not foreground.any():
         return Instances(np.zeros(shape, np.int32), centers, scores)
     left, order, least = _kept(centers, np.ones(len(centers), np.bool_), shape)
     nearest = _nearest(offsets, foreground, left, order, least, CELL_PX)
     if not settings.use_boxes:
-        return Instances(nearest.astype(np.int32) + 1, centers, scores)
+        return Instances(nearest + np.int32(1), centers, scores)
     if settings.center_box == "votes":
         center_boxes, kept = _voted_boxes(boxes, nearest, len(centers), MOST_VOTERS)
     else:

@@ -26,6 +26,8 @@ def find_peaks(heat: np.ndarray, *, threshold: float, kernel_px: int, most: int)
     Returns:
         (K, 2) int64 (y, x) and (K,) float32.
     """
+    if not heat.size:  # which OpenCV refuses
+        return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
     clean = np.where(np.isnan(heat), -np.inf, heat).astype(np.float32)
     highest = cv2.dilate(clean, np.ones((kernel_px, kernel_px), np.uint8))
     is_peak = (clean > threshold) & (clean == highest)

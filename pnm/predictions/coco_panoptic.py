@@ -79,6 +79,11 @@ class PanopticPredictions(PredictionSet):
             raise FileNotFoundError(f"{png_folder} is not a folder: expected the PNGs of {path}")
         self._folder = Path(png_folder)
 
+    @property
+    def category_ids(self) -> set[int]:
+        """Of all segments."""
+        return {s["category_id"] for one in self._annotations.values() for s in one["segments_info"]}
+
     def _png(self, key: Key) -> Path:
         return self._folder / self._annotations[key]["file_name"]
 

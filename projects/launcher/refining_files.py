@@ -16,7 +16,9 @@ from pnm.compiling import announce_compilation
 from pnm.errors import UserError, one_line_errors
 from pnm.formats.image_files import ImageFiles
 from pnm.interior_offsets.stored import StoredOffsets
+from pnm.predictions.coco_panoptic import PanopticPredictions
 from pnm.predictions.offset_refiner import OffsetRefiner
+from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.refinement import (
     Chain,
     Step,
@@ -53,6 +55,11 @@ class NetworkStep:
 
     def refine(self, image: np.ndarray, prediction: Any) -> Any:
         return self.refiner.refine(image, prediction)
+
+    def check(self, predictions: PredictionSet) -> None:
+        """A UserError if the model doesn't know a category of the predictions, and has to."""
+        if self.refiner.model.relists_segments and isinstance(predictions, PanopticPredictions):
+            self.refiner.check_categories(predictions.category_ids)
 
 
 class Part:
@@ -112,6 +119,9 @@ def refine_in_group(args: argparse.Namespace) -> None:
         keys = [key for key in predictions.keys if key in present]
         paths = [images.path(key) for key in keys] if any(part.folder for part in parts) else []
         chain = Chain([part.step(paths) for part in parts])
+        for step in chain.steps:
+            if isinstance(step, NetworkStep):
+                step.check(predictions)
         if comm.is_main_process():
             print(f"{args.predictions}: {len(predictions)} images, {predictions.FORMAT}")
         with predictions.writer(args.output, chain.fingerprint, overwrite=args.overwrite) as writer:

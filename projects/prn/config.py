@@ -11,10 +11,25 @@ from pnm.panoptic_grouping.grouping import GroupingSettings
 from ..semantic_networks.blocks import check_norm
 from .encoder import ENCODERS
 from .networks import HEAD_CONVS
-from .panoptic_classes import classes_of
+from .panoptic_classes import MOST_CLASSES, classes_of
 
 ARCHITECTURE = "PanopticRefiner"
 FOREGROUNDS = ("branch", "semantic")
+_RANGES: dict[str, tuple[float, float]] = {  # least and most of keys
+    **dict.fromkeys(("NUM_THINGS", "NUM_STUFF"), (0, MOST_CLASSES)),
+    **dict.fromkeys(("DEGRADED_SHARE", "GRID_MASK_PROB", "CENTER_THRESHOLD"), (0, 1)),
+    **dict.fromkeys(("ENCODER_WIDTH", "INPUT_WIDTH", "DECODER_WIDTH", "HEAD_WIDTH"), (1, 4096)),
+    **dict.fromkeys(
+        (f"{term}_LOSS_WEIGHT" for term in ("SEMANTIC", "CENTER", "OFFSET", "BOX", "FOREGROUND")), (0, 1e6)
+    ),
+    "SMALL_INSTANCE_WEIGHT": (0, 1e6),
+    "DEGRADED_STRENGTH": (0, 10),
+    "SIGMA": (0.1, 1000),
+    "UNIT": (0.1, 1e4),
+    "STRIP_ROWS": (1, 1e9),
+    "STUFF_AREA_LIMIT": (0, 1e12),
+    "SMALL_INSTANCE_AREA": (0, 1e12),
+}
 
 
 def add_prn_config(cfg: CfgNode) -> None:
@@ -91,15 +106,19 @@ def add_prn_config(cfg: CfgNode) -> None:
 def grouping_settings(cfg: CfgNode) -> GroupingSettings:
     """How fields become instances, see the keys."""
     node = cfg.MODEL.PRN
-    return GroupingSettings(
-        threshold=node.CENTER_THRESHOLD,
-        most_centers=node.MAX_CENTERS,
-        nms_kernel=node.NMS_KERNEL,
-        use_boxes=node.USE_BOXES,
-        center_box=node.CENTER_BOX,
-        duplicate_iou=node.DUPLICATE_IOU,
-        unmatched=node.UNMATCHED,
-    )
+    try:
+        return GroupingSettings(
+            threshold=node.CENTER_THRESHOLD,
+            most_centers=node.MAX_CENTERS,
+            nms_kernel=node.NMS_KERNEL,
+            use_boxes=node.USE_BOXES,
+            center_box=node.CENTER_BOX,
+            duplicate_iou=node.DUPLICATE_IOU,
+            unmatched=node.UNMATCHED,
+        )
+    except UserError as error:
+        keys = "CENTER_THRESHOLD, MAX_CENTERS, NMS_KERNEL, CENTER_BOX, DUPLICATE_IOU, UNMATCHED"
+        raise UserError(f"MODEL.PRN ({keys}): {error}") from None
 
 
 def check_prn_config(cfg: CfgNode) -> None:
@@ -114,14 +133,14 @@ def check_prn_config(cfg: CfgNode) -> None:
             raise UserError(f"MODEL.PRN.{key} is {node[key]!r}, expected one of {', '.join(allowed)}")
     if node.LOSS_STRIDE not in (1, 4):
         raise UserError(f"MODEL.PRN.LOSS_STRIDE is {node.LOSS_STRIDE}, expected 1 or 4")
-    for key in ("DEGRADED_SHARE", "GRID_MASK_PROB"):
-        if not 0 <= node[key] <= 1:
-            raise UserError(f"MODEL.PRN.{key} is {node[key]}, expected 0 to 1")
-    for key in ("SIGMA", "UNIT", "STRIP_ROWS", "ENCODER_WIDTH", "INPUT_WIDTH", "DECODER_WIDTH", "HEAD_WIDTH"):
-        if not node[key] > 0:
-            raise UserError(f"MODEL.PRN.{key} is {node[key]}, expected a positive number")
-    if node.DEGRADED_STRENGTH < 0:
-        raise UserError(f"MODEL.PRN.DEGRADED_STRENGTH is {node.DEGRADED_STRENGTH}, expected 0 or more")
+    for key, (least, most) in _RANGES.items():
+        if not least <= node[key] <= most:
+            raise UserError(f"MODEL.PRN.{key} is {node[key]}, expected {least} to {most}")
+    if cfg.INPUT.MIN_SIZE_TEST < 0 or cfg.INPUT.MAX_SIZE_TEST < 1:
+        raise UserError(
+            f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST} and MAX_SIZE_TEST {cfg.INPUT.MAX_SIZE_TEST}, expected "
+            "pixels, and 0 for no resizing in the first"
+        )
 
 
 def take_numbers_of_classes(cfg: CfgNode, metadata: Mapping[str, Any]) -> None:

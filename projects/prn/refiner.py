@@ -204,7 +204,7 @@ class PanopticRefiner(RefiningModel):
         """An image and the map that is refined, at the size that the network takes."""
         array = np.ascontiguousarray(image.cpu().numpy().transpose(1, 2, 0))
         transform = self.inference.resize.get_transform(array)
-        small = torch.from_numpy(np.ascontiguousarray(transform.apply_image(array).transpose(2, 0, 1)))
+        small = torch.from_numpy(transform.apply_image(array).transpose(2, 0, 1).copy())
         indices = self.classes.indices(prediction.categories, "the prediction")
         coarse = panoptic_map(moved_ids(prediction.labels, transform), prediction.segments, indices)
         instances = torch.from_numpy(encoded(coarse, len(self.thing_categories), self.inference.sigma_px))

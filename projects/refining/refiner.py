@@ -1,5 +1,6 @@
 """A trained refiner as a function of an image and its coarse masks."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -70,6 +71,11 @@ class Refiner:
         Raises:
             UserError: sizes that differ, or a category that such a model doesn't know.
         """
+        if not isinstance(prediction, (Objects, Partition)):
+            kind = type(prediction).__name__
+            raise UserError(
+                f"the prediction is {kind}, expected pnm.Partition, or Objects of open_predictions(...).read"
+            )
         if isinstance(prediction, Partition) and self.model.relists_segments:
             return self._relisted(image, prediction)
         if isinstance(prediction, Partition):
@@ -78,6 +84,16 @@ class Refiner:
             return []
         return self.model.refine_objects(self.image_tensor(image, prediction.size), prediction.masks)
 
+    def check_categories(self, category_ids: Iterable[int]) -> None:
+        """A UserError if a model that relists segments doesn't know one of the category ids of a file."""
+        known = self.model.category_of_id
+        strange = sorted(set(category_ids) - set(known))
+        if strange:
+            raise UserError(
+                f"the prediction has categories {strange[:5]}, the model knows {sorted(known)[:10]}: it must have been "
+                "trained on data with the same category ids"
+            )
+
     def as_in_data(self, prediction: Partition) -> Partition:
         """A prediction read from a file with categories as in dataset dicts, for a model that relists segments.
 
@@ -85,12 +101,7 @@ class Refiner:
             UserError: a category that the model doesn't know.
         """
         category_of = self.model.category_of_id
-        strange = sorted(set(prediction.categories) - set(category_of))
-        if strange:
-            raise UserError(
-                f"the prediction has categories {strange[:5]}, the model knows {sorted(category_of)[:10]}: it must "
-                "have been trained on data with the same category ids"
-            )
+        self.check_categories(prediction.categories)
         return replace(prediction, categories=tuple(category_of[category] for category in prediction.categories))
 
     def _relisted(self, image: np.ndarray, prediction: Partition) -> Partition:
@@ -122,4 +133,4 @@ class Refiner:
                 "the image's own size"
             )
         channels = image if self.image_format == "RGB" else image[:, :, ::-1]
-        return torch.from_numpy(np.ascontiguousarray(channels.transpose(2, 0, 1)))
+        return torch.from_numpy(channels.transpose(2, 0, 1).copy())

@@ -175,6 +175,20 @@ def test_one_mask_is_refused_before_a_network_is_loaded(trained, tmp_path, shape
     assert done.returncode == 2 and "it takes panoptic result files, a JSON and its PNGs" in done.stderr
 
 
+def test_an_unknown_category_is_told_before_the_work(trained, predictions, shapes_root, tmp_path):
+    content = json.loads(predictions["val"].read_text())
+    content["annotations"][-1]["segments_info"][-1]["category_id"] = 99
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    (tmp_path / "other").symlink_to(predictions["val"].with_suffix(""))
+    files = ["--images", shapes_root / "shapes/images/val", "--predictions", tmp_path / "other.json"]
+    words = refine_words(trained, *files, "--output", tmp_path / "o.json")
+    done = subprocess.run(
+        [sys.executable, "tools/refine.py", *map(str, words)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "error: the prediction has categories [99]" in done.stderr
+    assert not (tmp_path / "o.json.partial").exists() or not list((tmp_path / "o.json.partial").iterdir())
+
+
 def test_pictures_of_the_way_through_the_model(trained, predictions, shapes_root, tmp_path):
     words = refine_words(trained, "--images", shapes_root / "shapes/images/val", "--predictions", predictions["val"])
     command = [sys.executable, "tools/visualize_prn.py", *words[:6], "--num", "2", "--output", tmp_path / "page.png"]
@@ -237,6 +251,10 @@ def test_a_run_goes_on_as_if_undisturbed(train_net, predictions, tmp_path):
         ("DATASETS.PREDICTIONS_TEST ()", "nothing to refine: name the result files of DATASETS.TEST in"),
         ("MODEL.PRN.ENCODER resnet20", "MODEL.PRN.ENCODER is 'resnet20', expected one of resnet10"),
         ("MODEL.PRN.CENTER_BOX mean", "the box of a centre is 'mean', expected one of votes, center"),
+        ("MODEL.PRN.NUM_THINGS -1", "MODEL.PRN.NUM_THINGS is -1, expected 0 to 254"),
+        ("MODEL.PRN.DEGRADED_STRENGTH 1e9", "MODEL.PRN.DEGRADED_STRENGTH is 1000000000.0, expected 0 to 10"),
+        ("MODEL.PRN.CENTER_LOSS_WEIGHT -5.0", "MODEL.PRN.CENTER_LOSS_WEIGHT is -5.0, expected 0 to 1000000.0"),
+        ("INPUT.MIN_SIZE_TEST -1", "INPUT.MIN_SIZE_TEST is -1"),
         ("MODEL.PRN.NUM_THINGS 5", "MODEL.PRN.NUM_THINGS is 5, but data set shapes_train_panoptic has 4"),
         ("MODEL.PRN.LOSS_STRIDE 3", "MODEL.PRN.LOSS_STRIDE is 3, expected 1 or 4"),
         ("DATASETS.TRAIN \"('shapes_train',)\"", "data set shapes_train has no panoptic annotations"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pnm.errors import UserError
 from pnm.panoptic_grouping.encoding import instance_fields
 from pnm.panoptic_grouping.panoptic_map import numbered
 
@@ -47,6 +48,28 @@ def test_one_pixel_and_no_instance():
 def test_an_instance_without_pixels_has_no_peak():
     assert instance_fields(np.full((5, 5), 2, np.int32), 2).heat.max() == 1
     assert (instance_fields(np.full((5, 5), 2, np.int32), 2, 1.0).heat == 1).sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("numbers", "count", "sigma", "message"),
+    [
+        ([[1, 2]], 1, 1.0, "go from 1 to 2, expected 0 to count, 1"),
+        ([[-1, 0]], 1, 1.0, "go from -1 to 0, expected 0 to count, 1"),
+        ([[0, 0]], -1, 1.0, "expected 0 to count, -1"),
+        ([[10**8, 0]], 1, 1.0, "expected 0 to count, 1"),
+        ([[0.5, 1]], 1, 1.0, r"expected \(H, W\) integers"),
+        ([1, 1], 1, 1.0, r"expected \(H, W\) integers"),
+        ([[1, 1]], 1, 0.0, "sigma is 0.0 px, expected a positive number"),
+        ([[1, 1]], 1, float("nan"), "sigma is nan px"),
+    ],
+)
+def test_numbers_that_cannot_be(numbers, count, sigma, message):
+    with pytest.raises(UserError, match=message):
+        instance_fields(np.array(numbers), count, sigma)
+
+
+def test_a_gaussian_wider_than_the_image():
+    assert (instance_fields(np.array([[1, 0, 0]]), 1, 1e9).heat > 0.99).all()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])

@@ -212,12 +212,31 @@ def test_small_images_without_and_with_an_instance(shape):
         assert (group_pixels(whole, foreground, GroupingSettings()).labels == foreground).all()
 
 
+@pytest.mark.parametrize("part", range(4))
+def test_shapes_that_do_not_belong_together(part):
+    fields, foreground = random_case(5)
+    parts = [*fields, foreground]
+    parts[part] = parts[part][..., :-1]
+    with pytest.raises(UserError, match="heat, offsets and boxes are"):
+        group_pixels(InstanceFields(*parts[:3]), parts[3], GroupingSettings())
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0)])
+def test_no_pixel(shape):
+    fields = instance_fields(np.zeros(shape, np.int32), 0)
+    assert group_pixels(fields, np.zeros(shape, bool), GroupingSettings()).labels.shape == shape
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("nms_kernel", 4, "an odd number from 3 on"),
-        ("nms_kernel", 1, "an odd number from 3 on"),
-        ("most_centers", 0, "expected 1 or more"),
+        ("nms_kernel", 4, "an odd number, 3 to 999"),
+        ("nms_kernel", 7.5, "an odd number, 3 to 999"),
+        ("nms_kernel", 100001, "an odd number, 3 to 999"),
+        ("most_centers", 0, "expected 1 to 5000"),
+        ("most_centers", 10**6, "expected 1 to 5000"),
+        ("threshold", float("nan"), "expected a number from 0 on"),
+        ("box_margin", -1.0, "expected a number from 0 on"),
         ("duplicate_iou", 1.5, "expected 0 to 1"),
         ("match_iou", float("nan"), "expected 0 to 1"),
         ("center_box", "mean", "votes, center"),
