@@ -163,10 +163,11 @@ def forget_peak() -> None:
 
 
 def seconds_of(make: Callable[..., Callable[[], Any]], arguments: tuple, rounds: int, answer: Any) -> None:
-    """Median of the rounds after the first, which compiles."""
+    """Median of the rounds after the first, which compiles; of 0 rounds, the first."""
     run, times = make(*arguments), []
-    run()
-    for _ in range(rounds):
+    if rounds:
+        run()
+    for _ in range(max(rounds, 1)):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
@@ -225,7 +226,7 @@ def main() -> None:
             if args.peer and "grouping" in args.only:
                 add("Detectron2: grouping and merging", size, count, peer, args.peer, rounds=1)
         for mode in ("predict", "refine", "train") if "network" in args.only else ():
-            add(f"{args.config}, {mode}", size, 20, network, args.config, mode, rounds=1)
+            add(f"{args.config}, {mode}", size, 20, network, args.config, mode, rounds=0)
     print(tabulate(rows, ("what", "size", "instances", "ms", "MiB"), disable_numparse=True))
 
 

@@ -132,8 +132,8 @@ def test_folders_elsewhere(changes, files):
 
 def test_what_does_not_fit(changes, files, tmp_path):
     page = {"images": files["images"], "output": tmp_path / "page.png"}
-    assert "--workers is 0 and --num 6" in changes(fails=True, workers=0)
-    assert "--num 0, expected positive" in changes(fails=True, num=0)
+    assert "--workers is 0, expected a positive" in changes(fails=True, workers=0)
+    assert "--num is 0, expected a positive" in changes(fails=True, num=0)
     assert "--width is 79, expected at least 80 px" in changes(fails=True, width=79)
     assert "--output and --images go together" in changes(fails=True, output=tmp_path / "page.png")
     assert "--gt-folder is for --gt, which is missing" in changes(fails=True, gt_folder=tmp_path)
