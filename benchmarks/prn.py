@@ -163,11 +163,10 @@ def forget_peak() -> None:
 
 
 def seconds_of(make: Callable[..., Callable[[], Any]], arguments: tuple, rounds: int, answer: Any) -> None:
-    """Median of the rounds after the first, which compiles; of 0 rounds, the first."""
+    """Median of the rounds after the first, which compiles."""
     run, times = make(*arguments), []
-    if rounds:
-        run()
-    for _ in range(max(rounds, 1)):
+    run()
+    for _ in range(rounds):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
@@ -183,7 +182,16 @@ def memory_of(make: Callable[..., Callable[[], Any]], arguments: tuple, rounds: 
     answer.put(memory_mib("VmHWM") - before)
 
 
-def in_a_process(measure: Callable, make: Callable, arguments: tuple, rounds: int) -> float:
+def once(make: Callable[..., Callable[[], Any]], arguments: tuple, rounds: int, answer: Any) -> None:
+    """Seconds and MiB of the first run: for what takes so long that neither compilation nor the allocator counts."""
+    run = make(*arguments)
+    forget_peak()
+    before, start = memory_mib("VmRSS"), time.perf_counter()
+    run()
+    answer.put((time.perf_counter() - start, memory_mib("VmHWM") - before))
+
+
+def in_a_process(measure: Callable, make: Callable, arguments: tuple, rounds: int) -> Any:
     context = multiprocessing.get_context("spawn")
     answer = context.Queue()
     process = context.Process(target=measure, args=(make, arguments, rounds, answer))
@@ -194,7 +202,10 @@ def in_a_process(measure: Callable, make: Callable, arguments: tuple, rounds: in
 
 
 def cells_of(make: Callable[..., Callable[[], Any]], *arguments: Any, rounds: int) -> tuple[str, str]:
-    """Milliseconds and MiB, each of a process of its own."""
+    """Milliseconds and MiB, each of a process of its own; of 0 rounds, those of one run."""
+    if not rounds:
+        seconds, memory = in_a_process(once, make, arguments, rounds)
+        return f"{1000 * seconds:.0f}", f"{memory:.0f}"
     seconds = in_a_process(seconds_of, make, arguments, rounds)
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # glibc then gives freed arrays back, which takes time
     memory = in_a_process(memory_of, make, arguments, rounds)
