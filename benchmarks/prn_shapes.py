@@ -56,7 +56,7 @@ GROUPINGS = {  # keys of MODEL.PRN that differ from the defaults
     "unmatched pixels removed": {"UNMATCHED": "remove"},
     "the paper's letter": LETTER,
 }
-SHORT = 250  # iterations
+SHORT = 200  # iterations
 COORDS = {  # (COORD_ENCODER, COORD_DECODER)
     "none": ("False", "False"),
     "encoder": ("True", "False"),
@@ -212,7 +212,7 @@ class Bench:
         return tabulate(rows, ("base", "trained on", "metric", *HEADERS), disable_numparse=True)
 
     def training(self) -> str:
-        """Where convolutions see coordinates (CoordConv); trained for 250 iterations."""
+        """Where convolutions see coordinates (CoordConv); trained for 200 iterations."""
         base, rows = "panoptic_fpn", []
         for name, (encoder, decoder) in COORDS.items():
             keys = ("MODEL.PRN.COORD_ENCODER", encoder, "MODEL.PRN.COORD_DECODER", decoder)
