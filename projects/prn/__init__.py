@@ -3,12 +3,12 @@
 Sun et al., "PRN: Panoptic Refinement Network", WACV 2023.
 """
 
+from ..dataset_mappers.panoptic_classes import PanopticClasses
 from .config import add_prn_config as add_config
 from .config import check_prn_config as finish_config
 from .config import take_numbers_of_classes as take_from_data
 from .mapper import PanopticMapMapper
 from .networks import PanopticRefinementNetwork
-from .panoptic_classes import PanopticClasses
 from .refiner import PanopticRefiner
 
 __all__ = [

@@ -8,10 +8,10 @@ from detectron2.config import CfgNode
 from pnm.errors import UserError
 from pnm.panoptic_grouping.grouping import GroupingSettings
 
+from ..dataset_mappers.panoptic_classes import MOST_CLASSES, classes_of
 from ..semantic_networks.blocks import check_norm
 from .encoder import ENCODERS
 from .networks import HEAD_CONVS
-from .panoptic_classes import MOST_CLASSES, classes_of
 
 ARCHITECTURE = "PanopticRefiner"
 FOREGROUNDS = ("branch", "semantic")

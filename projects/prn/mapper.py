@@ -18,10 +18,10 @@ from pnm.panoptic_grouping.panoptic_map import PanopticMap, numbered
 from pnm.predictions import Partition
 
 from ..dataset_mappers import DATASET_MAPPER_REGISTRY
+from ..dataset_mappers.panoptic_classes import PanopticClasses, classes_of
 from ..refining import RefiningMapper, coarse_predictions
 from ..refining.mapper import IGNORED, CoarseOf, check_label_size
 from ..refining.truths import category_of
-from .panoptic_classes import PanopticClasses, classes_of
 
 
 def moved_ids(ids: np.ndarray, transforms: T.TransformList | T.Transform) -> np.ndarray:

@@ -17,6 +17,7 @@ from pnm.errors import UserError
 from pnm.null_model.weighted_losses import pixel_cross_entropy, weighted_mean
 from pnm.predictions import Partition
 
+from ..dataset_mappers.panoptic_classes import PanopticClasses, classes_of
 from ..refining import RefiningModel
 from ..refining.mapper import IGNORED
 from .encoder import load_imagenet
@@ -25,7 +26,6 @@ from .inference import InferenceSettings, Predicted, merged_map
 from .losses import center_loss, distance_loss, foreground_loss
 from .mapper import class_labels, encoded, moved_ids, panoptic_map
 from .networks import FIRST_STRIDE, SIZE_DIVISIBILITY, Fields, NetworkInput, PanopticRefinementNetwork
-from .panoptic_classes import PanopticClasses, classes_of
 
 _TERMS = ("semantic", "center", "offset", "box", "foreground")
 

@@ -9,10 +9,10 @@ from detectron2.data import transforms as T
 from pnm.errors import UserError
 from pnm.panoptic_grouping.encoding import instance_fields
 from pnm.predictions import Partition
+from pnm.projects.dataset_mappers.panoptic_classes import classes_of
 from pnm.projects.launcher.config import load_config
 from pnm.projects.prn import PanopticMapMapper
 from pnm.projects.prn.mapper import moved_ids
-from pnm.projects.prn.panoptic_classes import classes_of
 
 
 def mapper(scene, prediction=None, **options):

@@ -14,7 +14,7 @@ class PanopticClasses:
     """Classes in the network's order, each by its category id in result files and its category in dataset dicts.
 
     Attributes:
-        things, stuff: (category id, category) of each; the category is what :func:`..refining.truths.category_of`
+        things, stuff: (category id, category) of each; the category is what :func:`pnm.projects.refining.truths.category_of`
             gives: the contiguous id of a thing, ~id of stuff.
     """
 
@@ -60,7 +60,7 @@ def classes_of(name: str, metadata: Any) -> PanopticClasses:
     things = metadata.get("thing_dataset_id_to_contiguous_id", None)
     stuff = metadata.get("stuff_dataset_id_to_contiguous_id", None)
     if things is None or stuff is None:
-        raise UserError(f"data set {name} has no panoptic annotations: PRN takes data sets that have")
+        raise UserError(f"data set {name} has no panoptic annotations: give a data set that has")
     names: Sequence[str] = metadata.get("stuff_classes", None) or [""]
     stuff = {id_: k for id_, k in stuff.items() if not (k == 0 and names[0] == "things")}
     classes = PanopticClasses(
