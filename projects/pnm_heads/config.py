@@ -5,7 +5,6 @@ from detectron2.config import CfgNode
 from pnm.errors import UserError
 from pnm.null_model.null_model import check_locality
 from pnm.null_model.pixel_weights import check_transform
-from pnm.null_model.settings import PNMSettings
 
 SOURCES = ("online", "offline")
 
@@ -40,15 +39,3 @@ def check_pnm_config(node: CfgNode) -> None:
     check_transform(node.TRANSFORM)
     if node.SOURCE not in SOURCES:
         raise UserError(f"MODEL.PNM.SOURCE is {node.SOURCE!r}, expected one of {', '.join(SOURCES)}")
-
-
-def semantic_settings(cfg: CfgNode) -> PNMSettings | None:
-    """How the semantic loss is weighted; None if it isn't."""
-    node = cfg.MODEL.PNM
-    return PNMSettings(node.LOCALITY, node.TRANSFORM, node.BORDER) if node.ENABLED and node.SEMANTIC_LOSS else None
-
-
-def mask_settings(cfg: CfgNode) -> PNMSettings | None:
-    """How the mask loss in RoIs is weighted; None if it isn't."""
-    node = cfg.MODEL.PNM
-    return PNMSettings(node.ROI_LOCALITY, node.TRANSFORM, node.BORDER) if node.ENABLED and node.MASK_LOSS else None

@@ -14,7 +14,7 @@ from pnm.null_model.settings import PNMSettings
 from pnm.null_model.weighted_losses import weighted_mean
 
 from ..semantic_networks.weight_scalars import log_weights
-from .config import mask_settings
+from ..semantic_networks.weight_settings import mask_settings
 
 
 def region_targets(instances: list[Instances], size: int, device: torch.device) -> torch.Tensor:

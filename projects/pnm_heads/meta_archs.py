@@ -9,7 +9,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, PanopticFPN
 from pnm.null_model.settings import PNMSettings
 
 from ..semantic_networks import PassesPixelWeights, PixelWeightedSegmentor, SemanticNetwork
-from .config import semantic_settings
+from ..semantic_networks.weight_settings import semantic_settings
 
 
 @META_ARCH_REGISTRY.register()

@@ -11,7 +11,7 @@ from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
 from pnm.null_model.settings import PNMSettings
 
 from ..semantic_networks import DeepLabV3Head, DeepLabV3PlusHead, PixelWeightedHead
-from .config import semantic_settings
+from ..semantic_networks.weight_settings import semantic_settings
 
 
 @SEM_SEG_HEADS_REGISTRY.register()

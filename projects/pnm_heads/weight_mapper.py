@@ -17,7 +17,7 @@ from pnm.null_model.settings import PNMSettings
 from pnm.null_model.stored.maps import WeightMapParameters, WeightMaps, default_weight_root, weight_folder
 from pnm.null_model.stored.surprisal import weights_of_surprisal
 
-from .config import semantic_settings
+from ..semantic_networks.weight_settings import semantic_settings
 
 
 def move_surprisal(encoded: np.ndarray, transforms: T.TransformList) -> np.ndarray:

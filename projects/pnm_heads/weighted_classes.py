@@ -1,5 +1,7 @@
 """The classes that the flag ``MODEL.PNM.ENABLED`` puts into a config."""
 
+from typing import Any
+
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, ROI_HEADS_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
@@ -40,7 +42,8 @@ def use_pnm_classes(cfg: CfgNode) -> None:
             "leave it away"
         )
     has_semantic = model.META_ARCHITECTURE != "GeneralizedRCNN"
-    has_masks = model.MASK_ON and model.META_ARCHITECTURE in ("GeneralizedRCNN", "PanopticFPN", "PNMPanopticFPN")
+    has_regions = model.MASK_ON and model.META_ARCHITECTURE in ("GeneralizedRCNN", "PanopticFPN", "PNMPanopticFPN")
+    has_masks = has_regions or getattr(_registered(META_ARCH_REGISTRY, model.META_ARCHITECTURE), "weights_masks", False)
     if not (has_semantic and node.SEMANTIC_LOSS or has_masks and node.MASK_LOSS):
         raise UserError(
             "MODEL.PNM.ENABLED is True, but no loss is weighted: "
@@ -52,14 +55,19 @@ def use_pnm_classes(cfg: CfgNode) -> None:
         if not META_ARCH_REGISTRY.get(model.META_ARCHITECTURE).builds_its_own_head:
             head, heads = model.SEM_SEG_HEAD, SEM_SEG_HEADS_REGISTRY
             _replace(head, "NAME", _SEMANTIC_HEADS, heads, PixelWeightedHead, "SEMANTIC_LOSS")
-    if has_masks and node.MASK_LOSS:
+    if has_regions and node.MASK_LOSS:
         _replace(model.ROI_HEADS, "NAME", _ROI_HEADS, ROI_HEADS_REGISTRY, PNMROIHeads, "MASK_LOSS")
+
+
+def _registered(registry: Any, name: str) -> Any:
+    """What has that name, or None."""
+    return registry.get(name) if name in registry else None
 
 
 def _replace(node: CfgNode, key: str, table: dict[str, str], registry, weighted: type, switch: str) -> None:
     """Puts the weighted class's name into ``node[key]``; one that is a subclass of ``weighted`` already stays."""
     name = table.get(node[key], node[key])
-    registered = registry.get(name) if name in registry else None
+    registered = _registered(registry, name)
     if not (isinstance(registered, type) and issubclass(registered, weighted)):
         raise UserError(
             f"MODEL.PNM.ENABLED: {node[key]} has no weighted loss; derive it from {weighted.__name__} "
