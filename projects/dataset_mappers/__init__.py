@@ -3,6 +3,7 @@
 from .color_augmentation import BrightnessShift, ColorAugSSDTransform
 from .config import add_mapper_config as add_config
 from .detection_mapper import CheckedDatasetMapper, default_mapper, semantic_mapper
+from .panoptic_mapper import PanopticMapper, panoptic_mapper
 from .registry import DATASET_MAPPER_REGISTRY
 
 __all__ = [
@@ -10,7 +11,9 @@ __all__ = [
     "BrightnessShift",
     "CheckedDatasetMapper",
     "ColorAugSSDTransform",
+    "PanopticMapper",
     "add_config",
     "default_mapper",
+    "panoptic_mapper",
     "semantic_mapper",
 ]

@@ -6,7 +6,8 @@ from detectron2.config import CfgNode
 def add_mapper_config(cfg: CfgNode) -> None:
     """Adds the keys under ``INPUT`` that Detectron2 doesn't have."""
     # Name in DATASET_MAPPER_REGISTRY; "" takes the one that the meta-architecture declares, else default_mapper
-    # (Detectron2's own augmentations). semantic_mapper has the usual recipe of semantic segmentation.
+    # (Detectron2's own augmentations), or for panoptic networks whose data sets have panoptic PNGs alone,
+    # panoptic_mapper. semantic_mapper has the usual recipe of semantic segmentation.
     cfg.INPUT.MAPPER = ""
     # SSD's photometric augmentation; read by semantic_mapper and by the mappers of refiners.
     cfg.INPUT.COLOR_AUG_SSD = False

@@ -1,8 +1,6 @@
 """The trainer: Detectron2's, with safe checkpoints, mappers by name, and DDP on CPUs, too."""
 
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -12,10 +10,9 @@ from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, Trainer
 from detectron2.utils import comm
 from torch.nn.parallel import DistributedDataParallel
 
-from pnm.errors import UserError
-
 from ..refining import check_learnable, refined_task, tagged_dataset
 from .checkpoint import SafeCheckpointer
+from .data.data_errors import as_user_error
 from .data.mappers import build_mapper
 from .data.shared_batches import check_shares
 from .data.train_loader import SeedEachIteration, build_train_loader, start_at, training_entries
@@ -43,20 +40,6 @@ def share_buffers(model: torch.nn.Module) -> None:
         return
     for buffer in model.buffers():
         torch.distributed.broadcast(buffer, 0)
-
-
-@contextmanager
-def as_user_error(datasets: Sequence[str]) -> Iterator[None]:
-    """Whatever goes wrong while annotations are read lies in the data: it is told in one line, with their names."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (OSError, KeyError, ValueError, AssertionError) as error:
-        cause = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
-        if isinstance(error, FileNotFoundError) and error.filename:
-            cause = f"{error.filename} does not exist; check the path, and DETECTRON2_DATASETS"
-        raise UserError(f"data sets {', '.join(datasets)}: {' '.join(cause.split()) or repr(error)}") from error
 
 
 class Trainer(DefaultTrainer):

@@ -20,9 +20,9 @@ from pnm.null_model.stored.surprisal import check_map_locality
 from pnm.null_model.stored.writer import WriteSummary, make_map, write_weight_maps
 
 from .config import load_config
+from .data.data_errors import as_user_error
 from .data.user_data import register_user_data
 from .run_setup import register_builtin_data
-from .trainer import as_user_error
 
 SAMPLE = 8  # label files that an estimate is measured on
 

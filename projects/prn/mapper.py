@@ -10,7 +10,6 @@ from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 
 from pnm.errors import UserError
-from pnm.formats.coco_panoptic import ids_to_rgb, rgb_to_ids
 from pnm.formats.label_png import read_panoptic_png
 from pnm.panoptic_grouping.degraded_maps import degraded_map
 from pnm.panoptic_grouping.encoding import instance_fields
@@ -18,19 +17,10 @@ from pnm.panoptic_grouping.panoptic_map import PanopticMap, numbered
 from pnm.predictions import Partition
 
 from ..dataset_mappers import DATASET_MAPPER_REGISTRY
-from ..dataset_mappers.panoptic_classes import PanopticClasses, classes_of
+from ..dataset_mappers.panoptic_classes import PanopticClasses, shared_classes
+from ..dataset_mappers.panoptic_mapper import moved_ids
 from ..refining import RefiningMapper, coarse_predictions
 from ..refining.mapper import IGNORED, CoarseOf, check_label_size
-from ..refining.truths import category_of
-
-
-def moved_ids(ids: np.ndarray, transforms: T.TransformList | T.Transform) -> np.ndarray:
-    """Segment ids (H, W) after geometric transforms, each pixel's from the nearest.
-
-    As the three 8-bit channels of a panoptic PNG they take the way of label images, pixel centres on pixel centres;
-    Detectron2 resizes integers otherwise.
-    """
-    return rgb_to_ids(np.ascontiguousarray(transforms.apply_segmentation(ids_to_rgb(ids))))
 
 
 def panoptic_map(ids: np.ndarray, segments: tuple[int, ...], classes: tuple[int, ...]) -> PanopticMap:
@@ -96,15 +86,10 @@ class PanopticMapMapper(RefiningMapper):
         node = cfg.MODEL.PRN
         if not is_train:
             return cls(is_train=False, coarse=coarse_predictions(cfg, False), image_format=cfg.INPUT.FORMAT)
-        names = cfg.DATASETS.TRAIN
-        tables = [classes_of(name, MetadataCatalog.get(name)) for name in names]
-        for name, table in zip(names, tables, strict=True):
-            if table != tables[0]:
-                raise UserError(f"data sets {names[0]} and {name} have other classes: they cannot be used together")
         return cls(
             is_train=True,
             coarse=coarse_predictions(cfg, True),
-            classes=tables[0],
+            classes=shared_classes({name: MetadataCatalog.get(name) for name in cfg.DATASETS.TRAIN}),
             augmentations=augmentations(cfg),
             image_format=cfg.INPUT.FORMAT,
             sigma_px=node.SIGMA,
@@ -152,7 +137,7 @@ class PanopticMapMapper(RefiningMapper):
     def _truth(self, ids: np.ndarray, rows: list[dict], name: str) -> tuple[PanopticMap, tuple[bool, ...]]:
         """The true segments, crowds included, and which of them are crowds."""
         assert self.classes is not None
-        indices = self.classes.indices([category_of(row) for row in rows], name)
+        indices = self.classes.indices_of_segments(rows, name)
         crowds = tuple(bool(row.get("iscrowd", 0)) for row in rows)
         return panoptic_map(ids, tuple(row["id"] for row in rows), indices), crowds
 

@@ -12,6 +12,8 @@ from pnm.masks.degraded_masks import degrade, degrade_partition
 from pnm.masks.runs import decode_masks
 from pnm.predictions import Objects, Partition
 
+from ..dataset_mappers.panoptic_classes import category_of
+
 
 class Truth(NamedTuple):
     """True masks of an image.
@@ -58,11 +60,6 @@ def panoptic_truth(png_file: str, segments: Sequence[Mapping[str, Any]]) -> Trut
     kept = [s for s in segments if not s.get("iscrowd", 0)]
     labels = [s["id"] for s in kept]
     return _partition(ids, labels, [category_of(s) for s in kept], crop_array(~np.isin(ids, labels)))
-
-
-def category_of(segment: Mapping[str, Any]) -> int:
-    """One number for a panoptic category, whose contiguous id counts things and stuff apart: ~id for stuff."""
-    return segment["category_id"] if segment.get("isthing", True) else ~segment["category_id"]
 
 
 def segment_info(segment_id: int, category: int) -> dict[str, Any]:

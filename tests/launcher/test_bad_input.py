@@ -155,7 +155,7 @@ def test_checkpoints(tmp_path, monkeypatch):
         ),
         ({"name": "x", "type": "semantic", "images": ".", "labels": ".", "classes": 3}, "classes must be a list"),
         (
-            {"name": "x", "type": "panoptic", "images": ".", "annotations": "bad.json", "panoptic": "."},
+            {"name": "x", "type": "panoptic", "images": ".", "annotations": "bad.json", "panoptic": ".", "stuff": "no"},
             r"does not exist; make it with: python datasets/prepare_panoptic_fpn.py --panoptic-json bad.json",
         ),
     ],

@@ -14,11 +14,14 @@ from tqdm import tqdm
 
 from pnm.errors import UserError, listed
 from pnm.formats.coco_instances import CocoGroundTruth, read_coco_ground_truth
+from pnm.formats.coco_panoptic import read_annotations, read_categories
 from pnm.usable_cores import usable_cores
 
 from ...dataset_mappers.reading import read_labels
 from ...refining import check_test_predictions, refined_task
 from ..rooms import hooks
+from .data_errors import as_user_error
+from .mappers import lacks_twins, learns_panoptic, mapper_name
 from .register_data import require
 
 logger = logging.getLogger(__name__)
@@ -85,7 +88,7 @@ def take_from_data(cfg: CfgNode, train: bool = True) -> None:
     """
     metadata = {name: MetadataCatalog.get(name) for name in used_data_sets(cfg, train)}
     kinds: Sequence[str] = _PREDICTED.get(cfg.MODEL.META_ARCHITECTURE, ())
-    if not kinds and refined_task(cfg) is None:
+    if not kinds and refined_task(cfg) is None and not learns_panoptic(cfg):
         types = {one.get("evaluator_type", None) for one in metadata.values()}
         kinds = ("stuff_classes",) if types <= {"sem_seg", "cityscapes_sem_seg"} else ()
     for kind in kinds:
@@ -113,14 +116,37 @@ def check_data(cfg: CfgNode, train: bool = True) -> None:
                 f"data set {name!r} is not registered; {advice}Your own: DATASETS.REGISTER, see datasets/README.md"
             )
     check_test_predictions(cfg)
+    if train:
+        mapper_name(cfg)
     for name in used_data_sets(cfg, train):
         metadata = MetadataCatalog.get(name)
         if metadata.get("json_file", None):
             _check_coco(cfg, name, metadata, train and name in cfg.DATASETS.TRAIN)
+            if lacks_twins(metadata) and learns_panoptic(cfg):
+                _check_panoptic(name, metadata)
+        elif lacks_twins(metadata):
+            _check_panoptic(name, metadata)
         elif metadata.get("evaluator_type", None) in ("sem_seg", "cityscapes_sem_seg") and cfg.DATASETS.CHECK_LABELS:
             _check_labels(cfg, name, metadata)
         elif name not in cfg.DATASETS.TRAIN or not train:  # training reads it at once, anyway
             DatasetCatalog.get(name)
+
+
+def _check_panoptic(name: str, metadata: Any) -> None:
+    """Reads the JSON by the rules of evaluation, and looks for all files; PNGs are not read."""
+    path = Path(metadata.panoptic_json)
+    content, _ = read_annotations(path)
+    read_categories(content, path)
+    with as_user_error([name]):
+        entries = DatasetCatalog.get(name)
+    for key, what in (("file_name", "image"), ("pan_seg_file_name", "panoptic PNG")):
+        files = [str(entry[key]) for entry in entries]
+        missing = [file for file in files if "://" not in file and not os.path.isfile(file)]
+        if missing:
+            raise UserError(
+                f"data set {name}: {len(missing)} {what}(s) of {path} are missing, first {missing[0]}: check the "
+                "folder, and DETECTRON2_DATASETS"
+            )
 
 
 def _check_labels(cfg: CfgNode, name: str, metadata: Any) -> None:

@@ -1,7 +1,7 @@
 """``train_net.py --check``: everything that a run's data sets name is read, and what is in them is printed."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,8 +17,11 @@ from pnm.formats.coco_instances import CocoGroundTruth, read_coco_ground_truth
 from pnm.formats.label_png import read_label_png
 from pnm.usable_cores import usable_cores
 
+from ...dataset_mappers.panoptic_classes import classes_of
+from ...dataset_mappers.panoptic_mapper import segment_numbers
 from ...dataset_mappers.reading import errors_that_name
 from .checks import used_data_sets
+from .mappers import lacks_twins
 
 _SMALL, _MEDIUM = 32**2, 96**2  # pixels, as COCO counts
 
@@ -40,6 +43,8 @@ def overview(cfg: CfgNode) -> str:
         parts.append(f"{len(entries)} images of {_sizes(sizes)}")
         if entries and "sem_seg_file_name" in entries[0]:
             parts.append(_of_labels(name, metadata, entries, sizes))
+        if lacks_twins(metadata):
+            parts.append(_of_panoptic(name, metadata, entries, sizes))
     return "\n".join(parts)
 
 
@@ -69,17 +74,22 @@ def _of_instances(truth: CocoGroundTruth) -> str:
         for annotation in annotations:
             box = annotation.get("bbox") or (0, 0, 0, 0)
             area = annotation.get("area", box[2] * box[3])
-            size = "small" if area < _SMALL else "medium" if area < _MEDIUM else "large"
-            count[annotation["category_id"]]["crowds" if annotation.get("iscrowd", 0) else size] += 1
+            count[annotation["category_id"]]["crowds" if annotation.get("iscrowd", 0) else _size(area)] += 1
+    return "\n".join([_objects({truth.categories[k]: c for k, c in count.items()}, empty), *truth.remarks])
+
+
+def _size(area: float) -> str:
+    return "small" if area < _SMALL else "medium" if area < _MEDIUM else "large"
+
+
+def _objects(count: Mapping[str, Counter], empty: int) -> str:
+    """Table of the objects of each class by size; ``empty`` images have none."""
     columns = ("small", "medium", "large", "crowds")
-    rows: list[list[Any]] = [
-        [truth.categories[k], sum(c.values()), *(c[column] for column in columns)] for k, c in count.items()
-    ]
+    rows: list[list[Any]] = [[c, sum(n.values()), *(n[column] for column in columns)] for c, n in count.items()]
     rows.append(["all", *(sum(row[k] for row in rows) for k in range(1, 6))])
-    absent = [truth.categories[k] for k, c in count.items() if not c]
+    absent = [c for c, n in count.items() if not n]
     lines = [tabulate(rows, headers=("class", "objects", *columns)), f"{empty} images without objects"]
-    lines += [f"classes without objects: {listed(absent)}"] if absent else []
-    return "\n".join([*lines, *truth.remarks])
+    return "\n".join(lines + ([f"classes without objects: {listed(absent)}"] if absent else []))
 
 
 def _of_labels(name: str, metadata: Any, entries: Sequence[dict], sizes: Sequence[tuple[int, int]]) -> str:
@@ -116,3 +126,48 @@ def _of_labels(name: str, metadata: Any, entries: Sequence[dict], sizes: Sequenc
     table = tabulate(rows, headers=("class", "images", "% of pixels"), floatfmt=".2f")
     absent = [c for k, c in enumerate(classes) if not images[k]]
     return table + (f"\nclasses without a pixel: {listed(absent)}" if absent else "")
+
+
+def _of_panoptic(name: str, metadata: Any, entries: Sequence[dict], sizes: Sequence[tuple[int, int]]) -> str:
+    """Objects of the things by size, shares of the stuff in images and pixels, and of what is void or crowds."""
+    classes = classes_of(name, metadata)
+    things = len(classes.things)
+    names = [metadata.thing_classes[k] for _, k in classes.things]
+    names += [metadata.stuff_classes[~k] for _, k in classes.stuff]
+
+    def areas(place: int) -> np.ndarray:
+        """Pixels of void, and of each segment."""
+        numbers = segment_numbers(entries[place], *sizes[place])
+        return np.bincount(numbers.reshape(-1), minlength=len(entries[place]["segments_info"]) + 1)
+
+    objects: list[Counter] = [Counter() for _ in classes.things]
+    pixels, images = np.zeros(len(names), np.int64), np.zeros(len(names), np.int64)
+    void = crowds = empty = 0
+    for entry, one in zip(entries, _in_threads(areas, range(len(entries)), f"{name}: panoptic PNGs")):
+        rows = entry["segments_info"]
+        indices, seen = classes.indices_of_segments(rows, entry["file_name"]), set()
+        void += int(one[0])
+        for row, k, area in zip(rows, indices, one[1:].tolist()):
+            if not area:
+                continue
+            if row.get("iscrowd", 0):
+                crowds += area
+                if k < things:
+                    objects[k]["crowds"] += 1
+                continue
+            seen.add(k)
+            pixels[k] += area
+            if k < things:
+                objects[k][_size(area)] += 1
+        images[list(seen)] += 1
+        empty += not any(k < things for k in seen)
+    return "\n".join([_objects(dict(zip(names, objects)), empty), _stuff(names, things, pixels, images, void, crowds)])
+
+
+def _stuff(names: Sequence[str], things: int, pixels: np.ndarray, images: np.ndarray, void: int, crowds: int) -> str:
+    """Table of the stuff classes, which follow ``things`` things, and of the rest."""
+    total = max(int(pixels.sum()) + void + crowds, 1)
+    rows: list[list[Any]] = [[names[k], images[k], 100 * pixels[k] / total] for k in range(things, len(names))]
+    rest = {"all things": int(pixels[:things].sum()), "crowds": crowds, "void": void}
+    rows += [[what, "", 100 * count / total] for what, count in rest.items()]
+    return tabulate(rows, headers=("class", "images", "% of pixels"), floatfmt=".2f")

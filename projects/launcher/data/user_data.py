@@ -6,9 +6,9 @@ Each entry is a mapping; paths are relative to the working directory:
   on as ``objects``
 - ``{name, type: semantic, images, labels, classes, ignore_label: 255}``: label PNGs, ``classes`` a list of names
   or a text file with a name on each line
-- ``{name, type: panoptic, images, annotations, panoptic}``: COCO panoptic JSON and PNG folder; ``stuff`` and
-  ``instances`` (made by ``datasets/prepare_panoptic_fpn.py``) default to ``<panoptic>_stuff`` and
-  ``<annotations without .json>_instances.json``
+- ``{name, type: panoptic, images, annotations, panoptic}``: COCO panoptic JSON and PNG folder, which are enough to
+  train on and for PQ. ``stuff`` and ``instances``, made of them by ``datasets/prepare_panoptic_fpn.py``, add mask AP
+  and mIoU; they are ``<panoptic>_stuff`` and ``<annotations without .json>_instances.json`` where both are there
 """
 
 import logging
@@ -125,9 +125,12 @@ def _register_panoptic(entry: Mapping[str, Any]) -> str:
         f"python datasets/prepare_panoptic_fpn.py --panoptic-json {annotations} --panoptic-folder {folder} "
         f"--output {stuff} --instances-json {instances}"
     )
-    require({"stuff label folder": stuff, "instance annotation file": instances}, name, command)
+    files, remark = PanopticFiles(annotations, folder, stuff, instances), ""
+    if "stuff" in entry or "instances" in entry:
+        require({"stuff label folder": stuff, "instance annotation file": instances}, name, command)
+    elif not (stuff.exists() and instances.exists()):
+        files, remark = PanopticFiles(annotations, folder), "; without instance annotations and stuff labels"
     categories = _read_categories(annotations, name)
     things, stuffs = ({c["id"]: c["name"] for c in categories if bool(c.get("isthing")) == t} for t in (True, False))
-    files = PanopticFiles(annotations, folder, stuff, instances)
     register_panoptic(name, Path(entry["images"]), files, things, stuffs, made_by=command)
-    return f"{_listed(things.values())}; stuff: {_listed(stuffs.values())}"
+    return f"{_listed(things.values())}; stuff: {_listed(stuffs.values())}{remark}"

@@ -1,5 +1,6 @@
 """Evaluators by the data set's type; each leaves standard result files in its own folder."""
 
+import logging
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -7,7 +8,6 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import (
     CityscapesInstanceEvaluator,
     CityscapesSemSegEvaluator,
-    COCOEvaluator,
     DatasetEvaluator,
     DatasetEvaluators,
     SemSegEvaluator,
@@ -18,8 +18,11 @@ from pnm.errors import UserError
 from ...refining import refined_task
 from ..rooms import hooks
 from .cityscapes_results import CityscapesInstanceResults
+from .instance_results import InstanceEvaluator, InstanceResultsWriter
 from .metric_evaluators import InstanceMetricsEvaluator, SemanticMetricsEvaluator, boundary_ratio_of
 from .panoptic_evaluator import PanopticEvaluator
+
+logger = logging.getLogger(__name__)
 
 
 class SemanticEvaluator(SemSegEvaluator):
@@ -32,7 +35,7 @@ class SemanticEvaluator(SemSegEvaluator):
 
 def _coco(name: str, folder: str, cfg: CfgNode) -> DatasetEvaluator:
     tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)
-    return COCOEvaluator(name, tasks=tasks, distributed=True, output_dir=folder)
+    return InstanceEvaluator(name, tasks=tasks, distributed=True, output_dir=folder)
 
 
 def _semantic(name: str, cfg: CfgNode) -> SemanticMetricsEvaluator:
@@ -40,6 +43,13 @@ def _semantic(name: str, cfg: CfgNode) -> SemanticMetricsEvaluator:
     for room_options in hooks("semantic_metric_options", cfg.MODEL.IMPORTS):
         options |= room_options(cfg)
     return SemanticMetricsEvaluator(name, **options)
+
+
+def _say_what_is_missing(name: str, lacks_instances: bool, lacks_labels: bool) -> None:
+    lacking = [(lacks_instances, "mask AP needs instance annotations"), (lacks_labels, "mIoU needs stuff labels")]
+    needs = " and ".join(what for is_lacking, what in lacking if is_lacking)
+    if needs:
+        logger.info("%s: %s, which datasets/prepare_panoptic_fpn.py makes", name, needs)
 
 
 def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:
@@ -50,7 +60,8 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
     ========================  ====================================================================
     ``coco``                  ``coco_instances_results.json``
     ``sem_seg``               ``sem_seg_predictions.json``
-    ``coco_panoptic_seg``     ``predictions.json`` + ``panoptic/*.png``, and both of the above
+    ``coco_panoptic_seg``     ``predictions.json`` + ``panoptic/*.png``, and both of the above (without stuff labels,
+                              no semantic files)
     ``cityscapes_instance``   ``*_pred.txt`` + ``masks/*.png``
     ``cityscapes_*``          semantic and panoptic files as above
     ========================  ====================================================================
@@ -67,13 +78,19 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
     evaluators: list[DatasetEvaluator] = []
     task = refined_task(cfg)
     wanted = {task} if task else {"instance", "semantic", "panoptic"}  # a refiner gives what it was given, refined
-    if "instance" in wanted and kind in ("coco", "coco_panoptic_seg"):
+    is_panoptic = kind == "coco_panoptic_seg"
+    lacks_instances = is_panoptic and not metadata.get("json_file", None)
+    lacks_labels = is_panoptic and not metadata.get("sem_seg_root", None)
+    if "instance" in wanted and lacks_instances:
+        evaluators.append(InstanceResultsWriter(dataset_name, folder))
+    elif "instance" in wanted and kind in ("coco", "coco_panoptic_seg"):
         evaluators.append(_coco(dataset_name, folder, cfg))
         if cfg.MODEL.MASK_ON:
             evaluators.append(InstanceMetricsEvaluator(dataset_name))
-    if "semantic" in wanted and kind in ("sem_seg", "coco_panoptic_seg", "cityscapes_sem_seg"):
+    if "semantic" in wanted and kind in ("sem_seg", "coco_panoptic_seg", "cityscapes_sem_seg") and not lacks_labels:
         evaluators.append(SemanticEvaluator(dataset_name, folder))
         evaluators.append(_semantic(dataset_name, cfg))
+    _say_what_is_missing(dataset_name, "instance" in wanted and lacks_instances, "semantic" in wanted and lacks_labels)
     if "panoptic" in wanted and kind in ("coco_panoptic_seg", "cityscapes_panoptic_seg"):
         evaluators.append(PanopticEvaluator(dataset_name, folder, boundary_ratio_of(dataset_name)))
     if "semantic" in wanted and kind in ("cityscapes_sem_seg", "cityscapes_panoptic_seg"):

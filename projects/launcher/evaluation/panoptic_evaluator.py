@@ -4,6 +4,7 @@ import io
 import itertools
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 class PanopticEvaluator(DatasetEvaluator):
     """Writes ``predictions.json`` and ``panoptic/*.png`` in COCO's format under ``output_folder`` and scores them.
+
+    Things have a "score" in their "segments_info" if the model gives one.
 
     Results: ``{"panoptic_seg": {"PQ", "SQ", "RQ", "PQ_th", ..., "RQ_st"}}`` in percent, as Detectron2 names them, and
     the same of Boundary PQ as "Boundary_PQ", ..., "Boundary_RQ_st".
@@ -46,14 +49,18 @@ class PanopticEvaluator(DatasetEvaluator):
             ids, segments = output["panoptic_seg"]
             png = io.BytesIO()
             Image.fromarray(ids_to_rgb(np.asarray(ids.cpu()))).save(png, format="PNG")
-            rows = [
-                {"id": int(s["id"]), "category_id": self._category[bool(s["isthing"]), int(s["category_id"])]}
-                for s in segments
-            ]
+            rows = [self._row(segment) for segment in segments]
             name = Path(given["file_name"]).stem + ".png"
             self._records.append(
                 {"image_id": given["image_id"], "file_name": name, "segments_info": rows, "png": png.getvalue()}
             )
+
+    def _row(self, segment: Mapping[str, Any]) -> dict[str, Any]:
+        """A segment as the file lists it, with the model's "score" of a thing if it gives one."""
+        isthing = bool(segment["isthing"])
+        row = {"id": int(segment["id"]), "category_id": self._category[isthing, int(segment["category_id"])]}
+        has_score = isthing and segment.get("score") is not None
+        return {**row, "score": float(segment["score"])} if has_score else row
 
     def evaluate(self) -> dict | None:
         comm.synchronize()
