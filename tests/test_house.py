@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     {"errors", "programs", "usable_cores", "cityscapes_classes"},
     {"masks"},
-    {"compiling", "formats", "metrics", "null_model", "boundary_patches", "interior_offsets", "panoptic_grouping"},
+    {"compiling", "formats", "metrics", "null_model", "boundary_patches", "interior_offsets", "panoptic_grouping"}
+    | {"panoptic_fusion", "silhouettes", "fcos"},
     {"predictions", "scoring"},
 )
 # PNM IoU weights pixels as the null model says; weight maps are stored as PNGs.
