@@ -18,8 +18,8 @@ def blend(regions: torch.Tensor, attention: torch.Tensor) -> torch.Tensor:
         UserError: attention that is no K maps.
     """
     count, bases, side = regions.shape[:3]
-    small = round((attention.shape[1] / bases) ** 0.5)
-    if attention.shape != (count, bases * small * small):
+    small = round((attention.shape[-1] / bases) ** 0.5)
+    if not small or attention.shape != (count, bases * small * small):
         raise UserError(
             f"attention is {tuple(attention.shape)}, expected ({count}, {bases} A A): {bases} bases, {count} regions"
         )

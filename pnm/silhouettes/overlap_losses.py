@@ -43,5 +43,7 @@ def silhouette_loss(logits: torch.Tensor, target: torch.Tensor, valid: torch.Ten
 
     It is the mean over this process's images, and 0, which can be differentiated, without one.
     """
+    if valid is not None:
+        logits = torch.where(valid, logits, 0)  # before the sigmoid, whose gradient is NaN at NaN, even times 0
     scores = silhouette_scores(logits.float().sigmoid(), target, valid)
     return (1 - scores).sum() / max(len(scores), 1)

@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, PanopticFPN
+from detectron2.modeling.postprocessing import detector_postprocess, sem_seg_postprocess
 
 from pnm.null_model.settings import PNMSettings
+from pnm.panoptic_fusion.detectron2_interface import combine_semantic_and_instance_outputs
 
 from ..semantic_networks import PassesPixelWeights, PixelWeightedSegmentor, SemanticNetwork
 from ..semantic_networks.weight_settings import semantic_settings
@@ -34,6 +36,9 @@ class PNMPanopticFPN(PassesPixelWeights, PanopticFPN):
 
     proposal_generator: Any
     roi_heads: Any
+    combine_overlap_thresh: float
+    combine_stuff_area_thresh: float
+    combine_instances_score_thresh: float
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """As ``PanopticFPN``."""
@@ -46,3 +51,23 @@ class PNMPanopticFPN(PassesPixelWeights, PanopticFPN):
         proposals, proposal_losses = self.proposal_generator(images, features, truth)
         _, detector_losses = self.roi_heads(images, features, proposals, truth)
         return {**losses, **proposal_losses, **detector_losses}
+
+    def inference(self, batched_inputs: list[dict], do_postprocess: bool = True):
+        """As ``PanopticFPN``, whose results are combined many times as fast (benchmarks/panoptic_fusion.py)."""
+        detections, logits = super().inference(batched_inputs, do_postprocess=False)
+        if not do_postprocess:
+            return detections, logits
+        results = []
+        for found, image_logits, given in zip(detections, logits, batched_inputs, strict=True):
+            size = given.get("height", found.image_size[0]), given.get("width", found.image_size[1])
+            instances = detector_postprocess(found, *size)
+            sem_seg = sem_seg_postprocess(image_logits, found.image_size, *size)
+            panoptic = combine_semantic_and_instance_outputs(
+                instances,
+                sem_seg.argmax(dim=0),
+                self.combine_overlap_thresh,
+                self.combine_stuff_area_thresh,
+                self.combine_instances_score_thresh,
+            )
+            results.append({"instances": instances, "sem_seg": sem_seg, "panoptic_seg": panoptic})
+        return results

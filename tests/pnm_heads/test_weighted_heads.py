@@ -275,13 +275,19 @@ def test_settings_that_cannot_be(overrides, message):
 
 
 def test_model_with_the_flag_loads_the_base_models_weights():
-    base, weighted = (build_model(load_config(PANOPTIC, ["MODEL.PNM.ENABLED", on])) for on in ("False", "True"))
+    found = ["MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH", "0.06", "MODEL.ROI_HEADS.NUM_CLASSES", "4"]
+    configs = [load_config(PANOPTIC, ["MODEL.PNM.ENABLED", on, *found]) for on in ("False", "True")]
+    base, weighted = map(build_model, configs)
     assert list(base.state_dict()) == list(weighted.state_dict())
     weighted.load_state_dict(base.state_dict())
-    image = [{"image": torch.randint(0, 255, (3, 96, 128), dtype=torch.uint8)}]
+    image = [{"image": torch.randint(0, 255, (3, 96, 128), dtype=torch.uint8), "height": 77, "width": 131}]
     with torch.no_grad():
-        ours, theirs = (model.eval()(image)[0]["sem_seg"] for model in (weighted, base))
-    assert torch.equal(ours, theirs)
+        ours, theirs = (model.eval()(image)[0] for model in (weighted, base))
+    assert torch.equal(ours["sem_seg"], theirs["sem_seg"])
+    assert torch.equal(ours["instances"].pred_masks, theirs["instances"].pred_masks)
+    assert torch.equal(ours["panoptic_seg"][0], theirs["panoptic_seg"][0])
+    assert ours["panoptic_seg"][1] == theirs["panoptic_seg"][1]
+    assert {segment["isthing"] for segment in ours["panoptic_seg"][1]} == {True, False}
 
 
 @pytest.mark.parametrize(("res4", "res5", "stride"), [(1, 1, 32), (1, 2, 16), (2, 4, 8)])
