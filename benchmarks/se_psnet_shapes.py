@@ -23,8 +23,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+
 from segfix_shapes import QUICKSTART, cells, data_folder, gains, ground_truth, predict, run, train
 from tabulate import tabulate
+
+import pnm  # noqa: F401 - makes detectron2 importable
 
 TABLES = ("networks", "switches", "alpha", "scores")
 SPLITS = ("train", "val")
@@ -44,7 +47,7 @@ PAPER = {  # PQ and PQ with Mask Score
 PAPER_ALPHA = (56.29, 57.11, 57.78, 57.98, 59.07, 59.61, 59.71, 59.95, 59.77, 59.55)
 ALPHAS = tuple(k / 10 for k in range(1, 11))
 THRESHOLDS = tuple(k / 20 for k in range(4, 15))
-SHORT = ("SOLVER.MAX_ITER", 240, "INPUT.MIN_SIZE_TRAIN", "(128,)", "INPUT.MIN_SIZE_TEST", 128)
+SHORT = ("SOLVER.MAX_ITER", 180, "INPUT.MIN_SIZE_TRAIN", "(128,)", "INPUT.MIN_SIZE_TEST", 128)
 CONFIG = f"{QUICKSTART}/se_psnet.yaml"
 
 
