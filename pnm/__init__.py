@@ -26,6 +26,12 @@ Panoptic maps as fields (Sun et al., "PRN", WACV 2023)
     group_pixels              instances of predicted fields, by boxes and foreground
     GroupingSettings          how
 
+Silhouettes (Chang et al., "SE-PSNet", 2022)
+    label_silhouettes         lines along the borders of label maps or masks, torch
+    soft_silhouettes          of probabilities, with a gradient
+    silhouette_scores         their similarity (Eq. 1)
+    silhouette_loss           1 - score of predicted logits
+
 Predictions of any model in files
     open_predictions          COCO, panoptic, label PNGs, Cityscapes: read image by image, written back refined
     ImageFiles                the images that they belong to
@@ -67,6 +73,10 @@ _PUBLIC = {
     "StoredOffsets": "interior_offsets.stored",
     "instance_fields": "panoptic_grouping.encoding",
     "group_pixels": "panoptic_grouping.grouping",
+    "label_silhouettes": "silhouettes.silhouettes",
+    "soft_silhouettes": "silhouettes.silhouettes",
+    "silhouette_scores": "silhouettes.overlap_losses",
+    "silhouette_loss": "silhouettes.overlap_losses",
     "GroupingSettings": "panoptic_grouping.grouping",
     "load_refiner": "projects.launcher.refiner_loading",
     "Refiner": "projects.refining.refiner",
