@@ -14,6 +14,7 @@ PROGRAMS = {
     "weights": ("precompute_weights", "makes the stored pixel weights of data sets"),
     "visualize": ("visualize", "draws images, truth and predictions"),
     "visualize-prn": ("visualize_prn", "draws what PRN takes, predicts and makes of it"),
+    "visualize-se-psnet": ("visualize_se_psnet", "draws what SE-PSNet says of photographs"),
     "visualize-weights": ("visualize_weights", "draws the pixel weights of an image"),
 }
 

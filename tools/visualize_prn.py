@@ -10,11 +10,9 @@ segment has one colour before and after if it keeps its id. Classes have colours
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 if not __package__:  # run as a file of a clone
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,8 +21,7 @@ from pnm.formats.atomic_files import atomic_file, check_writable
 from pnm.formats.image_files import ImageFiles, check_no_image
 from pnm.predictions import open_predictions
 from pnm.projects.launcher.config_files import find_config_file
-
-GAP, TITLE = 6, 16  # px
+from pnm.tools.picture_pages import check_positive, draw_page, picture_format
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,29 +37,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def draw_page(rows: Sequence[Mapping[str, np.ndarray]], width: int) -> Image.Image:
-    """A row for each image, its pictures under their titles, ``width`` px each."""
-    sizes = [[(width, max(1, round(width * p.shape[0] / p.shape[1]))) for p in row.values()] for row in rows]
-    height = max(size[1] for row in sizes for size in row)
-    columns = len(rows[0])
-    page = Image.new("RGB", (columns * (width + GAP) - GAP, TITLE + len(rows) * (height + GAP) - GAP), "white")
-    pen = ImageDraw.Draw(page)
-    for column, title in enumerate(rows[0]):
-        pen.text((column * (width + GAP) + 2, 2), title, fill="black")
-    for number, row in enumerate(rows):
-        for column, picture in enumerate(row.values()):
-            drawn = Image.fromarray(picture).resize(sizes[number][column], Image.Resampling.NEAREST)
-            page.paste(drawn, (column * (width + GAP), TITLE + number * (height + GAP)))
-    return page
-
-
 def run(args: argparse.Namespace) -> None:
-    for name in ("num", "width"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name} is {getattr(args, name)}, expected a positive number")
-    picture_format = Image.registered_extensions().get(args.output.suffix.lower())
-    if picture_format not in Image.SAVE:
-        raise UserError(f"--output is {args.output}, expected the name of a picture, such as *.png or *.jpg")
+    check_positive(num=args.num, width=args.width)
+    output_format = picture_format(args.output)
     check_no_image(args.output, args.images)
     check_writable(args.output)
     config = find_config_file(args.config_file)
@@ -84,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     if not rows:
         raise UserError(f"{args.predictions} has no image")
     with atomic_file(args.output) as file:
-        draw_page(rows, args.width).save(file, format=picture_format)
+        draw_page(rows, args.width).save(file, format=output_format)
     print(f"{args.output}: {len(rows)} image(s)")
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from pnm.errors import UserError
+from pnm.masks.colours import colour_heat, colour_labels
 from pnm.panoptic_grouping.panoptic_map import numbered
 from pnm.predictions import Partition
 from pnm.predictions.relisting import with_kept_ids
@@ -13,7 +14,6 @@ from ..refining import Refiner
 from .refiner import PanopticRefiner
 
 _GREY = 230  # where nothing is said
-_GOLDEN = 0.618034  # of the colour circle, from a segment to the next
 
 
 def colour_vectors(offsets: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -26,12 +26,6 @@ def colour_vectors(offsets: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return np.where(inside[..., None], picture, _GREY).astype(np.uint8)
 
 
-def colour_heat(heat: np.ndarray) -> np.ndarray:
-    """(h, w) 0 to 1: from black over red and yellow to white."""
-    levels = (np.clip(np.nan_to_num(heat), 0, 1) * 255).astype(np.uint8)
-    return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_HOT), cv2.COLOR_BGR2RGB)
-
-
 def colour_box_sizes(boxes: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Height and width of the boxes (4, h, w) that pixels say they are in: one colour an instance, if they agree."""
     sizes = np.stack([boxes[0] + boxes[1], boxes[2] + boxes[3]])
@@ -39,14 +33,6 @@ def colour_box_sizes(boxes: np.ndarray, inside: np.ndarray) -> np.ndarray:
     red, blue = np.clip(np.nan_to_num(sizes) / most, 0, 1) * 255
     picture = np.stack([red, np.full_like(red, 110), blue], -1)
     return np.where(inside[..., None], picture, _GREY).astype(np.uint8)
-
-
-def colour_labels(labels: np.ndarray) -> np.ndarray:
-    """(h, w) integers: a colour for each; black is 0."""
-    hue = (labels * _GOLDEN % 1 * 179).astype(np.uint8)
-    light = np.where(labels > 0, 200 + 55 * (labels % 2), 0).astype(np.uint8)
-    hsv = np.stack([hue, np.where(labels % 3 == 0, 120, 200).astype(np.uint8), light], -1)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
 def pictures_of(refiner: Refiner, image: np.ndarray, before: Partition) -> dict[str, np.ndarray]:

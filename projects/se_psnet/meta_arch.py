@@ -235,7 +235,8 @@ def _box_head(node: CfgNode, channels: int, shapes: dict[str, ShapeSpec]) -> FCO
 
 def _without_empty(truth: Instances) -> Instances:
     """Without objects whose box or mask has no area."""
-    return truth[truth.gt_boxes.nonempty() & truth.gt_masks.nonempty()]
+    kept = truth.gt_boxes.nonempty() & truth.gt_masks.nonempty()
+    return truth if kept.all() else truth[kept]
 
 
 def _rename_blendmask(module: nn.Module, state_dict: dict, prefix: str, *_: Any) -> None:

@@ -157,5 +157,4 @@ def _semantic_labels(fused: FusedMap, best_stuff: np.ndarray, classes: OutputCla
 
 def _one_hot(labels: np.ndarray, count: int) -> torch.Tensor:
     """(K, H, W) uint8, whose argmax the labels (H, W) are."""
-    found = torch.zeros((count, *labels.shape), dtype=torch.uint8)
-    return found.scatter_(0, torch.from_numpy(labels.astype(np.int64))[None], 1)
+    return (torch.from_numpy(labels)[None] == torch.arange(count, dtype=torch.uint8)[:, None, None]).view(torch.uint8)

@@ -52,7 +52,7 @@ class SilhouetteStuffHead(PixelWeightedHead, SemSegFPNHead):
             "pnm": semantic_settings(cfg),
         }
 
-    def _summed(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+    def summed(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """(N, C, H / 4, W / 4), what is predicted from."""
         first, *rest = (head(features[name]) for head, name in zip(self.scale_heads, self.in_features))
         for level in rest:
@@ -69,7 +69,7 @@ class SilhouetteStuffHead(PixelWeightedHead, SemSegFPNHead):
         pixel_weights: torch.Tensor | None = None,
     ):
         """(None, losses) in training; ((N, K, H / 4, W / 4) logits, {}) in inference."""
-        summed = self._summed(features)
+        summed = self.summed(features)
         logits = self.predictor(summed)
         if not self.training:
             return logits, {}

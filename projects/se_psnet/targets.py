@@ -68,8 +68,8 @@ def _semantics(truth: Instances, valid: torch.Tensor, size: tuple[int, int]) -> 
     masks = truth.gt_masks.tensor
     places = slice(SEMANTIC_STRIDE // 2, None, SEMANTIC_STRIDE)
     labels = torch.zeros_like(valid[places, places], dtype=torch.int64)
-    areas = masks.flatten(1).sum(1)
-    for n in areas.argsort(descending=True, stable=True).tolist():
+    areas = [int(mask.sum()) for mask in masks]  # one by one: sums of bool go by copies of 8 bytes a pixel
+    for n in sorted(range(len(areas)), key=lambda n: -areas[n]):
         labels = torch.where(masks[n, places, places], truth.gt_classes[n] + 1, labels)
     labels = torch.where(valid[places, places], labels, IGNORED)
     height, width = (side // SEMANTIC_STRIDE for side in size)

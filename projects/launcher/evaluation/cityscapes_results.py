@@ -9,7 +9,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from pnm.cityscapes_classes import CITYSCAPES_INSTANCE_CLASSES
+from pnm.cityscapes_classes import CITYSCAPES_CLASSES
 from pnm.formats.cityscapes import prediction_lines, write_cityscapes_predictions
 from pnm.scoring.cityscapes_instance_files import CityscapesInstanceFiles
 
@@ -17,7 +17,7 @@ from .metric_evaluators import CITYSCAPES_RATIO, reported
 
 logger = logging.getLogger(__name__)
 
-LABEL_IDS = {name: label_id for label_id, name in CITYSCAPES_INSTANCE_CLASSES.items()}
+LABEL_IDS = {name: label_id for label_id, name in CITYSCAPES_CLASSES.items()}  # panoptic data list stuff, too
 
 
 class CityscapesInstanceResults(DatasetEvaluator):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.data import MetadataCatalog
+from detectron2.data.catalog import Metadata
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Instances
@@ -28,10 +29,24 @@ def with_scores(rows: list[dict[str, Any]], instances: Instances) -> list[dict[s
     return rows
 
 
+def _of_things_alone(metadata: Any) -> Any:
+    """Metadata whose "thing_classes" are those that have a category of things: COCO's and Cityscapes' whole panoptic
+    data sets list stuff among them."""
+    table, names = metadata.get("thing_dataset_id_to_contiguous_id", None), metadata.get("thing_classes", None)
+    if not table or not names or len(names) == len(table):
+        return metadata
+    return Metadata(**{**metadata.as_dict(), "thing_classes": [names[k] for k in sorted(table.values())]})
+
+
 class InstanceEvaluator(COCOEvaluator):
-    """Detectron2's COCO evaluator, whose result file has the scores of :func:`with_scores`."""
+    """Detectron2's COCO evaluator, whose result file has the scores of :func:`with_scores`; it knows things alone."""
 
     _predictions: list[dict[str, Any]]
+    _metadata: Any
+
+    def __init__(self, dataset_name: str, **options: Any):
+        super().__init__(dataset_name, **options)
+        self._metadata = _of_things_alone(self._metadata)
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         for given, output in zip(inputs, outputs, strict=True):
