@@ -91,7 +91,17 @@ print(pnm.pixel_weights(pnm.pixel_null_model(mask, 5)).max())
 
 @pytest.mark.parametrize(
     "program",
-    ["train", "refine", "evaluate", "weights", "segment-changes", "visualize", "visualize-prn", "visualize-weights"],
+    [
+        "train",
+        "refine",
+        "evaluate",
+        "weights",
+        "segment-changes",
+        "visualize",
+        "visualize-prn",
+        "visualize-se-psnet",
+        "visualize-weights",
+    ],
 )
 def test_programs_are_commands(installed, program):
     done = run(installed, "pnm", program, "--help")

@@ -40,3 +40,21 @@ def published(folder: Path, configs: str) -> dict:
         shapes = {key: tuple(value.shape) for key, value in build_model(cfg).state_dict().items()}
         found[name] = (flat(cfg), shapes)
     return found
+
+
+def se_psnet(folder: Path) -> dict:
+    """SE-PSNet's configs, with the numbers of classes of their data sets, built on the CPU."""
+    from detectron2.modeling import build_model
+
+    from pnm.projects.launcher.config import load_config
+    from pnm.projects.launcher.data.checks import take_from_data
+    from pnm.projects.launcher.data.shapes import register_shapes
+
+    register_shapes()
+    found = {}
+    for path in sorted(Path("configs").rglob("se_psnet*.yaml")):
+        cfg = load_config(str(path), ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", ""])
+        take_from_data(cfg)
+        shapes = {key: tuple(value.shape) for key, value in build_model(cfg).state_dict().items()}
+        found[str(path)] = (flat(cfg), shapes)
+    return found

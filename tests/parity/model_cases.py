@@ -1,4 +1,4 @@
-"""Inference and training of the three base models on equal weights and real photographs."""
+"""Inference and training of the three base models and of SE-PSNet on equal weights and real photographs."""
 
 from pathlib import Path
 
@@ -18,7 +18,18 @@ CONFIGS = {
     "mask_rcnn": "configs/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
     "panoptic_fpn": "configs/COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml",
     "semantic_fpn": "configs/COCO-SemanticSegmentation/semantic_fpn_R_50_1x.yaml",
+    "se_psnet": "configs/COCO-PanopticSegmentation/se_psnet_R_50_1x.yaml",
 }
+# SE-PSNet's switches, all on, in a narrow network; no cell of the batch is left out at random.
+SE_PSNET = {
+    **dict.fromkeys(("MASK_LOSS", "MASK_SCORE", "BASIS_SILHOUETTE", "MASK_AUX", "STUFF_SILHOUETTE"), True),
+    **dict.fromkeys(("BLEND_SILHOUETTE", "FCOS.SCALES", "BASES.SEMANTIC_AUX"), True),
+    **{"BASES.WIDTH": 64, "CONFIDENCE.WIDTH": 32, "CONFIDENCE.FC_DIM": 64, "FCOS.NUM_CONVS": 2},
+    **{"MAX_POSITIVES": 100000, "CONFIDENCE.MAX_REGIONS": 100000},
+    **{"FCOS.BOX_BIAS": 2.0, "FCOS.SCORE_THRESH": 0.0, "FCOS.DETECTIONS": 30},
+    **{"FUSION.SCORE_THRESH": 0.02, "FUSION.STUFF_AREA_LIMIT": 64},
+}
+PREDICTORS = ("objectness", "cls_score", "cls_logits", "ctrness", "predictor.weight")
 
 
 def small_config(name: str) -> CfgNode:
@@ -36,6 +47,9 @@ def small_config(name: str) -> CfgNode:
     overrides += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.02", "INPUT.MAX_SIZE_TEST", "401"]
     overrides += ["MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH", "0.02"]
     overrides += ["MODEL.PANOPTIC_FPN.COMBINE.STUFF_AREA_LIMIT", "64"]
+    if name == "se_psnet":
+        overrides += ["MODEL.FPN.OUT_CHANNELS", "64", "MODEL.SEM_SEG_HEAD.CONVS_DIM", "32"]
+        overrides += [str(part) for key, value in SE_PSNET.items() for part in (f"MODEL.SE_PSNET.{key}", value)]
     return load_config(CONFIGS[name], overrides)
 
 
@@ -49,7 +63,7 @@ def common_model(folder: Path, cfg: CfgNode) -> torch.nn.Module:
         generator = torch.Generator().manual_seed(2)
         for key, value in state.items():
             # Untrained predictors answer the same everywhere; ties would leave the order of results to chance.
-            if key.endswith("weight") and any(part in key for part in ("objectness", "cls_score", "predictor.weight")):
+            if key.endswith("weight") and any(part in key for part in PREDICTORS):
                 value += torch.randn(value.shape, generator=generator) * value.std()
             elif key.endswith("conv3.norm.weight"):
                 value.fill_(0.1)  # frozen batch norms that normalise nothing would let the features explode
@@ -87,6 +101,7 @@ def inference(folder: Path, name: str, data: str) -> list[dict]:
                 instances = output["instances"]
                 row |= {"boxes": instances.pred_boxes.tensor, "scores": instances.scores}
                 row |= {"classes": instances.pred_classes, "masks": instances.pred_masks}
+                row |= {key: value for key, value in instances.get_fields().items() if key.endswith("_scores")}
             if "sem_seg" in output:
                 row["sem_seg"] = output["sem_seg"]
             if "panoptic_seg" in output:
@@ -111,7 +126,8 @@ def training_batch(cfg: CfgNode, name: str, data: str) -> list[dict]:
         labels[:20] = 255
         given["sem_seg"] = torch.from_numpy(labels).long()
         batch.append(given)
-    assert all(not isinstance(g["instances"].gt_masks, BitMasks) for g in batch if "instances" in g)
+    is_bitmask = cfg.INPUT.MASK_FORMAT == "bitmask"
+    assert all(isinstance(g["instances"].gt_masks, BitMasks) == is_bitmask for g in batch if "instances" in g)
     return batch
 
 

@@ -18,3 +18,12 @@ def test_published_settings_and_state_dicts_are_equal(both, clone):
         assert differences(real[name][0], settings) == {}, name
         assert shapes == real[name][1], name
         assert len(shapes) > 250, name
+
+
+def test_se_psnet_s_settings_and_state_dicts_are_equal(both):
+    real, ours = both("config_cases:se_psnet")
+    assert real.keys() == ours.keys() and len(ours) >= 7
+    for name, (settings, shapes) in ours.items():
+        assert differences(real[name][0], settings) == {}, name
+        assert shapes == real[name][1], name
+        assert len(shapes) > 150, name

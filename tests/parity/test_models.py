@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-NAMES = ("mask_rcnn", "panoptic_fpn", "semantic_fpn")
+NAMES = ("mask_rcnn", "panoptic_fpn", "semantic_fpn", "se_psnet")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -19,9 +19,9 @@ def test_inference_is_equal(both, real_data, name):
                 torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-4)
             else:
                 assert torch.equal(found[key], value), key
-    if name == "mask_rcnn":
+    if name in ("mask_rcnn", "se_psnet"):
         assert all(len(row["scores"]) > 0 for row in real[:3]), "nothing was detected, so nothing was compared"
-    if name == "panoptic_fpn":
+    if name in ("panoptic_fpn", "se_psnet"):
         assert all(row["segments"] for row in real[:3]), "no segments, so nothing was compared"
 
 
@@ -41,4 +41,5 @@ def test_training_is_equal(both, real_data, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_initial_weights_are_equal(both, name):
     real, ours = both("model_cases:initial_weights", name)
+    assert real.keys() == ours.keys()
     assert all(torch.equal(ours[key], value) for key, value in real.items())

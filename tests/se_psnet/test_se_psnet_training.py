@@ -152,3 +152,23 @@ def test_own_panoptic_data_without_twin_files(train_net, shapes_root, tmp_path):
     assert done.returncode == 0, done.stdout[-3000:]
     folder = tmp_path / "run/inference/my_val"
     assert (folder / "predictions.json").is_file() and (folder / "coco_instances_results.json").is_file()
+
+
+def test_overfits_two_scenes(train_net, shapes_root, tmp_path):
+    """PQ of the two scenes that it learned, things and stuff."""
+    root = shapes_root / "shapes"
+    content = json.loads((root / "annotations/panoptic_train.json").read_text())
+    content["annotations"] = content["annotations"][:2]
+    kept = {annotation["image_id"] for annotation in content["annotations"]}
+    content["images"] = [image for image in content["images"] if image["id"] in kept]
+    (tmp_path / "two.json").write_text(json.dumps(content))
+    entry = {"name": "two", "type": "panoptic", "images": str(root / "images/train")}
+    entry |= {"annotations": str(tmp_path / "two.json"), "panoptic": str(root / "panoptic_train")}
+    data = f'DATASETS.REGISTER "[{entry}]" DATASETS.TRAIN "(\'two\',)" DATASETS.TEST "(\'two\',)"'
+    schedule = "SOLVER.MAX_ITER 150 SOLVER.WARMUP_ITERS 20 SOLVER.IMS_PER_BATCH 2 SOLVER.CHECKPOINT_PERIOD 1000"
+    sizes = "INPUT.RANDOM_FLIP none INPUT.MIN_SIZE_TRAIN (192,) INPUT.MIN_SIZE_TEST 192"
+    done = train_net(f"{data} {schedule} {sizes} MODEL.SE_PSNET.FUSION.STUFF_AREA_LIMIT 64", config="se_psnet")
+    assert done.returncode == 0, done.stdout[-3000:]
+    results = [json.loads(line) for line in (tmp_path / "run/metrics.json").read_text().splitlines()]
+    found = next(row for row in reversed(results) if "panoptic_seg/PQ" in row)
+    assert found["panoptic_seg/PQ"] > 95
