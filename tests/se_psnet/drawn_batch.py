@@ -2,11 +2,13 @@
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from detectron2.structures import BitMasks, Instances
 
 from pnm.projects.launcher.config import load_config
 
 THINGS, STUFF = 2, 3
+ALONE = ("MODEL.RESNETS.NORM", "FrozenBN", "MODEL.FPN.NORM", "")  # no statistics over the batch
 
 
 def small_config(*overrides):
@@ -56,3 +58,15 @@ def losses_of(model, batch):
 
     with EventStorage(0):
         return model(batch)
+
+
+def losses_of_a_process(rank, folder, batches):
+    """Losses of one of two processes, saved in the folder."""
+    from detectron2.modeling import build_model
+
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    losses = losses_of(build_model(small_config(*ALONE)), batches[rank])
+    torch.save({name: loss.detach() for name, loss in losses.items()}, f"{folder}/{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()

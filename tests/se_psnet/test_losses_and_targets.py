@@ -6,9 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from detectron2.structures import BitMasks, Boxes, Instances
-from drawn_batch import batch_of, losses_of, sample_of, small_config
+from drawn_batch import ALONE, batch_of, losses_of, losses_of_a_process, sample_of
 
 from pnm.fcos.cells import distances_of_boxes
 from pnm.projects.se_psnet.losses import box_loss, centerness_loss, class_loss, mask_losses, mask_targets, positives_of
@@ -60,20 +59,7 @@ def test_mask_losses_of_a_perfect_mask():
     assert targets.silhouettes[1].sum() == 4 * 11 and targets.silhouettes[0].sum() == 4 * 5 + 4 * 6
 
 
-ALONE = ("MODEL.RESNETS.NORM", "FrozenBN", "MODEL.FPN.NORM", "")  # no statistics over the batch
 OF_ITS_OWN_PIXELS = {"loss_sem_seg", "loss_basis_semantic"}  # as Detectron2's: means over those of each process
-
-
-def _step(rank, folder, batches):
-    """Losses of one of two processes, saved."""
-    from detectron2.modeling import build_model
-
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    torch.manual_seed(0)
-    losses = losses_of(build_model(small_config(*ALONE)), batches[rank])
-    torch.save({name: loss.detach() for name, loss in losses.items()}, f"{folder}/{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 def test_two_processes_lose_what_one_does_with_the_joint_batch(tmp_path, model, new_process):
@@ -82,7 +68,7 @@ def test_two_processes_lose_what_one_does_with_the_joint_batch(tmp_path, model, 
     for n, labels in enumerate((np.pad(np.ones((30, 40), np.int64), ((9, 25), (9, 47))), np.zeros((64, 96), np.int64))):
         second, folder = sample_of(labels, (1,)), tmp_path / str(n)
         folder.mkdir()
-        processes = [new_process(_step, rank, str(folder), ([first], [second])) for rank in (0, 1)]
+        processes = [new_process(losses_of_a_process, rank, str(folder), ([first], [second])) for rank in (0, 1)]
         for process in processes:
             process.join(120)
         apart = [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]

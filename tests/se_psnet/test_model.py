@@ -11,6 +11,7 @@ from pnm.errors import UserError
 
 SWITCHES = ("MASK_LOSS", "MASK_SCORE", "BASIS_SILHOUETTE", "MASK_AUX", "STUFF_SILHOUETTE")
 OFF = tuple(word for switch in SWITCHES for word in (f"MODEL.SE_PSNET.{switch}", False))
+OFF += ("MODEL.SE_PSNET.FCOS.SCALES", False)
 BLENDMASK_LOSSES = {
     "loss_fcos_class", "loss_fcos_box", "loss_fcos_centerness", "loss_mask", "loss_basis_semantic", "loss_sem_seg",
 }  # fmt: skip
