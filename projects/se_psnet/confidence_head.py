@@ -52,11 +52,11 @@ class ConfidenceHead(nn.Module):
         rois = regions.rois
         maps = bases.bases if bases.silhouettes is None else torch.cat([bases.bases, bases.silhouettes], 1)
         pooled = [
-            roi_align(features.detach(), rois.to(features.dtype), SIDE, 1 / stride, 2, True)
+            roi_align(features.detach().float(), rois, SIDE, 1 / stride, 2, True)
             for features, stride in ((p3, _P3_STRIDE), (maps, STRIDE))
         ]
         masks = mask_logits.detach()
         masks = F.adaptive_avg_pool2d(masks, SIDE) if len(masks) else masks[:, :SIDE, :SIDE]  # it refuses what is empty
-        hidden = self.convs(torch.cat([*pooled, masks[:, None].to(pooled[0].dtype)], 1))
+        hidden = self.convs(torch.cat([*pooled, masks[:, None]], 1))
         scores = self.predictor(F.relu(self.fc(hidden.flatten(1)))).float().sigmoid()
         return scores[:, 0], scores[:, 1]

@@ -24,7 +24,7 @@ class Regions(NamedTuple):
     @property
     def rois(self) -> torch.Tensor:
         """(R, 5) as RoIAlign takes them."""
-        return torch.cat([self.images[:, None].to(self.boxes_xyxy.dtype), self.boxes_xyxy], 1)
+        return torch.cat([self.images[:, None].float(), self.boxes_xyxy.float()], 1)
 
     def take(self, rows: torch.Tensor) -> "Regions":
         """Some of them, by number or as bool."""
@@ -32,8 +32,9 @@ class Regions(NamedTuple):
 
 
 def pooled(maps: torch.Tensor, regions: Regions, side: int, stride: int) -> torch.Tensor:
-    """(R, C, side, side) of maps (N, C, h, w) in regions, one sample a cell (BlendMask)."""
-    return roi_align(maps, regions.rois.to(maps.dtype), side, 1 / stride, 1, True)
+    """(R, C, side, side) float32 of maps (N, C, h, w) in regions, one sample a cell (BlendMask); half precision could
+    not say where a box begins."""
+    return roi_align(maps.float(), regions.rois, side, 1 / stride, 1, True)
 
 
 class Objects(NamedTuple):
