@@ -37,13 +37,6 @@ def cell_positions(levels: Sequence[Level], device: torch.device | None = None) 
     return torch.cat(positions) if positions else torch.zeros(0, 2, device=device)
 
 
-def cell_strides(levels: Sequence[Level], device: torch.device | None = None) -> torch.Tensor:
-    """(L,) float32 stride in px of all cells."""
-    sizes = torch.tensor([level.size for level in levels], dtype=torch.int64, device=device)
-    strides = torch.tensor([float(level.stride) for level in levels], device=device)
-    return strides.repeat_interleave(sizes)
-
-
 def distances_of_boxes(positions: torch.Tensor, boxes_xyxy: torch.Tensor) -> torch.Tensor:
     """(..., 4) distances (left, top, right, bottom) in px of positions (..., 2) from the sides of boxes (..., 4)."""
     return torch.cat([positions - boxes_xyxy[..., :2], boxes_xyxy[..., 2:] - positions], -1)

@@ -56,7 +56,7 @@ class ConfidenceHead(nn.Module):
             for features, stride in ((p3, _P3_STRIDE), (maps, STRIDE))
         ]
         masks = mask_logits.detach()
-        masks = F.adaptive_avg_pool2d(masks, SIDE) if len(masks) else masks[:, :SIDE, :SIDE]  # it refuses what is empty
+        masks = F.adaptive_avg_pool2d(masks, SIDE) if len(masks) else masks.new_zeros(0, SIDE, SIDE)
         hidden = self.convs(torch.cat([*pooled, masks[:, None]], 1))
         scores = self.predictor(F.relu(self.fc(hidden.flatten(1)))).float().sigmoid()
         return scores[:, 0], scores[:, 1]

@@ -9,13 +9,17 @@ from pnm.errors import UserError
 from pnm.fcos.cells import check_ranges
 
 from ..dataset_mappers.panoptic_classes import MOST_CLASSES, classes_of
+from .basis_head import STRIDE
+from .output_classes import OutputClasses
 
 ARCHITECTURE = "SEPSNet"
 NORMS = ("BN", "SyncBN", "GN", "FrozenBN", "")
 _GROUPS = 32  # of "GN"
 _RANGES: dict[str, tuple[float, float]] = {  # least and most of keys
-    **dict.fromkeys(("NUM_THINGS", "NUM_STUFF"), (0, MOST_CLASSES)),
-    **dict.fromkeys(("ALPHA", "FCOS.SCORE_THRESH", "FCOS.NMS_THRESH"), (0, 1)),
+    "NUM_THINGS": (0, 1e5),
+    "NUM_STUFF": (0, MOST_CLASSES),
+    **dict.fromkeys(("FCOS.FOCAL_GAMMA", "FCOS.BOX_BIAS"), (0, 100)),
+    **dict.fromkeys(("ALPHA", "FCOS.FOCAL_ALPHA", "FCOS.SCORE_THRESH", "FCOS.NMS_THRESH"), (0, 1)),
     **dict.fromkeys(("FUSION.SCORE_THRESH", "FUSION.OVERLAP_THRESH", "FUSION.DUPLICATE_IOU"), (0, 1)),
     **dict.fromkeys(("FCOS.PRE_NMS_TOPK", "FCOS.DETECTIONS", "MAX_POSITIVES", "CONFIDENCE.MAX_REGIONS"), (1, 1e6)),
     **dict.fromkeys(("BASES.NUMBER", "BASES.WIDTH", "CONFIDENCE.WIDTH", "CONFIDENCE.FC_DIM"), (1, 4096)),
@@ -94,7 +98,8 @@ def add_se_psnet_config(cfg: CfgNode) -> None:
     confidence.FC_DIM = 1024
     confidence.MAX_REGIONS = 64
 
-    # Weights of the losses. The paper gives none: these are BlendMask's, and ours for what is new.
+    # Weights of the losses, beside SEM_SEG_HEAD.LOSS_WEIGHT. The paper gives none: these are BlendMask's, and ours for
+    # what is new.
     weights = node.LOSS_WEIGHTS = CfgNode()
     weights.CLASS = 1.0
     weights.BOX = 1.0
@@ -102,7 +107,6 @@ def add_se_psnet_config(cfg: CfgNode) -> None:
     weights.MASK = 1.0
     weights.MASK_IOU = 1.0
     weights.SEMANTIC_AUX = 0.3
-    weights.STUFF = 0.5
     weights.CONFIDENCE = 1.0
     # Of each silhouette: of masks, of the basis, auxiliary, of stuff.
     weights.SILHOUETTE = 0.5
@@ -134,6 +138,11 @@ def check_se_psnet_config(cfg: CfgNode) -> None:
     widths |= dict.fromkeys(("BASES.NORM", "BASES.SEMANTIC_NORM"), ("MODEL.SE_PSNET.BASES.WIDTH", node.BASES.WIDTH))
     for key, (name, width) in widths.items():
         _check_norm(f"MODEL.SE_PSNET.{key}", _value(node, key), name, width)
+    head = cfg.MODEL.SEM_SEG_HEAD
+    if node.PANOPTIC:
+        _check_norm("MODEL.SEM_SEG_HEAD.NORM", head.NORM, "MODEL.SEM_SEG_HEAD.CONVS_DIM", head.CONVS_DIM)
+        if head.COMMON_STRIDE != STRIDE:
+            raise UserError(f"MODEL.SEM_SEG_HEAD.COMMON_STRIDE is {head.COMMON_STRIDE}, expected {STRIDE}, that of P2")
     if cfg.INPUT.MASK_FORMAT != "bitmask":
         raise UserError(
             f"INPUT.MASK_FORMAT is {cfg.INPUT.MASK_FORMAT}, but silhouettes need masks that move as labels do: set "
@@ -154,7 +163,7 @@ def _value(node: CfgNode, key: str) -> Any:
 def _check_norm(key: str, norm: str, width_key: str, width: int) -> None:
     if norm not in NORMS:
         raise UserError(f"{key} is {norm!r}, expected one of {', '.join(NORMS[:-1])}, or an empty text for none")
-    if norm == "GN" and (width % _GROUPS or width == _GROUPS):  # the last level may have one cell
+    if norm == "GN" and (width % _GROUPS or width == _GROUPS):  # a level may have one cell
         raise UserError(
             f"{key} is GN, whose {_GROUPS} groups take two channels each or more, but {width_key} is {width}: take a "
             f"multiple of {_GROUPS} from {2 * _GROUPS} on, or another norm"
@@ -168,23 +177,61 @@ def take_numbers_of_classes(cfg: CfgNode, metadata: Mapping[str, Any]) -> None:
         metadata: of each data set that is used.
 
     Raises:
-        UserError: a data set without the classes that are needed, or with other numbers of them.
+        UserError: a data set without the classes that are needed, or with other ones.
     """
     if cfg.MODEL.META_ARCHITECTURE != ARCHITECTURE:
         return
-    node = cfg.MODEL.SE_PSNET
+    node, names_of = cfg.MODEL.SE_PSNET, dict[str, list[str]]()
     for name, one in metadata.items():
-        if node.PANOPTIC:
-            classes = classes_of(name, one)
-            numbers = {"NUM_THINGS": len(classes.things), "NUM_STUFF": len(classes.stuff)}
-        else:
-            numbers = {"NUM_THINGS": len(one.get("thing_classes", None) or ())}
-            if not numbers["NUM_THINGS"]:
-                raise UserError(f"data set {name} has no things, which SE-PSNet with PANOPTIC False learns")
+        numbers, names_of[name] = _classes(cfg, name, one)
         for key, number in numbers.items():
             if node[key] not in (0, number):
                 raise UserError(
                     f"MODEL.SE_PSNET.{key} is {node[key]}, but data set {name} has {number}: leave the key out"
                 )
             node[key] = number
+    _check_equal(names_of, cfg, metadata)
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = node.NUM_STUFF + 1
+    ignored = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+    if node.PANOPTIC and 0 <= ignored <= node.NUM_STUFF:
+        raise UserError(f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE is {ignored}, which is a stuff label: leave it at 255")
+
+
+def _classes(cfg: CfgNode, name: str, metadata: Any) -> tuple[dict[str, int], list[str]]:
+    """Numbers of classes of a data set by key, and the names of its things, then of its stuff."""
+    things = list(metadata.get("thing_classes", None) or ())
+    is_panoptic = metadata.get("stuff_dataset_id_to_contiguous_id", None) is not None
+    if is_panoptic and not cfg.MODEL.SE_PSNET.PANOPTIC:
+        raise UserError(
+            f"data set {name} is panoptic, but MODEL.SE_PSNET.PANOPTIC is False: set it True, or take a data set of "
+            "instances"
+        )
+    if not is_panoptic and (name not in cfg.DATASETS.TRAIN or not cfg.MODEL.SE_PSNET.PANOPTIC):
+        if not things:
+            raise UserError(f"data set {name} has no things, which SE-PSNet learns")
+        return {"NUM_THINGS": len(things)}, things
+    classes = classes_of(name, metadata)
+    stuff = list(metadata.get("stuff_classes", None) or ())
+    names = [things[k] for _, k in classes.things] + [stuff[~k] for _, k in classes.stuff]
+    return {"NUM_THINGS": len(classes.things), "NUM_STUFF": len(classes.stuff)}, names
+
+
+def _check_equal(names_of: Mapping[str, list[str]], cfg: CfgNode, metadata: Mapping[str, Any]) -> None:
+    """A UserError if data sets number other classes alike, or results would have to be numbered in two ways."""
+    for (first, names), (other, others) in zip(names_of.items(), list(names_of.items())[1:]):
+        for number, (a, b) in enumerate(zip(names, others)):
+            if a != b:
+                raise UserError(
+                    f"data sets {first} and {other} number other classes alike: {number} is {a} in one and {b} in the "
+                    "other; give both the same categories, with the same ids"
+                )
+    tested = [
+        (name, OutputClasses.of_data(classes_of(name, metadata[name])))
+        for name in dict.fromkeys(cfg.DATASETS.TEST)
+        if name in metadata and metadata[name].get("stuff_dataset_id_to_contiguous_id", None) is not None
+    ]
+    for (first, classes), (other, others_classes) in zip(tested, tested[1:]):
+        if classes != others_classes:
+            raise UserError(
+                f"{first} and {other} in DATASETS.TEST number their classes in two ways: evaluate them apart"
+            )

@@ -138,7 +138,7 @@ class MaskBranch(nn.Module):
             shares = shares_inside(objects, some.objects, regions.boxes_xyxy)
             wanted = iou_targets(masks, truth, shares), silhouette_targets(masks, truth)
         said = self.confidence(p3, bases, regions, logits)
-        (count,) = mean_over_processes(p3.new_tensor(len(kept)))
+        (count,) = mean_over_processes(boxes.new_tensor(len(kept)))
         weight = self.node.LOSS_WEIGHTS.CONFIDENCE / count.clamp(min=1)
         return {
             f"loss_confidence_{name}": ((one - target) ** 2).sum() * weight

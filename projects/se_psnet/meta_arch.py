@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
-from detectron2.structures import Instances
+from detectron2.structures import BitMasks, Instances
 from torch import nn
 
 from pnm.errors import UserError
@@ -119,7 +119,9 @@ class SEPSNet(PassesPixelWeights):
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
         """Losses in training, results in inference, see :mod:`.results`."""
         if not self.training:
-            return results_of(self.predict(batched_inputs), batched_inputs, self.output_classes, self.settings)
+            with torch.no_grad():
+                outputs = self.predict(batched_inputs)
+            return results_of(outputs, batched_inputs, self.output_classes, self.settings)
         truths = self._truths(batched_inputs)
         images = self.normalised_images(batched_inputs)
         features = self.backbone(images.tensor)
@@ -145,7 +147,7 @@ class SEPSNet(PassesPixelWeights):
                     f"{x.get('file_name', 'a training sample')} has no {' and no '.join(missing)}; SE-PSNet learns "
                     "from panoptic data, or with MODEL.SE_PSNET.PANOPTIC False from instances"
                 )
-        return [_without_empty(x["instances"].to(self.device)) for x in batched_inputs]
+        return [_with_area(x["instances"].to(self.device), x.get("file_name", "a sample")) for x in batched_inputs]
 
     def _basis_losses(
         self, batched_inputs: list[dict], truths: list[Instances], bases: Bases, images: torch.Tensor
@@ -154,7 +156,7 @@ class SEPSNet(PassesPixelWeights):
         weights, losses = self.node.LOSS_WEIGHTS, dict[str, torch.Tensor]()
         if bases.silhouettes is None and bases.semantics is None:
             return losses
-        stuff, ignored = None, IGNORED
+        stuff, ignored = None, 0
         if self.sem_seg_head is not None:
             stuff, ignored = [x["sem_seg"].to(self.device) for x in batched_inputs], self.sem_seg_head.ignore_value
         targets = image_targets(truths, stuff, (images.shape[-2], images.shape[-1]), ignored)
@@ -233,8 +235,13 @@ def _box_head(node: CfgNode, channels: int, shapes: dict[str, ShapeSpec]) -> FCO
     )
 
 
-def _without_empty(truth: Instances) -> Instances:
-    """Without objects whose box or mask has no area."""
+def _with_area(truth: Instances, name: str) -> Instances:
+    """The objects whose box and mask have an area. Detectron2's mapper gives an image without objects no masks."""
+    if not len(truth):
+        truth = Instances(truth.image_size, gt_boxes=truth.gt_boxes, gt_classes=truth.gt_classes)
+        truth.gt_masks = BitMasks(torch.zeros(0, *truth.image_size, dtype=torch.bool, device=truth.gt_boxes.device))
+    if not truth.has("gt_masks"):
+        raise UserError(f"{name} has objects without masks, from which SE-PSNet learns: annotate them, or leave it out")
     kept = truth.gt_boxes.nonempty() & truth.gt_masks.nonempty()
     return truth if kept.all() else truth[kept]
 

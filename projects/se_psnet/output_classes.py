@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ..dataset_mappers.panoptic_classes import classes_of
+from ..dataset_mappers.panoptic_classes import PanopticClasses, classes_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,14 @@ class OutputClasses:
         return cls(tuple(range(things)), (-1, *range(1, stuff + 1)))
 
     @classmethod
+    def of_data(cls, classes: PanopticClasses) -> "OutputClasses":
+        """Of a panoptic data set's classes."""
+        things = tuple(category for _, category in classes.things)
+        stuff = (-1, *(~category for _, category in classes.stuff))
+        plain = cls.plain(len(things), len(stuff) - 1)
+        return cls(things, stuff, 0 if stuff == plain.stuff else 1 + max(*things, *stuff))
+
+    @classmethod
     def from_config(cls, cfg: CfgNode) -> "OutputClasses":
         """Of the first of ``DATASETS.TEST`` and ``TRAIN`` that has panoptic classes, as many as the network; else
         plain ones."""
@@ -40,12 +47,5 @@ class OutputClasses:
                 continue
             classes = classes_of(name, metadata)
             if (len(classes.things), len(classes.stuff)) == (node.NUM_THINGS, node.NUM_STUFF):
-                things = tuple(category for _, category in classes.things)
-                stuff = (-1, *(~category for _, category in classes.stuff))
-                own = [*stuff[1:]] == list(range(1, node.NUM_STUFF + 1))
-                return cls(things, stuff, 0 if own else 1 + max((*things, *stuff)))
+                return cls.of_data(classes)
         return cls.plain(node.NUM_THINGS, node.NUM_STUFF)
-
-    @property
-    def thing_table(self) -> np.ndarray:
-        return np.array(self.things, np.int64)

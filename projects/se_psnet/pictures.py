@@ -62,7 +62,7 @@ def silhouettes_of(model: SEPSNet, sample: dict[str, Any]) -> Silhouettes:
 
 def true_silhouettes(truth: TrueMap) -> Silhouettes:
     """Silhouettes as the heads learn them: of instances, and of stuff classes and things as one. Void has none, nor,
-    of things, has a crowd."""
+    of things, has a crowd; among stuff it is a thing."""
     instances, stuff = np.zeros((2, *truth.ids.shape), np.int64)
     counts_for_things, counts_for_stuff = np.zeros((2, *truth.ids.shape), np.bool_)
     for segment in truth.segments:

@@ -5,7 +5,8 @@ Results of an image:
 - "instances": ``pred_boxes``, ``pred_classes``, ``pred_masks`` (R, H, W) bool, and ``scores``, which are Mask Scores,
   with their parts ``fcos_scores``, ``mask_iou_scores`` and ``silhouette_scores``; without
   ``MODEL.SE_PSNET.MASK_SCORE``, FCOS's scores alone.
-- "sem_seg": (K, H, W) uint8, 1 at each pixel's label, where the data set has semantic labels.
+- "sem_seg": (K, H, W) uint8, 1 at each pixel's label: the stuff head's, "other" being 0, or where the data set's
+  semantic labels are other ones, those of the panoptic map, filled with stuff.
 - "panoptic_seg": (H, W) int32 ids, and the segments, as of Detectron2's Panoptic FPN.
 """
 
@@ -106,14 +107,14 @@ def _instances(
     masks = np.zeros((len(crops), *size), np.bool_)
     for mask, (pixels, top, left) in zip(masks, crops, strict=True):
         mask[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
-    found = Instances(size)
-    found.pred_boxes, found.pred_masks = Boxes(boxes), torch.from_numpy(masks)
-    found.pred_classes = torch.tensor(classes.things)[output.classes.cpu()]
-    found.scores = output.scores.cpu()
+    instances = Instances(size)
+    instances.pred_boxes, instances.pred_masks = Boxes(boxes), torch.from_numpy(masks)
+    instances.pred_classes = torch.tensor(classes.things)[output.classes.cpu()]
+    instances.scores = output.scores.cpu()
     if output.iou_scores is not None and output.silhouette_scores is not None:
-        found.fcos_scores, found.mask_iou_scores = output.fcos_scores.cpu(), output.iou_scores.cpu()
-        found.silhouette_scores = output.silhouette_scores.cpu()
-    return found
+        instances.fcos_scores, instances.mask_iou_scores = output.fcos_scores.cpu(), output.iou_scores.cpu()
+        instances.silhouette_scores = output.silhouette_scores.cpu()
+    return instances
 
 
 def _fused(
@@ -122,12 +123,12 @@ def _fused(
     """Of several masks of one object, that of the best silhouette takes part, in the place of the first."""
     scores, classes = output.scores.cpu().numpy(), output.classes.cpu().numpy()
     rows = np.flatnonzero(scores >= settings.fusion.min_score).tolist()
-    ranks, some = scores[rows].astype(np.float64), [crops[n] for n in rows]
+    ranks, candidates = scores[rows].astype(np.float64), [crops[n] for n in rows]
     if output.silhouette_scores is not None:
         silhouettes = output.silhouette_scores.cpu().numpy()[rows]
-        kept = without_duplicates(some, classes[rows], ranks, silhouettes, settings.duplicate_iou)
-        rows, ranks, some = [rows[n] for n in kept.rows], kept.scores, [some[n] for n in kept.rows]
-    fused = fuse(some, ranks, classes[rows], stuff_labels, settings.fusion)
+        kept = without_duplicates(candidates, classes[rows], ranks, silhouettes, settings.duplicate_iou)
+        rows, ranks, candidates = [rows[n] for n in kept.rows], kept.scores, [candidates[n] for n in kept.rows]
+    fused = fuse(candidates, ranks, classes[rows], stuff_labels, settings.fusion)
     return FusedMap(fused.ids, tuple(s._replace(row=rows[s.row]) if s.isthing else s for s in fused.segments))
 
 

@@ -46,7 +46,6 @@ class SilhouetteStuffHead(PixelWeightedHead, SemSegFPNHead):
         return {
             **super().from_config(cfg, input_shape),
             "num_classes": node.NUM_STUFF + 1,
-            "loss_weight": node.LOSS_WEIGHTS.STUFF,
             "silhouette": node.STUFF_SILHOUETTE,
             "silhouette_weight": node.LOSS_WEIGHTS.SILHOUETTE,
             "pnm": semantic_settings(cfg),

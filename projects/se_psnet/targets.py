@@ -12,7 +12,7 @@ from pnm.silhouettes.silhouettes import at_stride, union_of_silhouettes
 from .basis_head import STRIDE
 
 SEMANTIC_STRIDE = 8
-IGNORED = 255
+IGNORED = -1  # among the semantics
 OTHER = 0  # label of any thing among the stuff labels
 
 
@@ -21,7 +21,7 @@ class ImageTargets(NamedTuple):
 
     Attributes:
         silhouettes, counted: (N, H / 4, W / 4) bool, silhouettes of things, and cells that are not ignored.
-        semantics: (N, H / 8, W / 8) int64, 0 for no thing, 1 + class of things, 255 ignored.
+        semantics: (N, H / 8, W / 8) int64, 0 for no thing, 1 + class of things, -1 ignored.
     """
 
     silhouettes: torch.Tensor
@@ -68,8 +68,9 @@ def _semantics(truth: Instances, valid: torch.Tensor, size: tuple[int, int]) -> 
     masks = truth.gt_masks.tensor
     places = slice(SEMANTIC_STRIDE // 2, None, SEMANTIC_STRIDE)
     labels = torch.zeros_like(valid[places, places], dtype=torch.int64)
-    areas = [int(mask.sum()) for mask in masks]  # one by one: sums of bool go by copies of 8 bytes a pixel
-    for n in sorted(range(len(areas)), key=lambda n: -areas[n]):
+    # One by one: sums of bool go by copies of 8 bytes a pixel.
+    areas = torch.stack([mask.sum() for mask in masks]) if len(masks) else labels.new_zeros(0)
+    for n in areas.argsort(descending=True, stable=True).tolist():
         labels = torch.where(masks[n, places, places], truth.gt_classes[n] + 1, labels)
     labels = torch.where(valid[places, places], labels, IGNORED)
     height, width = (side // SEMANTIC_STRIDE for side in size)

@@ -26,7 +26,7 @@ from pnm.projects.launcher.data.shapes import register_shapes
 from pnm.projects.launcher.data.user_data import register_user_data
 from pnm.projects.launcher.evaluation.evaluators import build_evaluator
 from pnm.projects.launcher.evaluation.instance_results import InstanceEvaluator, InstanceResultsWriter
-from pnm.projects.launcher.evaluation.panoptic_evaluator import PanopticEvaluator
+from pnm.projects.launcher.evaluation.panoptic_evaluator import PanopticEvaluator, named_apart
 
 pytestmark = pytest.mark.usefixtures("forget_data_sets")
 CONFIG = "quickstart/panoptic_fpn_R_18"
@@ -375,3 +375,11 @@ def test_a_run_on_photographs(train_net, prepared_data, tmp_path):
     ]
     more = "MODEL.ROI_HEADS.NUM_CLASSES 80 MODEL.SEM_SEG_HEAD.NUM_CLASSES 54"
     assert_is_evaluated(run(train_net, entries, more=more), tmp_path / "run/inference/test", 2)
+
+
+def test_images_of_one_name_get_files_of_their_own():
+    names = ["1.png", "2.png", "1.png", "1_1.png", "1.png"]
+    records = [{"image_id": n, "file_name": name} for n, name in enumerate(names)]
+    apart = [record["file_name"] for record in named_apart(records)]
+    assert apart == ["1_2.png", "2.png", "1_3.png", "1_1.png", "1_4.png"]
+    assert [record["file_name"] for record in records] == names

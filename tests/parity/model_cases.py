@@ -48,7 +48,7 @@ def small_config(name: str) -> CfgNode:
     overrides += ["MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH", "0.02"]
     overrides += ["MODEL.PANOPTIC_FPN.COMBINE.STUFF_AREA_LIMIT", "64"]
     if name == "se_psnet":
-        overrides += ["MODEL.FPN.OUT_CHANNELS", "64", "MODEL.SEM_SEG_HEAD.CONVS_DIM", "32"]
+        overrides += ["MODEL.FPN.OUT_CHANNELS", "64", "MODEL.SEM_SEG_HEAD.CONVS_DIM", "64"]
         overrides += [str(part) for key, value in SE_PSNET.items() for part in (f"MODEL.SE_PSNET.{key}", value)]
     return load_config(CONFIGS[name], overrides)
 

@@ -13,7 +13,7 @@ ALONE = ("MODEL.RESNETS.NORM", "FrozenBN", "MODEL.FPN.NORM", "")  # no statistic
 
 def small_config(*overrides):
     """Of the quick start, with as little as there can be of everything."""
-    small = ["MODEL.FPN.OUT_CHANNELS", 64, "MODEL.SEM_SEG_HEAD.CONVS_DIM", 32, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64]
+    small = ["MODEL.FPN.OUT_CHANNELS", 64, "MODEL.SEM_SEG_HEAD.CONVS_DIM", 64, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64]
     small += ["MODEL.SE_PSNET.NUM_THINGS", THINGS, "MODEL.SE_PSNET.NUM_STUFF", STUFF]
     small += ["MODEL.SE_PSNET.BASES.WIDTH", 64, "MODEL.SE_PSNET.CONFIDENCE.WIDTH", 32]
     small += ["MODEL.SE_PSNET.CONFIDENCE.FC_DIM", 32, "MODEL.SEM_SEG_HEAD.NUM_CLASSES", STUFF + 1]

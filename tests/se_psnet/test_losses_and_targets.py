@@ -98,12 +98,12 @@ def test_targets_of_an_image():
     counted = (~ignored).reshape(16, 4, 24, 4).any((1, 3))
     assert (targets.counted[0, :, :24].numpy() == counted).all() and not targets.counted[0, :, 24:].any()
     semantics = targets.semantics[0].numpy()
-    assert semantics.shape == (8, 16) and (semantics[:, 12:] == 255).all()
+    assert semantics.shape == (8, 16) and (semantics[:, 12:] == -1).all()
     for i in range(8):
         for j in range(12):
             y, x = 8 * i + 4, 8 * j + 4
             of = [int(truth.gt_classes[n]) + 1 for n in range(len(masks)) if masks[n, y, x]]
-            assert semantics[i, j] == (255 if ignored[y, x] else of[0] if of else 0)
+            assert semantics[i, j] == (-1 if ignored[y, x] else of[0] if of else 0)
 
 
 def test_things_without_an_instance_are_a_crowd_and_small_masks_lie_on_large_ones():
@@ -121,7 +121,7 @@ def test_things_without_an_instance_are_a_crowd_and_small_masks_lie_on_large_one
     for order in ([0, 1], [1, 0]):
         targets = image_targets([both[torch.tensor(order)]], [sample["sem_seg"]], (32, 32), 255)
         assert targets.semantics[0, 1, 1] == 2 and targets.semantics[0, 2, 2] == 0
-        assert (targets.semantics[0, 3] == 255).all() and not targets.counted[0, 6:].any()
+        assert (targets.semantics[0, 3] == -1).all() and not targets.counted[0, 6:].any()
 
 
 def test_masks_in_boxes_are_detectron2s():

@@ -265,3 +265,22 @@ def test_silhouette_as_a_basis(model, batch):
     assert isinstance(network.top_layer, nn.Conv2d) and network.top_layer.out_channels == 5 * 49
     assert set(losses_of(network, batch)) == set(losses_of(model(), batch))
     assert network.sem_seg_head.predictor.out_channels == STUFF + 1
+
+
+def test_images_without_objects_as_detectron2s_mapper_gives_them(model, batch):
+    """They have no masks."""
+    from detectron2.data.detection_utils import annotations_to_instances
+
+    empty = {**batch[0], "instances": annotations_to_instances([], (64, 96), "bitmask")}
+    assert not empty["instances"].has("gt_masks")
+    losses = losses_of(model(), [empty, batch[1]])
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    batch[0]["instances"].remove("gt_masks")
+    with pytest.raises(UserError, match="objects without masks"):
+        losses_of(model(), batch)
+
+
+def test_gradients_may_be_on_in_inference_and_masks_smaller_than_the_confidence_heads(model, batch):
+    network = model("MODEL.SE_PSNET.MASK_SIZE", 8, "MODEL.SE_PSNET.ATTENTION_SIZE", 4).eval()
+    assert not len(network(batch)[0]["instances"])  # untrained
+    assert losses_of(network.train(), batch)

@@ -3,8 +3,8 @@
 import io
 import itertools
 import logging
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,20 @@ from pnm.scoring.panoptic_files import pq_table, score_panoptic_files
 from .metric_evaluators import reported
 
 logger = logging.getLogger(__name__)
+
+
+def named_apart(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Records whose "file_name" no other has: images of one name, in several folders, are numbered."""
+    renamed = [dict(record) for record in records]
+    count = Counter(record["file_name"] for record in renamed)
+    taken = set(count)
+    for record in renamed:
+        name, number = record["file_name"], 0
+        while count[name] > 1 and record["file_name"] in taken:
+            number += 1
+            record["file_name"] = f"{Path(name).stem}_{number}.png"
+        taken.add(record["file_name"])
+    return renamed
 
 
 class PanopticEvaluator(DatasetEvaluator):
@@ -67,7 +81,7 @@ class PanopticEvaluator(DatasetEvaluator):
         of_processes = comm.gather(self._records)
         if not comm.is_main_process():
             return None
-        records = list({r["image_id"]: r for r in itertools.chain(*of_processes)}.values())
+        records = named_apart({r["image_id"]: r for r in itertools.chain(*of_processes)}.values())
         predictions = write_predictions(self._folder, records, self._metadata.panoptic_json)
         files = (self._metadata.panoptic_json, self._metadata.panoptic_root, predictions, self._folder / "panoptic")
         quality = score_panoptic_files(*files, boundary_ratio=self._boundary_ratio).quality

@@ -12,7 +12,7 @@ from torchvision.models.detection.fcos import FCOS
 
 from pnm.errors import UserError
 from pnm.fcos.assignment import assign_objects
-from pnm.fcos.cells import Level, cell_positions, cell_strides
+from pnm.fcos.cells import Level, cell_positions
 
 RANGES = [64, 128, 256, 512]
 LEVELS = [Level(25, 37, 8), Level(13, 19, 16), Level(7, 10, 32), Level(4, 5, 64), Level(2, 3, 128)]
@@ -101,7 +101,7 @@ def assigned_by_torchvision(boxes, levels):
     backbone = nn.Identity()
     backbone.out_channels = 1  # type: ignore[assignment]
     model = FCOS(backbone, 1, head=Captured())
-    at, half = cell_positions(levels), cell_strides(levels)[:, None] / 2
+    at, half = cell_positions(levels), torch.cat([torch.full((level.size, 1), level.stride / 2) for level in levels])
     anchors = torch.cat([at - half, at + half], 1)
     matched = model.compute_loss([{"boxes": boxes}], {}, [anchors], [level.size for level in levels])
     return matched["matched"][0]

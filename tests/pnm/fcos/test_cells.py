@@ -10,7 +10,6 @@ from pnm.fcos.cells import (
     Level,
     boxes_of_distances,
     cell_positions,
-    cell_strides,
     centerness,
     check_ranges,
     distances_of_boxes,
@@ -24,20 +23,18 @@ PYRAMIDS = [
 
 
 @pytest.mark.parametrize("levels", PYRAMIDS)
-def test_positions_and_strides_are_those_of_a_loop(levels):
-    places, strides = [], []
+def test_positions_are_those_of_a_loop(levels):
+    places = []
     for height, width, stride in levels:
         for row in range(height):
             for column in range(width):
                 places.append([column * stride + stride // 2, row * stride + stride // 2])
-                strides.append(stride)
-    assert cell_positions(levels).dtype == cell_strides(levels).dtype == torch.float32
+    assert cell_positions(levels).dtype == torch.float32
     assert cell_positions(levels).tolist() == places
-    assert cell_strides(levels).tolist() == strides
 
 
 def test_no_levels_have_no_cells():
-    assert cell_positions([]).shape == (0, 2) and cell_strides([]).shape == (0,)
+    assert cell_positions([]).shape == (0, 2)
 
 
 def test_distances_are_left_top_right_bottom():
