@@ -90,6 +90,7 @@ def true_maps(json_file: Path, folder: Path, images: Sequence[Path], root: Path)
         raise FileNotFoundError(f"{folder} is not a folder: expected the PNGs of {json_file}")
     content, annotations = read_annotations(json_file)
     isthing, _ = read_categories(content, json_file)
+    label_of = {category: n for n, category in enumerate(sorted(k for k in isthing if not isthing[k]), 1)}
     files, wanted, maps = ImageFiles(root, json_file), set(images), {}
     for key, annotation in annotations.items():
         image = files.find(key)
@@ -98,7 +99,10 @@ def true_maps(json_file: Path, folder: Path, images: Sequence[Path], root: Path)
         strange = sorted({s["category_id"] for s in annotation["segments_info"]} - isthing.keys())
         if strange:
             raise UserError(f"{json_file}: image {key} has categories {strange[:5]} that its list of them lacks")
-        segments = [{**s, "isthing": isthing[s["category_id"]]} for s in annotation["segments_info"]]
+        segments = [
+            {**s, "isthing": isthing[s["category_id"]], "label": label_of.get(s["category_id"], 0)}
+            for s in annotation["segments_info"]
+        ]
         maps[image] = TrueMap(read_panoptic_png(folder / annotation["file_name"]), segments)
     missing = [image for image in images if image not in maps]
     if missing:

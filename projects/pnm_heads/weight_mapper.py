@@ -17,6 +17,7 @@ from pnm.null_model.settings import PNMSettings
 from pnm.null_model.stored.maps import WeightMapParameters, WeightMaps, default_weight_root, weight_folder
 from pnm.null_model.stored.surprisal import weights_of_surprisal
 
+from ..dataset_mappers import PanopticMapper
 from ..semantic_networks.weight_settings import semantic_settings
 
 
@@ -103,7 +104,13 @@ class PixelWeightMapper:
         """As ``MODEL.PNM`` says, for training on ``DATASETS.TRAIN``."""
         pnm = semantic_settings(cfg)
         assert pnm is not None
-        offline = OfflineWeights.from_config(cfg) if cfg.MODEL.PNM.SOURCE == "offline" else None
+        is_offline = cfg.MODEL.PNM.SOURCE == "offline"
+        if is_offline and isinstance(mapper, PanopticMapper):
+            raise UserError(
+                "MODEL.PNM.SOURCE is offline, but labels are taken from panoptic PNGs, which have no stored weight "
+                "maps: set MODEL.PNM.SOURCE online"
+            )
+        offline = OfflineWeights.from_config(cfg) if is_offline else None
         return cls(mapper, pnm, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, offline)
 
     def __call__(self, dataset_dict: dict) -> dict | None:

@@ -1,5 +1,6 @@
 """Config keys of SE-PSNet."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -131,8 +132,8 @@ def check_se_psnet_config(cfg: CfgNode) -> None:
         if not least <= value <= most:
             raise UserError(f"MODEL.SE_PSNET.{key} is {value}, expected {least} to {most}")
     for key, weight in node.LOSS_WEIGHTS.items():
-        if weight < 0:
-            raise UserError(f"MODEL.SE_PSNET.LOSS_WEIGHTS.{key} is {weight}, expected at least 0")
+        if not 0 <= weight < math.inf:
+            raise UserError(f"MODEL.SE_PSNET.LOSS_WEIGHTS.{key} is {weight}, expected a number from 0 on")
     check_ranges(node.FCOS.SIZES_OF_INTEREST, len(node.FCOS.IN_FEATURES))
     widths = {"FCOS.NORM": ("MODEL.FPN.OUT_CHANNELS", cfg.MODEL.FPN.OUT_CHANNELS)}
     widths |= dict.fromkeys(("BASES.NORM", "BASES.SEMANTIC_NORM"), ("MODEL.SE_PSNET.BASES.WIDTH", node.BASES.WIDTH))

@@ -34,7 +34,8 @@ class TrueMap(NamedTuple):
 
     Attributes:
         ids: (H, W) integers, 0 is void.
-        segments: ``{"id", "category_id", "isthing", "iscrowd"}`` of each.
+        segments: ``{"id", "category_id", "isthing", "iscrowd"}`` of each, and of stuff "label", its number among the
+            stuff categories, from 1 on.
     """
 
     ids: np.ndarray
@@ -149,19 +150,28 @@ def draw_prediction(
     return {**pictures, "panoptic": _draw_map(numbers, np.where(numbers >= _FIRST_INSTANCE, numbers, 0))}, numbers
 
 
-def draw_truth(truth: TrueMap, predicted: np.ndarray | None, size: tuple[int, int]) -> dict[str, np.ndarray]:
+def draw_truth(
+    truth: TrueMap, predicted: np.ndarray | None, size: tuple[int, int], stuff: Sequence[int]
+) -> dict[str, np.ndarray]:
     """Titled pictures of a panoptic ground truth at a size (width, height).
 
     Args:
-        predicted: (h, w) colours' numbers of :func:`draw_prediction`. A true segment of which more than half of the
-            union with a predicted one is common has its colour.
+        predicted: (h, w) colours' numbers of :func:`draw_prediction`. A true thing of which more than half of the union
+            with a predicted one is common has its colour; stuff has its class's.
+        stuff: the model's category of each stuff label.
     """
     ids, lines = _resized(truth.ids.astype(np.int32), size), true_silhouettes(truth)
-    numbers, next_number = np.zeros_like(ids), 1 if predicted is None else int(predicted.max()) + 1
+    numbers, next_number = (
+        np.zeros_like(ids),
+        max(_FIRST_INSTANCE, 0 if predicted is None else int(predicted.max())) + 1,
+    )
     for segment in truth.segments:
         inside = ids == segment["id"]
+        if not segment["isthing"] and segment["label"] < len(stuff):
+            numbers[inside] = 1 + stuff[segment["label"]]
+            continue
         number = _same_segment(inside, predicted)
-        if number is None:
+        if number is None or number < _FIRST_INSTANCE:
             number, next_number = next_number, next_number + 1
         numbers[inside] = number
     things = [segment["id"] for segment in truth.segments if segment["isthing"]]
@@ -214,4 +224,4 @@ def pictures_of(
         if heat is not None:
             pictures[f"silhouettes of {name}"] = draw_silhouettes(heat, size)
     drawn, numbers = draw_prediction(image, results, model.settings.fusion.min_score, size)
-    return pictures | drawn | ({} if truth is None else draw_truth(truth, numbers, size))
+    return pictures | drawn | ({} if truth is None else draw_truth(truth, numbers, size, model.output_classes.stuff))

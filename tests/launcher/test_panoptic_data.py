@@ -141,6 +141,10 @@ FAULTS = {
         lambda root, change: (root / "panoptic_val/000003.png").unlink(),
         r"1 panoptic PNG\(s\) of .*panoptic_val.json are missing, first .*panoptic_val/000003.png",
     ),
+    "size": (
+        lambda root, change: Image.new("RGB", (128, 90)).save(root / "panoptic_val/000002.png"),
+        r"000002.png is 90 x 128 \(height x width\), its image 96 x 128 in .*panoptic_val.json: expected one size",
+    ),
     "annotation": (
         lambda root, change: change(lambda c: c["annotations"].pop()),
         "panoptic_val.json has no annotation of .*000005.png",
@@ -383,3 +387,10 @@ def test_images_of_one_name_get_files_of_their_own():
     apart = [record["file_name"] for record in named_apart(records)]
     assert apart == ["1_2.png", "2.png", "1_3.png", "1_1.png", "1_4.png"]
     assert [record["file_name"] for record in records] == names
+
+
+def test_categories_say_what_is_a_thing(own):
+    root, change = own
+    change(lambda content: content["categories"][2].pop("isthing"))
+    with pytest.raises(UserError, match="category 3 of .*panoptic_val.json has no isthing: add it"):
+        config(entry_of(root))

@@ -227,11 +227,13 @@ def test_instances_and_map_have_the_same_colours_and_void_is_black():
     assert (instances[10, 8:24] == 255).all() and (instances[2, 2] == instances[45, 60]).all()  # a contour; too bad
     for (y, x), score in (((15, 12), 0.2), ((35, 30), 0.9)):
         assert np.array_equal(scores[y, x], pictures.colour_scores(np.array(score)))
-    # A true segment has the colour of the one that it is nearly the same as.
+    # A true thing has the colour of the one that it is nearly the same as, stuff that of its class.
     truth = np.where(np.arange(WIDTH) < 48, 900, 901) * np.ones((HEIGHT, 1), int)
-    rows = [{"id": n, "category_id": 5, "isthing": 0} for n in (900, 901)]
-    true = pictures.draw_truth(TrueMap(truth, rows), numbers, (WIDTH, HEIGHT))["true panoptic"]
-    assert np.array_equal(true[40, 10], panoptic[40, 10]) and (true[40, 60] != panoptic[40, 10]).any()
+    truth[FIRST], truth[40:, 55:] = 902, 903
+    rows = [{"id": 900 + n, "category_id": 5, "isthing": n > 1, "label": (3, 1, 0, 0)[n]} for n in range(4)]
+    true = pictures.draw_truth(TrueMap(truth, rows), numbers, (WIDTH, HEIGHT), (-1, 1, 2, 3))["true panoptic"]
+    assert np.array_equal(true[40, 10], panoptic[40, 10]) and np.array_equal(true[15, 12], panoptic[15, 12])
+    assert len({tuple(true[place]) for place in ((40, 10), (15, 12), (20, 60), (44, 60))}) == 4
 
 
 def test_no_instance_and_no_segment():

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from pnm.errors import UserError, listed
 from pnm.formats.coco_instances import CocoGroundTruth, read_coco_ground_truth
 from pnm.formats.coco_panoptic import read_annotations, read_categories
+from pnm.formats.label_png import png_size_of
 from pnm.usable_cores import usable_cores
 
 from ...dataset_mappers.reading import read_labels
@@ -146,6 +147,14 @@ def _check_panoptic(name: str, metadata: Any) -> None:
             raise UserError(
                 f"data set {name}: {len(missing)} {what}(s) of {path} are missing, first {missing[0]}: check the "
                 "folder, and DETECTRON2_DATASETS"
+            )
+    for entry in entries:
+        png = str(entry["pan_seg_file_name"])
+        size = entry.get("height"), entry.get("width")
+        if None not in size and "://" not in png and png_size_of(png) != size:
+            raise UserError(
+                f"data set {name}: {png} is {' x '.join(map(str, png_size_of(png)))} (height x width), its image "
+                f"{' x '.join(map(str, size))} in {path}: expected one size"
             )
 
 

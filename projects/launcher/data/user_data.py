@@ -131,6 +131,12 @@ def _register_panoptic(entry: Mapping[str, Any]) -> str:
     elif not (stuff.exists() and instances.exists()):
         files, remark = PanopticFiles(annotations, folder), "; without instance annotations and stuff labels"
     categories = _read_categories(annotations, name)
+    for category in categories:
+        if "isthing" not in category:
+            raise UserError(
+                f"data set {name}: category {category['id']} of {annotations} has no isthing: add it, 1 for things "
+                "and 0 for stuff"
+            )
     things, stuffs = ({c["id"]: c["name"] for c in categories if bool(c.get("isthing")) == t} for t in (True, False))
     register_panoptic(name, Path(entry["images"]), files, things, stuffs, made_by=command)
     return f"{_listed(things.values())}; stuff: {_listed(stuffs.values())}{remark}"
