@@ -15,8 +15,8 @@ _P3_STRIDE = 8
 class ConfidenceHead(nn.Module):
     """Four convolutions and two layers on all of it; says the mask's IoU and the score of its silhouette.
 
-    Its inputs are cut from the graph: what it learns doesn't change what the others do. (In the paper's Table II, the
-    full model is better without the scores than the model that never learned them, though by less than seeds differ.)
+    Its inputs are cut from the graph: what it learns doesn't change what the others do. (In the paper, the model
+    that learned the scores but goes by FCOS's, alpha 1 in Table II, has PQ 59.55; the one without this head, 59.83.)
     """
 
     def __init__(self, channels: int, bases: int, *, width: int = 128, fc_dim: int = 1024):
