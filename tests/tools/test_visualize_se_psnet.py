@@ -169,7 +169,8 @@ def test_images_that_cannot_be_read_or_have_another_size_than_their_truth(folder
     (tmp_path / "images").mkdir()
     given = words(folder, tmp_path / "page.png", "all", "--images", tmp_path / "images")
     (tmp_path / "images/0001.png").write_bytes(b"no image")
-    assert "0001.png cannot be read" in draw(given, fails=True)
+    message = draw(given, fails=True)  # each engine in its own words
+    assert "images/0001.png" in message and "not an image" in message
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "images/0001.png")
     at = given.index("MODEL.WEIGHTS")
     truth = ["--truth", folder / "truth.json", folder / "truth"]
