@@ -16,12 +16,17 @@ def add_bpr_config(cfg: CfgNode) -> None:
     # What is refined: "instance", "semantic" or "panoptic".
     node.TASK = "instance"
     # Name in projects/bpr/networks.py: fcn_hrnet_w18s, fcn_hrnet_w18, fcn_hrnet_w48, fcn_resnet18, fcn_resnet50,
-    # deeplabv3plus_resnet50 (Table 6), fcn_mobilenetv3 (light) or patch_unet (small, from scratch).
+    # deeplabv3plus_resnet50, fast_scnn (Table 6), fcn_mobilenetv3 (light) or patch_unet (small, from scratch).
     node.NETWORK = "fcn_hrnet_w18s"
-    # Backbone pretrained on ImageNet, downloaded; not read when MODEL.WEIGHTS names a file.
+    # Backbone pretrained on ImageNet, downloaded; not read when MODEL.WEIGHTS names a file, nor for fast_scnn and
+    # patch_unet, which train from scratch.
     node.PRETRAINED = True
     # "BN", or "SyncBN" for statistics over all processes.
     node.NORM = "BN"
+    # Weight of the loss of each auxiliary head, in training only; 0 = no such heads. One is on the third stage of
+    # fcn_resnet18, fcn_resnet50 and deeplabv3plus_resnet50, two are in fast_scnn; 0.4 is usual. BPR's paper tells
+    # of none.
+    node.AUX_LOSS_WEIGHT = 0.0
     # Side of a patch, and of the context around it that the network sees but doesn't decide, in pixels of the image.
     node.PATCH_SIZE = 64
     node.PADDING = 0

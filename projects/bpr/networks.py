@@ -1,19 +1,25 @@
 """Refinement networks: four channels, the image patch and the coarse mask, to one logit of foreground a pixel.
 
-Those of Table 6 of BPR (Hu et al., IJCV 2022) on timm's backbones, and two light ones. One logit and a sigmoid is what
-the paper's two and a softmax come to.
+Those of Table 6 of BPR (Hu et al., IJCV 2022), most on timm's backbones, and two light ones. One logit and a sigmoid is
+what the paper's two and a softmax come to. Some have inner features for auxiliary heads, which belong to training and
+not to the network.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from pnm.errors import UserError
+
 from ..semantic_networks.blocks import FusedLevels, build_named, check_norm, conv_norm_relu
 from ..semantic_networks.small_unet import SmallUNet
+from .fast_scnn import LEVELS, FastSCNNFeatures, FastSCNNHead
 
 _DROPOUT = 0.1
+_RES4 = -2  # place of the third stage in the levels of a ResNet
 
 
 class FusedLevelsHead(FusedLevels):
@@ -42,16 +48,65 @@ class FCNHead(nn.Module):
         return self.predictor(self.fuse(torch.cat([levels[-1], self.convs(levels[-1])], 1)))
 
 
-class BackboneAndHead(nn.Module):
-    """A backbone of timm that gives a list of levels, and a head on some of them."""
+class AuxiliaryHead(nn.Sequential):
+    """An FCN head on an inner feature: a 3 x 3 convolution to a quarter of its channels, dropout and the classifier."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, first_level: int):
-        super().__init__()
-        self.backbone, self.head, self.first_level = backbone, head, first_level
+    def __init__(self, channels: int):
+        width = channels // 4
+        super().__init__(conv_norm_relu(channels, width, 3), nn.Dropout2d(_DROPOUT), nn.Conv2d(width, 1, 1))
+
+
+class LayeredNetwork(nn.Module):
+    """A network that can also give inner features, of ``auxiliary_channels`` each; none if that is empty."""
+
+    auxiliary_channels: Sequence[int] = ()
+
+    def logits_and_features(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """(N, 4, s, s) to (N, 1, s / stride, s / stride) logits, and the features that auxiliary heads are put on."""
+        raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 4, s, s) to (N, 1, s / stride, s / stride) logits."""
-        return self.head(self.backbone(x)[self.first_level :])
+        return self.logits_and_features(x)[0]
+
+
+class BackboneAndHead(LayeredNetwork):
+    """A backbone that gives a list of levels, and a head on some of them."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        first_level: int,
+        auxiliary_levels: Sequence[int] = (),
+        auxiliary_channels: Sequence[int] = (),
+    ):
+        """
+        Args:
+            first_level: from which on the head sees them.
+            auxiliary_levels: that auxiliary heads can be put on, counted among all levels.
+            auxiliary_channels: of each of these.
+        """
+        super().__init__()
+        self.backbone, self.head, self.first_level = backbone, head, first_level
+        self.auxiliary_levels, self.auxiliary_channels = auxiliary_levels, auxiliary_channels
+
+    def logits_and_features(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        levels = self.backbone(x)
+        return self.head(levels[self.first_level :]), [levels[k] for k in self.auxiliary_levels]
+
+
+class DeepLabV3Plus(LayeredNetwork):
+    """Parts of segmentation-models-pytorch's network of this name (Chen et al., 2018), logits at stride 4."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, segmentation_head: nn.Module, res4_channels: int):
+        super().__init__()
+        self.encoder, self.decoder, self.segmentation_head = encoder, decoder, segmentation_head
+        self.auxiliary_channels = [res4_channels]
+
+    def logits_and_features(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        levels = self.encoder(x)
+        return self.segmentation_head(self.decoder(levels)), [levels[_RES4]]
 
 
 class PatchUNet(SmallUNet):
@@ -84,23 +139,30 @@ def widen_first_convolution(model: nn.Module, name: str) -> None:
     setattr(owner, leaf, new)
 
 
-def _on_timm(name: str, pretrained: bool, head: Callable[[list[int]], nn.Module], first_level: int, **options):
+def _on_timm(
+    name: str,
+    pretrained: bool,
+    head: Callable[[list[int]], nn.Module],
+    auxiliary_levels: Sequence[int] = (),
+    **options,
+) -> nn.Module:
     import timm
 
     backbone: Any = timm.create_model(name, pretrained=pretrained, features_only=True, **options)
     channels = backbone.feature_info.channels()
     config: Any = timm.get_pretrained_cfg(name)
     widen_first_convolution(backbone, config.first_conv)
-    return BackboneAndHead(backbone, head(channels[first_level:]), first_level)
+    # The first level is the stem's, at stride 2.
+    return BackboneAndHead(backbone, head(channels[1:]), 1, auxiliary_levels, [channels[k] for k in auxiliary_levels])
 
 
 def _hrnet(name: str) -> Callable[[bool], nn.Module]:
     # Its own branches, strides 4 to 32, without those that the ImageNet classifier widens.
-    return lambda pretrained: _on_timm(name, pretrained, FusedLevelsHead, 1, feature_location="")
+    return lambda pretrained: _on_timm(name, pretrained, FusedLevelsHead, feature_location="")
 
 
 def _dilated_resnet(name: str) -> Callable[[bool], nn.Module]:
-    return lambda pretrained: _on_timm(name, pretrained, FCNHead, 1, output_stride=8)
+    return lambda pretrained: _on_timm(name, pretrained, FCNHead, [_RES4], output_stride=8)
 
 
 def _deeplabv3plus(pretrained: bool) -> nn.Module:
@@ -108,14 +170,18 @@ def _deeplabv3plus(pretrained: bool) -> nn.Module:
 
     weights = True if pretrained else None
     model = smp.DeepLabV3Plus("tu-resnet50", encoder_weights=weights, encoder_output_stride=16, classes=1)
-    model.segmentation_head = nn.Sequential(model.segmentation_head[0])  # logits at stride 4, as the others'
     widen_first_convolution(model.encoder.model, "conv1")
-    model.check_input_shape = lambda x: None  # the sizes are checked with the config
-    return model
+    head = nn.Sequential(model.segmentation_head[0])  # without its upsampling: logits at stride 4, as the others'
+    return DeepLabV3Plus(model.encoder, model.decoder, head, model.encoder.out_channels[_RES4])
 
 
 def _mobilenet(pretrained: bool) -> nn.Module:
-    return _on_timm("mobilenetv3_large_100", pretrained, lambda channels: FusedLevelsHead(channels, 64), 1)
+    return _on_timm("mobilenetv3_large_100", pretrained, lambda channels: FusedLevelsHead(channels, 64))
+
+
+def _fast_scnn() -> nn.Module:
+    # Its authors train it with heads at the ends of learning to downsample and of the global feature extractor.
+    return BackboneAndHead(FastSCNNFeatures(4), FastSCNNHead(list(LEVELS), _DROPOUT), 0, [0, 1], LEVELS[:2])
 
 
 NETWORKS: dict[str, Callable[[bool], nn.Module]] = {
@@ -125,9 +191,11 @@ NETWORKS: dict[str, Callable[[bool], nn.Module]] = {
     "fcn_resnet18": _dilated_resnet("resnet18"),
     "fcn_resnet50": _dilated_resnet("resnet50"),
     "deeplabv3plus_resnet50": _deeplabv3plus,
+    "fast_scnn": lambda pretrained: _fast_scnn(),
     "fcn_mobilenetv3": _mobilenet,
     "patch_unet": lambda pretrained: PatchUNet(),
 }
+WITH_AUXILIARY_HEADS = ("fcn_resnet18", "fcn_resnet50", "deeplabv3plus_resnet50", "fast_scnn")
 
 
 def build_network(name: str, pretrained: bool, norm: str = "BN") -> nn.Module:
@@ -135,12 +203,33 @@ def build_network(name: str, pretrained: bool, norm: str = "BN") -> nn.Module:
 
     Args:
         name: one of ``NETWORKS``.
-        pretrained: download ImageNet's weights of the backbone (``patch_unet`` has none).
+        pretrained: download ImageNet's weights of the backbone (``fast_scnn`` and ``patch_unet`` have none).
         norm: "BN" or "SyncBN".
 
     Raises:
         UserError: unknown name or norm, or weights that cannot be had.
     """
     check_norm("MODEL.BPR.NORM", norm)
-    network = build_named(NETWORKS, name, pretrained, "MODEL.BPR")
-    return nn.SyncBatchNorm.convert_sync_batchnorm(network) if norm == "SyncBN" else network
+    return _with_norm(build_named(NETWORKS, name, pretrained, "MODEL.BPR"), norm)
+
+
+def check_auxiliary(name: str, loss_weight: float) -> None:
+    """A UserError unless the network ``name`` can be trained with ``loss_weight`` of auxiliary heads; 0 is without."""
+    if not 0 <= loss_weight < math.inf:
+        raise UserError(f"MODEL.BPR.AUX_LOSS_WEIGHT is {loss_weight}, expected 0 (no auxiliary heads) or more")
+    if loss_weight and name in NETWORKS and name not in WITH_AUXILIARY_HEADS:
+        raise UserError(
+            f"MODEL.BPR.AUX_LOSS_WEIGHT is {loss_weight}, and MODEL.BPR.NETWORK {name} has no third stage of its own "
+            f"for an auxiliary head, as {', '.join(WITH_AUXILIARY_HEADS)} have: set MODEL.BPR.AUX_LOSS_WEIGHT 0"
+        )
+
+
+def build_auxiliary_heads(network: nn.Module, norm: str = "BN") -> nn.ModuleList:
+    """A head for each inner feature of a network of ``WITH_AUXILIARY_HEADS``; none for another network."""
+    channels = network.auxiliary_channels if isinstance(network, LayeredNetwork) else ()
+    heads: Any = _with_norm(nn.ModuleList([AuxiliaryHead(width) for width in channels]), norm)
+    return heads
+
+
+def _with_norm(module: nn.Module, norm: str) -> nn.Module:
+    return nn.SyncBatchNorm.convert_sync_batchnorm(module) if norm == "SyncBN" else module

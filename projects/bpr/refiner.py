@@ -17,7 +17,7 @@ from pnm.masks.crops import MaskCrop, crop_segments
 from ..refining import RefiningModel
 from ..refining.mapper import IGNORED
 from .config import PatchSettings
-from .networks import build_network
+from .networks import LayeredNetwork, build_auxiliary_heads, build_network, check_auxiliary
 from .patches import Patches, cut_image, patches_of
 
 # On CPUs convolutions of fewer patches are computed in another way, with other last digits: calls are filled up to a
@@ -26,6 +26,19 @@ _WHOLE_CALL = 16
 _PATCHES_HELD = 2048  # from which on they go through the network, so that large images take no more memory
 
 Foreground = tuple[np.ndarray, np.ndarray]  # corners (N, 2) of a mask's patches, and probabilities (N, size, size)
+
+
+def _resize(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(N, 1, h, w) to (N, *size), bilinear."""
+    return F.interpolate(logits, size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def _mean_loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of logits (N, H, W) and labels 0, 1 or ``IGNORED``: the mean over pixels that are counted,
+    or a zero that can be differentiated if there are none."""
+    counted = wanted != IGNORED
+    loss = F.binary_cross_entropy_with_logits(logits, (wanted == 1).float(), counted.float(), reduction="sum")
+    return loss / counted.sum().clamp(min=1)
 
 
 @META_ARCH_REGISTRY.register()
@@ -43,6 +56,8 @@ class BoundaryPatchRefiner(RefiningModel):
         self,
         network: nn.Module,
         *,
+        aux_heads: nn.ModuleList | None = None,
+        aux_loss_weight: float = 0.0,
         settings: PatchSettings,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
@@ -54,6 +69,8 @@ class BoundaryPatchRefiner(RefiningModel):
         """
         Args:
             network: see :func:`.networks.build_network`.
+            aux_heads: on its inner features in training, see :func:`.networks.build_auxiliary_heads`.
+            aux_loss_weight: of the loss of each of them.
             settings: of inference; patches in training come as the mapper cuts them.
             pixel_mean, pixel_std: of the image's channels.
             num_classes: of the one-hot "sem_seg".
@@ -65,7 +82,10 @@ class BoundaryPatchRefiner(RefiningModel):
             raise UserError(
                 f"MODEL.BPR.MAX_PATCHES_PER_BATCH is {max_patches_per_batch}, expected at least {_WHOLE_CALL}"
             )
-        self.network = network.to(memory_format=torch.channels_last) if channels_last else network
+        self.network, self.aux_heads = network, aux_heads
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+        self.aux_loss_weight = aux_loss_weight
         self.settings = settings
         self.max_patches_per_batch, self.channels_last, self.amp = max_patches_per_batch, channels_last, amp
 
@@ -77,8 +97,12 @@ class BoundaryPatchRefiner(RefiningModel):
     def from_config(cls, cfg: CfgNode) -> dict:
         node = cfg.MODEL.BPR
         pretrained = node.PRETRAINED and not cfg.MODEL.WEIGHTS
+        check_auxiliary(node.NETWORK, node.AUX_LOSS_WEIGHT)
+        network = build_network(node.NETWORK, pretrained, node.NORM)
         return {
-            "network": build_network(node.NETWORK, pretrained, node.NORM),
+            "network": network,
+            "aux_heads": build_auxiliary_heads(network, node.NORM) if node.AUX_LOSS_WEIGHT else None,
+            "aux_loss_weight": node.AUX_LOSS_WEIGHT,
             "settings": PatchSettings.from_config(cfg, is_train=False),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
@@ -88,8 +112,8 @@ class BoundaryPatchRefiner(RefiningModel):
             "amp": node.AMP_TEST,
         }
 
-    def _logits(self, images: torch.Tensor, inside: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """(N, 1, s', s') of patches (N, 3, s, s) uint8, (N, 1, s, s) bool and (N, s, s) bool.
+    def _network_input(self, images: torch.Tensor, inside: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """(N, 4, s', s') of patches (N, 3, s, s) uint8, (N, 1, s, s) bool and (N, s, s) bool.
 
         Outside the image a patch has the mean colour. The mask is +1 and -1 and keeps its sharp edge when resized.
         """
@@ -100,27 +124,50 @@ class BoundaryPatchRefiner(RefiningModel):
         x = torch.cat([colors, coarse], dim=1)
         if not self.training:
             x = F.pad(x, (0, 0, 0, 0, 0, 0, 0, -len(x) % _WHOLE_CALL))
-        return self.network(x.contiguous(memory_format=torch.channels_last) if self.channels_last else x)[: len(masks)]
+        return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
+
+    def _training_logits(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Logits of the network and of each auxiliary head, (N, 1, h, w) of sizes of their own."""
+        try:
+            if not self.aux_heads:
+                return self.network(x), []
+            assert isinstance(self.network, LayeredNetwork)  # heads are made for no others
+            logits, features = self.network.logits_and_features(x)
+            return logits, [head(feature) for head, feature in zip(self.aux_heads, features, strict=True)]
+        except ValueError as error:
+            if len(x) > 1:
+                raise
+            raise UserError(
+                "a training step had one patch, and MODEL.BPR.NETWORK pools it to one value, on which BatchNorm cannot "
+                "train: give each process more images (SOLVER.IMS_PER_BATCH) or patches (MODEL.BPR.PATCHES_PER_IMAGE), "
+                "or set MODEL.BPR.NORM SyncBN on several processes"
+            ) from error
 
     def losses(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
+        """``loss_patch`` and, with auxiliary heads, ``loss_patch_aux``, the weighted sum of theirs.
+
+        Each loss is a mean over the pixels of this process's patches at the network's input size.
+        """
         images, inside, masks, targets = (
             torch.cat([x[name] for x in batched_inputs]).to(self.device)
             for name in ("patches", "inside_patches", "mask_patches", "target_patches")
         )
-        logits = self._logits(images, inside[:, None], masks).float()
         size = (self.settings.input_size,) * 2
-        logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)[:, 0]
         wanted = F.interpolate(targets[:, None], size, mode="nearest")[:, 0]
-        counted = wanted != IGNORED
-        loss = F.binary_cross_entropy_with_logits(logits, (wanted == 1).float(), counted.float(), reduction="sum")
-        self._log_accuracy(logits.detach() > 0, masks, targets, wanted, counted)
-        return {"loss_patch": loss / counted.sum().clamp(min=1)}
+        logits, of_heads = self._training_logits(self._network_input(images, inside[:, None], masks))
+        logits, *of_heads = (_resize(each.float(), size) for each in (logits, *of_heads))
+        losses = {"loss_patch": _mean_loss(logits, wanted)}
+        if of_heads:
+            each = torch.stack([_mean_loss(of_head, wanted) for of_head in of_heads])
+            losses["loss_patch_aux"] = each.sum() * self.aux_loss_weight
+        self._log_accuracy(logits.detach() > 0, masks, targets, wanted)
+        return losses
 
     @staticmethod
-    def _log_accuracy(refined, masks, targets, wanted, counted) -> None:
+    def _log_accuracy(refined, masks, targets, wanted) -> None:
         """Shares of patch pixels that are right, before and after."""
         before = (masks == (targets == 1))[targets != IGNORED].float().mean()
-        after = (refined == (wanted == 1))[counted].float().mean()
+        after = (refined == (wanted == 1))[wanted != IGNORED].float().mean()
         storage = get_event_storage()
         storage.put_scalar("bpr/coarse_accuracy", before)
         storage.put_scalar("bpr/refined_accuracy", after)
@@ -135,8 +182,9 @@ class BoundaryPatchRefiner(RefiningModel):
             batch = slice(first, first + self.max_patches_per_batch)
             with torch.autocast(self.device.type, enabled=self.amp):
                 patches, inside = cut_image(image, corners[batch], self.settings)
-                logits = self._logits(patches, inside[:, None], torch.from_numpy(masks[batch]).to(self.device))
-            logits = F.interpolate(logits.float(), side, mode="bilinear", align_corners=False)[:, 0]
+                coarse = torch.from_numpy(masks[batch]).to(self.device)
+                logits = self.network(self._network_input(patches, inside[:, None], coarse))[: len(coarse)]
+            logits = _resize(logits.float(), side)
             foreground[batch] = logits[:, pad : pad + size, pad : pad + size].sigmoid().cpu().numpy()
         return foreground
 
