@@ -4,7 +4,8 @@ from .config import add_semantic_network_config as add_config
 from .deeplab import DeepLabV3Head, DeepLabV3PlusHead, build_atrous_resnet_backbone
 from .meta_arch import PassesPixelWeights, PixelWeightedSegmentor
 from .pixel_loss import PixelWeightedHead
-from .semantic_network import SemanticNetwork, SemanticNetworkHead
+from .semantic_head import SemanticNetworkHead
+from .semantic_network import SemanticNetwork
 
 __all__ = [
     "DeepLabV3Head",

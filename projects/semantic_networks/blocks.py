@@ -37,10 +37,15 @@ class FusedLevels(nn.Module):
         self.out_channels = width or sum(channels)
         self.fuse = conv_norm_relu(sum(channels), self.out_channels, 1)
 
+    @staticmethod
+    def concatenated(levels: list[torch.Tensor]) -> torch.Tensor:
+        """(N, sum of the channels, H, W) of the finest level's size."""
+        finest = levels[0]
+        return torch.cat([finest, *(resize_like(x, finest) for x in levels[1:])], 1)
+
     def forward(self, levels: list[torch.Tensor]) -> torch.Tensor:
         """(N, width, H, W) of the finest level's size."""
-        finest = levels[0]
-        return self.fuse(torch.cat([finest, *(resize_like(x, finest) for x in levels[1:])], 1))
+        return self.fuse(self.concatenated(levels))
 
 
 def check_norm(key: str, norm: str) -> None:

@@ -9,7 +9,7 @@ def add_semantic_network_config(cfg: CfgNode) -> None:
     NUM_CLASSES, IGNORE_VALUE and LOSS_WEIGHT are those of ``MODEL.SEM_SEG_HEAD``.
     """
     node = cfg.MODEL.SEMANTIC_NETWORK = CfgNode()
-    # "fcn", "pspnet", "deeplabv3", "deeplabv3plus", "upernet" or "segformer".
+    # "fcn", "nlnet", "ccnet", "pspnet", "deeplabv3", "deeplabv3plus", "upernet", "ocrnet" or "segformer".
     node.ARCH = "deeplabv3"
     # Encoder by its name in segmentation-models-pytorch: resnet50, mit_b2, or "tu-" and a timm model: tu-hrnet_w48.
     node.ENCODER = "resnet50"
@@ -22,6 +22,7 @@ def add_semantic_network_config(cfg: CfgNode) -> None:
     # Probability that a channel is dropped before a classifier.
     node.DROPOUT = 0.1
     # Weight of the loss of an FCN head on the third of the encoder's four stages, in training only; 0 = no such head.
+    # OCRNet's finds its regions, and has to be there.
     node.AUX_LOSS_WEIGHT = 0.0
     # "BN", or "SyncBN" for statistics over all processes.
     node.NORM = "BN"

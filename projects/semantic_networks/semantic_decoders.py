@@ -1,4 +1,4 @@
-"""Decoders of semantic networks, those of segmentation-models-pytorch and FCN's.
+"""Decoders of semantic networks: those of segmentation-models-pytorch, FCN's, and FCN's with attention.
 
 Every decoder takes a list of six feature maps, of which it reads the last four (res2 to res5), and returns one.
 """
@@ -11,10 +11,10 @@ from torch import nn
 
 from pnm.errors import UserError
 
+from .attention import CrissCrossBlock, NonLocalBlock
 from .blocks import FusedLevels, conv_norm_relu
 from .encoder_backbone import NODE, STAGES
-
-_PLANNED = ("ocrnet", "ccnet", "nlnet")
+from .object_context import RegionFeatures
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,21 @@ class DilatedFCN(nn.Module):
         return self.layers(features[-1])
 
 
+class AttentionFCN(nn.Module):
+    """CCNet's and NLNet's head without its classifier: attention between two convolutions over the last of the
+    features, and a third over what went in and what came out (Huang et al., 2019, Fig. 2)."""
+
+    def __init__(self, channels: int, width: int, attention: nn.Module):
+        super().__init__()
+        self.before, self.attention = conv_norm_relu(channels, width, 3), attention
+        self.after, self.fuse = conv_norm_relu(width, width, 3), conv_norm_relu(channels + width, width, 3)
+
+    def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """(N, width, H, W) of the last feature map's size."""
+        last = features[-1]
+        return self.fuse(torch.cat([last, self.after(self.attention(self.before(last)))], 1))
+
+
 class MultiResolutionFCN(FusedLevels):
     """FCN on HRNet: :class:`.blocks.FusedLevels` of the four stages."""
 
@@ -65,6 +80,18 @@ def _pspnet(channels: list[int], width: int, output_stride: int) -> nn.Module:
     from segmentation_models_pytorch.decoders.pspnet.decoder import PSPDecoder
 
     return PSPDecoder(_padded(channels), out_channels=width, dropout=0.0)
+
+
+def _nlnet(channels: list[int], width: int, output_stride: int) -> nn.Module:
+    return AttentionFCN(channels[-1], width, NonLocalBlock(width))
+
+
+def _ccnet(channels: list[int], width: int, output_stride: int) -> nn.Module:
+    return AttentionFCN(channels[-1], width, CrissCrossBlock(width))
+
+
+def _ocrnet(channels: list[int], width: int, output_stride: int) -> nn.Module:
+    return RegionFeatures(channels, width)
 
 
 def _deeplabv3(channels: list[int], width: int, output_stride: int) -> nn.Module:
@@ -96,6 +123,9 @@ def _segformer(channels: list[int], width: int, output_stride: int) -> nn.Module
 
 DECODERS = {
     "fcn": Decoder(lambda channels, width, _: DilatedFCN(channels[-1], width), (8, 16, 32)),
+    "nlnet": Decoder(_nlnet, (8, 16, 32)),
+    "ccnet": Decoder(_ccnet, (8, 16, 32)),
+    "ocrnet": Decoder(_ocrnet, (8, 16, 32)),
     "pspnet": Decoder(_pspnet, (8, 16, 32)),
     "deeplabv3": Decoder(_deeplabv3, (8, 16, 32)),
     "deeplabv3plus": Decoder(_deeplabv3plus, (8, 16)),
@@ -108,10 +138,8 @@ def find_decoder(arch: str, output_stride: int) -> Decoder:
     """The architecture's decoder.
 
     Raises:
-        UserError: no such architecture, one that is planned, an output stride that it does not take.
+        UserError: no such architecture, or an output stride that it does not take.
     """
-    if arch in _PLANNED:
-        raise UserError(f"{NODE}.ARCH {arch!r} is planned, but not there yet; take one of {', '.join(DECODERS)}")
     if arch not in DECODERS:
         raise UserError(f"{NODE}.ARCH is {arch!r}, expected one of {', '.join(DECODERS)}")
     if output_stride not in DECODERS[arch].output_strides:

@@ -124,6 +124,27 @@ class TestFCNOnHRNet(NetworkTester):
     arch, encoder = "fcn", "tu-hrnet_w18_small"
 
 
+class TestNLNet(NetworkTester):
+    arch, stride = "nlnet", 8
+
+
+class TestCCNet(NetworkTester):
+    arch, stride = "ccnet", 8
+
+
+class TestOCRNet(NetworkTester):
+    """Its auxiliary head is part of it."""
+
+    arch, encoder = "ocrnet", "tu-hrnet_w18_small"
+
+    def model(self, **changes):
+        return super().model(**{"SEMANTIC_NETWORK__AUX_LOSS_WEIGHT": 0.4, **changes})
+
+
+class TestOCRNetOnResNet(TestOCRNet):
+    encoder, stride = "resnet18", 8
+
+
 class TestPSPNet(NetworkTester):
     arch, stride = "pspnet", 8
 
@@ -175,10 +196,8 @@ def test_synchronised_norm_computes_the_same():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"arch": "fnc"}, "ARCH is 'fnc', expected one of fcn, pspnet, deeplabv3, deeplabv3plus, upernet, segformer"),
-        ({"arch": "ocrnet"}, "'ocrnet' is planned, but not there yet; take one of fcn"),
-        ({"arch": "ccnet"}, "'ccnet' is planned"),
-        ({"arch": "nlnet"}, "'nlnet' is planned"),
+        ({"arch": "fnc"}, "ARCH is 'fnc', expected one of fcn, nlnet, ccnet, ocrnet, pspnet, deeplabv3, deeplabv3plus"),
+        ({"arch": "ocrnet"}, "AUX_LOSS_WEIGHT is 0.0, but it trains the regions that ocrnet looks at: set it above 0"),
         ({"arch": "segformer", "stride": 8}, "OUTPUT_STRIDE is 8, segformer takes 32"),
         ({"arch": "deeplabv3plus"}, "OUTPUT_STRIDE is 32, deeplabv3plus takes 8 or 16"),
         ({"arch": "fcn", "encoder": "resnet19"}, "ENCODER 'resnet19' is no encoder.*did you mean .*resnet1"),
@@ -274,7 +293,7 @@ def test_twin_differs_in_the_flag_alone(path):
 def test_settings_of_the_paper(folder, crop, batch, iterations):
     """Sec. V-A: crop, images a GPU times 4 GPUs, iterations, seed; SegFormer on Cityscapes has square crops."""
     paths = [path for path in TABLES if path.parent.name == f"{folder}-SemanticSegmentation"]
-    assert len(paths) == {"Cityscapes": 16, "ADE20K": 12}[folder]
+    assert len(paths) == {"Cityscapes": 26, "ADE20K": 20}[folder]
     found = set()
     for path in paths:
         cfg = load_config(str(path), [])
@@ -295,3 +314,35 @@ def test_paper_networks_build(name):
     assert hasattr(head, "aux_head") == ("segformer" not in name)
     if "segformer" in name:  # 27.5 million: SegFormer's paper, Table 1
         assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == 27.5
+
+
+def conv(channels, width, size=1):
+    """Parameters of a convolution with BatchNorm."""
+    return channels * width * size**2 + 2 * width
+
+
+# Parameters of the heads as their papers describe them: 2048 and 720 channels in, 512 wide, 19 classes.
+AROUND_ATTENTION = conv(2048, 512, 3) + conv(512, 512, 3) + conv(2048 + 512, 512, 3)
+CLASSIFIER = 512 * 19 + 19
+HEADS = {
+    "ccnet_R_101_40k": AROUND_ATTENTION + 2 * (512 * 64 + 64) + 512 * 512 + 512 + 1 + CLASSIFIER,
+    "nlnet_R_101_40k": AROUND_ATTENTION + 3 * (512 * 256 + 256) + conv(256, 512) + CLASSIFIER,
+    "ocrnet_HR_48_40k": conv(720, 720)  # regions
+    + (720 * 19 + 19)
+    + conv(720, 512, 3)  # pixels
+    + 2 * (conv(512, 256) + conv(256, 256))  # query and key
+    + conv(512, 256)  # value
+    + conv(256, 512)  # context
+    + conv(2 * 512, 512)
+    + CLASSIFIER,
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_have_the_layers_of_their_papers(name):
+    path = f"configs/Cityscapes-SemanticSegmentation/{name}.yaml"
+    model = build_model(load_config(path, ["MODEL.DEVICE", "cpu", NETWORK + "ENCODER_WEIGHTS", ""]))
+    parameters = sum(p.numel() for p in model.sem_seg_head.parameters())
+    if "ocrnet" not in name:  # whose auxiliary head is part of it
+        parameters -= conv(1024, 256, 3) + 256 * 19 + 19
+    assert parameters == HEADS[name]
