@@ -171,10 +171,11 @@ class SemanticMetrics:
     def compute(self) -> MetricValues:
         """Everything in 0..1; nan where undefined.
 
-        - ``mIoU``: mean over the classes that the ground truth has, as Detectron2 does. ``mIoU-gt-or-pred``: classes
-          that were only predicted count as 0, as in Cityscapes. ``fwIoU``: weighted by the class's pixels in the ground
-          truth. ``mACC``, ``pACC``: accuracy of classes, of pixels. ``IoU-<class>``, ``ACC-<class>``.
-        - ``PNM-IoU``, ``Boundary-IoU``: mean over the classes that the ground truth has; ``PNM-IoU-<class>``...
+        - ``mIoU``, ``PNM-IoU``, ``Boundary-IoU``: mean over the classes that the ground truth has, as Detectron2 does.
+          ``mIoU-gt-or-pred``, ``PNM-IoU-gt-or-pred``...: classes that were only predicted count as 0, as in Cityscapes'
+          and MMSegmentation's mIoU. ``IoU-<class>``, ``PNM-IoU-<class>``...
+        - ``fwIoU``: weighted by the class's pixels in the ground truth. ``mACC``, ``pACC``: accuracy of classes, of
+          pixels. ``ACC-<class>``.
         - ``Boundary-F-1px`` and ``Boundary-F-0.00088``, or whatever the tolerances are: mean over classes of
           ``Boundary-F-1px-<class>``..., which are means over images. With ``f_score_absent`` all images count.
 
@@ -204,7 +205,10 @@ class SemanticMetrics:
             if metric in self.metrics:
                 shared, predicted, true = (row[prefix + area] for area in _AREAS)
                 by_class[metric] = np.where(occurs, quotient(shared, predicted + true - shared), np.nan)
-                means["mIoU" if metric == "IoU" else metric] = mean_over_classes(by_class[metric], occurs)
+                name = "mIoU" if metric == "IoU" else metric
+                means[name] = mean_over_classes(by_class[metric], occurs)
+                without_nan = np.where(occurs, by_class[metric], 0.0)
+                means[f"{name}-gt-or-pred"] = mean_over_classes(without_nan, occurs | (row["prediction"] > 0))
         if "IoU" in self.metrics:
             by_class["ACC"] = quotient(row["intersection"], row["truth"])
             means |= self._pixel_means(row, by_class["IoU"], by_class["ACC"])
@@ -220,7 +224,6 @@ class SemanticMetrics:
         occurs = row["truth"] > 0
         pixels = row["truth"].sum(axis=1)
         return {
-            "mIoU-gt-or-pred": mean_over_classes(np.where(occurs, iou, 0.0), occurs | (row["prediction"] > 0)),
             "fwIoU": quotient((np.where(occurs, iou, 0.0) * row["truth"]).sum(axis=1), pixels),
             "mACC": mean_over_classes(accuracy, occurs),
             "pACC": quotient(row["intersection"].sum(axis=1), pixels),

@@ -88,10 +88,11 @@ def brute_force(images, locality, boundary_px, f_score_px, classes=CLASSES, tran
     with np.errstate(invalid="ignore"):
         for name, (shared, union, _) in sums.items():
             by_class[name] = np.where(occurs, shared / union, np.nan)
-            result["mIoU" if name == "IoU" else name] = by_class[name][occurs].mean()
-        shared, union, _ = sums["IoU"]
+            mean = "mIoU" if name == "IoU" else name
+            result[mean] = by_class[name][occurs].mean()
+            result[f"{mean}-gt-or-pred"] = (shared[union > 0] / union[union > 0]).mean()
+        shared = sums["IoU"][0]
         by_class["ACC"] = shared / truth
-        result["mIoU-gt-or-pred"] = (shared[union > 0] / union[union > 0]).mean()
     result["fwIoU"] = (by_class["IoU"] * truth)[occurs].sum() / truth.sum()
     result["mACC"], result["pACC"] = by_class["ACC"][occurs].mean(), shared.sum() / truth.sum()
     for tolerance in f_score_px:
@@ -174,10 +175,22 @@ def test_perfect_is_one(seed, f_score_absent):
 def test_all_wrong_is_zero():
     target = blocks(np.random.default_rng(0), (40, 40), [0, 1, 2]).astype(np.uint8)
     result = evaluate([((target + 1) % 3, target)]).compute()
-    for name in ("mIoU", "mIoU-gt-or-pred", "fwIoU", "mACC", "pACC", "PNM-IoU", "Boundary-IoU", "IoU-2", "ACC-0"):
+    either = [f"{name}-gt-or-pred" for name in ("mIoU", "PNM-IoU", "Boundary-IoU")]
+    for name in (*either, "mIoU", "fwIoU", "mACC", "pACC", "PNM-IoU", "Boundary-IoU", "IoU-2", "ACC-0"):
         assert result[name] == 0
     nothing = evaluate([(np.full_like(target, 77), target)], f_score_absent=False).compute()
     assert {value for value in nothing.values() if not math.isnan(value)} == {0.0}
+
+
+def test_a_class_that_is_only_predicted_counts_in_one_convention():
+    """Eq. 8 by hand: of six pixels of class 0 one is taken for class 1, which the image doesn't have."""
+    target = np.zeros((2, 3), np.uint8)
+    pred = target.copy()
+    pred[0, 0] = 1
+    result = evaluate([(pred, target)], locality=3).compute()
+    assert result["PNM-IoU"] == result["mIoU"] == pytest.approx(5 / 6)  # every weight is 1
+    assert result["PNM-IoU-gt-or-pred"] == result["mIoU-gt-or-pred"] == pytest.approx(5 / 12)
+    assert math.isnan(result["PNM-IoU-1"])
 
 
 def test_swapped_classes_share_their_contours():
