@@ -7,7 +7,9 @@ python tools/precompute_weights.py --dataset my_train --config-file my.yaml --lo
 python tools/precompute_weights.py --dataset my_train --verify
 
 May be interrupted, or killed, at any moment: the same command goes on. Data sets of semantic labels (label PNGs) and of
-COCO panoptic PNGs qualify; where a data set has both, as Panoptic FPN wants, the semantic labels are taken.
+COCO panoptic PNGs qualify; where a data set has both, as Panoptic FPN wants, the semantic labels are taken, or what
+--labels says: maps of panoptic PNGs go with PNM.LABELS panoptic. The labels may be a model's predictions, too:
+tools/pseudo_labels.py makes a data set of them.
 """
 
 import argparse
@@ -29,6 +31,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--locality", type=int, default=35, metavar="D", help="side of the window in px (default: 35)")
     parser.add_argument(
         "--border", choices=("valid", "zero"), default="valid", help="what windows count beyond the image's edge"
+    )
+    parser.add_argument(
+        "--labels", choices=("semantic", "panoptic"), help="label files to take where a data set has both kinds"
     )
     parser.add_argument(
         "--ignore-label",

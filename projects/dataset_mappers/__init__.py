@@ -2,7 +2,7 @@
 
 from .color_augmentation import BrightnessShift, ColorAugSSDTransform
 from .config import add_mapper_config as add_config
-from .detection_mapper import CheckedDatasetMapper, default_mapper, semantic_mapper
+from .detection_mapper import CheckedDatasetMapper, MappedSample, default_mapper, semantic_mapper
 from .panoptic_mapper import PanopticMapper, panoptic_mapper
 from .registry import DATASET_MAPPER_REGISTRY
 
@@ -10,6 +10,7 @@ __all__ = [
     "DATASET_MAPPER_REGISTRY",
     "BrightnessShift",
     "CheckedDatasetMapper",
+    "MappedSample",
     "ColorAugSSDTransform",
     "PanopticMapper",
     "add_config",

@@ -1,6 +1,7 @@
 """Detectron2's dataset mapper, which names the file that it cannot read and gives the transforms that it drew."""
 
 import copy
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,23 @@ from pnm.errors import UserError
 from .color_augmentation import ColorAugSSDTransform
 from .reading import errors_that_name, read_image, read_labels
 from .registry import DATASET_MAPPER_REGISTRY
+
+
+class MappedSample(NamedTuple):
+    """A sample, and what it was made of, for whoever has more to move along with image and labels.
+
+    Attributes:
+        sample: as a Detectron2 mapper returns it.
+        transforms: that image and labels went through.
+        labels: (H, W) semantic labels before them; None without.
+        segments: (H, W) int32 numbers of the panoptic PNG's segments before them, 0 being void; None where the mapper
+            doesn't read that PNG.
+    """
+
+    sample: dict
+    transforms: T.TransformList
+    labels: np.ndarray | None = None
+    segments: np.ndarray | None = None
 
 
 class CheckedDatasetMapper(DatasetMapper):
@@ -33,10 +51,10 @@ class CheckedDatasetMapper(DatasetMapper):
         return {**super().from_config(cfg, is_train), "labels": (head.NUM_CLASSES, head.IGNORE_VALUE)}
 
     def __call__(self, dataset_dict: dict) -> dict:
-        return self.map_with_transforms(dataset_dict)[0]
+        return self.map_with_transforms(dataset_dict).sample
 
-    def map_with_transforms(self, dataset_dict: dict) -> tuple[dict, T.TransformList]:
-        """A sample, and what its image and labels went through, for whoever has more to move along with them.
+    def map_with_transforms(self, dataset_dict: dict) -> MappedSample:
+        """A sample, and what it was made of.
 
         Raises:
             UserError: a file that cannot be read, or of another size than the data set says; a label that is no class.
@@ -48,7 +66,7 @@ class CheckedDatasetMapper(DatasetMapper):
             aug_input = T.AugInput(image, sem_seg=labels)
             transforms = self.augmentations(aug_input)
             self._fill(sample, aug_input, transforms)
-        return sample, transforms
+        return MappedSample(sample, transforms, labels)
 
     def _read(self, sample: dict) -> tuple[np.ndarray, np.ndarray | None]:
         image = read_image(sample["file_name"], self.image_format)

@@ -17,7 +17,7 @@ from pnm.formats.label_png import read_panoptic_png
 from pnm.masks.crops import segment_extents
 from pnm.panoptic_grouping.panoptic_map import numbered
 
-from .detection_mapper import CheckedDatasetMapper
+from .detection_mapper import CheckedDatasetMapper, MappedSample
 from .panoptic_classes import PanopticClasses, shared_classes
 from .reading import errors_that_name, read_image
 from .registry import DATASET_MAPPER_REGISTRY
@@ -43,7 +43,7 @@ def segment_numbers(entry: Mapping[str, Any], height: int, width: int) -> np.nda
     Raises:
         UserError: the PNG is missing, damaged or of another size, or has segments that aren't listed.
     """
-    if "pan_seg_file_name" not in entry:
+    if "segments_info" not in entry:
         raise UserError(
             f"{entry['file_name']}: its data set has no panoptic PNGs; panoptic_mapper takes data sets of COCO "
             "panoptic annotations, such as those of type panoptic in DATASETS.REGISTER"
@@ -87,8 +87,8 @@ class PanopticMapper(CheckedDatasetMapper):
             options["classes"] = shared_classes({name: MetadataCatalog.get(name) for name in cfg.DATASETS.TRAIN})
         return options
 
-    def map_with_transforms(self, dataset_dict: dict) -> tuple[dict, T.TransformList]:
-        """A sample, and what its image and map of segments went through.
+    def map_with_transforms(self, dataset_dict: dict) -> MappedSample:
+        """A sample, and what it was made of.
 
         Raises:
             UserError: see :func:`segment_numbers`; an image that cannot be read, a category that is no class.
@@ -105,23 +105,32 @@ class PanopticMapper(CheckedDatasetMapper):
             aug_input = T.AugInput(image)
             transforms = self.augmentations(aug_input)
             self._fill(sample, aug_input, transforms)
-            sample |= self._truth(moved_ids(numbers, transforms), sample["segments_info"], sample["file_name"])
-        return sample, transforms
+            labels = self._labels_of(sample["segments_info"], sample["file_name"])
+            moved = moved_ids(numbers, transforms)
+            sample["sem_seg"] = torch.from_numpy(labels[moved])
+            sample["instances"] = self._instances(moved, sample["segments_info"], sample["file_name"])
+        return MappedSample(sample, transforms, labels[numbers], numbers)
 
-    def _truth(self, numbers: np.ndarray, rows: list[dict], name: str) -> dict[str, Any]:
-        """ "sem_seg" and "instances" of a map of segment numbers.
+    def _labels_of(self, rows: list[dict], name: str) -> np.ndarray:
+        """(S + 1,) int64, the label in "sem_seg" of each segment number.
 
-        Two segments, a thing of class 2 and the second kind of stuff, and void::
+        Of two segments, a thing of class 2 and the second kind of stuff, and void::
 
             numbers  [[1, 1, 2, 0]]   labels  [ignored, 0, 2]   sem_seg  [[0, 0, 2, ignored]]
         """
         assert self.classes is not None
         indices, things = self.classes.indices_of_segments(rows, name), len(self.classes.things)
-        counted = [not row.get("iscrowd", 0) for row in rows]
         labels = np.full(len(rows) + 1, self.labels[1], np.int64)
-        for number, (index, counts) in enumerate(zip(indices, counted, strict=True), 1):
-            if counts:
+        for number, (index, row) in enumerate(zip(indices, rows, strict=True), 1):
+            if not row.get("iscrowd", 0):
                 labels[number] = THINGS if index < things else index - things + 1
+        return labels
+
+    def _instances(self, numbers: np.ndarray, rows: list[dict], name: str) -> Instances:
+        """The things of a map of segment numbers, but for crowds."""
+        assert self.classes is not None
+        indices, things = self.classes.indices_of_segments(rows, name), len(self.classes.things)
+        counted = [not row.get("iscrowd", 0) for row in rows]
         objects = [n for n, (k, counts) in enumerate(zip(indices, counted, strict=True), 1) if counts and k < things]
         areas, boxes = segment_extents(numbers, objects)
         seen = np.flatnonzero(areas)
@@ -133,7 +142,7 @@ class PanopticMapper(CheckedDatasetMapper):
         instances.gt_boxes = Boxes(torch.from_numpy(boxes[seen][:, [1, 0, 3, 2]].astype(np.float32)))
         instances.gt_classes = torch.tensor([indices[objects[k] - 1] for k in seen.tolist()], dtype=torch.int64)
         instances.gt_masks = BitMasks(torch.from_numpy(masks))
-        return {"sem_seg": torch.from_numpy(labels[numbers]), "instances": instances}
+        return instances
 
 
 @DATASET_MAPPER_REGISTRY.register()

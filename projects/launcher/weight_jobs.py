@@ -19,6 +19,7 @@ from pnm.null_model.stored.maps import WeightMapParameters, default_weight_root,
 from pnm.null_model.stored.surprisal import check_map_locality
 from pnm.null_model.stored.writer import WriteSummary, make_map, write_weight_maps
 
+from ..dataset_mappers.reading import LABEL_FILES
 from .config import load_config
 from .data.data_errors import as_user_error
 from .data.user_data import register_user_data
@@ -33,14 +34,16 @@ class Job(NamedTuple):
     folder: Path
     parameters: WeightMapParameters
     label_files: list[str]
-    panoptic: bool
 
 
-def label_files_of(name: str) -> tuple[list[str], bool]:
-    """Label files of a registered data set in its order, and whether they are panoptic PNGs.
+def label_files_of(name: str, labels: str | None = None) -> tuple[list[str], str]:
+    """Label files of a registered data set in its order, and whether they are "semantic" or "panoptic".
+
+    Args:
+        labels: which of them; None for whatever it has, semantic ones first.
 
     Raises:
-        UserError: it is not registered, cannot be read, is empty, or has no label maps.
+        UserError: it is not registered, cannot be read, is empty, or has no such label maps.
     """
     if name not in DatasetCatalog.list():
         near = difflib.get_close_matches(name, DatasetCatalog.list(), n=1)
@@ -50,20 +53,21 @@ def label_files_of(name: str) -> tuple[list[str], bool]:
         records = DatasetCatalog.get(name)
     if not records:
         raise UserError(f"data set {name} is empty; check its annotation file or folder")
-    for key, panoptic in (("sem_seg_file_name", False), ("pan_seg_file_name", True)):
-        if all(key in record for record in records):
-            return list(dict.fromkeys(str(record[key]) for record in records)), panoptic
-    raise UserError(f"data set {name} has no label maps; weight maps exist for semantic and panoptic data sets")
+    for kind, key in LABEL_FILES.items():
+        if labels in (None, kind) and all(key in record for record in records):
+            return list(dict.fromkeys(str(record[key]) for record in records)), kind
+    kind = f"{labels} label maps" if labels else "label maps"
+    raise UserError(f"data set {name} has no {kind}; weight maps exist for semantic and panoptic data sets")
 
 
 def job_of(name: str, args: argparse.Namespace) -> Job:
     """What the command line asks for, of one data set."""
-    label_files, panoptic = label_files_of(name)
+    label_files, labels = label_files_of(name, args.labels)
     ignore_label = args.ignore_label
     if ignore_label is None:
-        ignore_label = 0 if panoptic else MetadataCatalog.get(name).get("ignore_label", 255)
-    parameters = WeightMapParameters(name, args.locality, args.border, ignore_label)
-    return Job(weight_folder(args.output, name), parameters, label_files, panoptic)
+        ignore_label = 0 if labels == "panoptic" else MetadataCatalog.get(name).get("ignore_label", 255)
+    parameters = WeightMapParameters(name, args.locality, args.border, ignore_label, labels)
+    return Job(weight_folder(args.output, parameters), parameters, label_files)
 
 
 def register_data(args: argparse.Namespace) -> None:
@@ -85,9 +89,9 @@ def dry_run(job: Job, workers: int) -> str:
     if not todo:
         return line
     sample = [todo[k] for k in np.unique(np.linspace(0, len(todo) - 1, SAMPLE).astype(int))]
-    make_map(read_bytes(sample[0]), sample[0], job.parameters, job.panoptic)  # compiled, or loaded, once
+    make_map(read_bytes(sample[0]), sample[0], job.parameters)  # compiled, or loaded, once
     start = time.perf_counter()
-    maps = [make_map(read_bytes(file), file, job.parameters, job.panoptic)[0] for file in sample]
+    maps = [make_map(read_bytes(file), file, job.parameters)[0] for file in sample]
     seconds = (time.perf_counter() - start) / len(sample) * len(todo) / workers
     size = sum(map(len, maps)) / len(sample) * len(todo)
     duration = datetime.timedelta(seconds=round(seconds))
@@ -133,7 +137,6 @@ def make_maps(job: Job, workers: int, overwrite: bool) -> None:
         job.folder,
         job.parameters,
         job.label_files,
-        panoptic=job.panoptic,
         workers=workers,
         overwrite=overwrite,
         progress=True,

@@ -11,22 +11,33 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 
 from pnm.errors import UserError
+from pnm.formats.label_png import read_panoptic_png
 from pnm.null_model.null_model import pixel_null_model
 from pnm.null_model.pixel_weights import pixel_weights
 from pnm.null_model.settings import PNMSettings
 from pnm.null_model.stored.maps import WeightMapParameters, WeightMaps, default_weight_root, weight_folder
-from pnm.null_model.stored.surprisal import weights_of_surprisal
+from pnm.null_model.stored.surprisal import encode_surprisal, weights_of_surprisal
 
-from ..dataset_mappers import PanopticMapper
+from ..dataset_mappers import MappedSample, PanopticMapper
+from ..dataset_mappers.panoptic_mapper import moved_ids
+from ..dataset_mappers.reading import LABEL_FILES
+from ..refining import refiner_class
 from ..semantic_networks.weight_settings import semantic_settings
 
+VOID = 0  # number of the pixels that are no segment's
 
-def move_surprisal(encoded: np.ndarray, transforms: T.TransformList) -> np.ndarray:
-    """A weight map (H, W) uint16 after the geometric transforms of its label, resampled as a label is.
 
-    Transforms treat 8-bit label images and 16-bit ones differently; as two 8-bit channels the map takes the label's
-    way, pixel for pixel.
+def move_surprisal(encoded: np.ndarray, transforms: T.TransformList, labels_are_floats: bool = False) -> np.ndarray:
+    """A weight map (H, W) uint16 after the geometric transforms of its label, resampled as the label is.
+
+    Transforms treat 8-bit label images and others differently; as two 8-bit channels the map takes the label's way,
+    pixel for pixel.
+
+    Args:
+        labels_are_floats: the label has values above 255 and goes through the transforms as float32.
     """
+    if labels_are_floats:
+        return transforms.apply_segmentation(encoded.astype(np.float32)).astype(np.uint16)
     channels = np.stack([encoded >> 8, encoded & 255, np.zeros_like(encoded)], axis=-1).astype(np.uint8)
     moved = transforms.apply_segmentation(channels)
     return (moved[..., 0].astype(np.uint16) << 8) | moved[..., 1]
@@ -55,12 +66,16 @@ class OfflineWeights:
     def from_config(cls, cfg: CfgNode) -> "OfflineWeights":
         """The maps of ``DATASETS.TRAIN`` under ``MODEL.PNM.MAPS_ROOT``."""
         node, maps, files = cfg.MODEL.PNM, {}, {}
-        root = Path(node.MAPS_ROOT).expanduser() if node.MAPS_ROOT else default_weight_root()
+        root, key = (
+            Path(node.MAPS_ROOT).expanduser() if node.MAPS_ROOT else default_weight_root(),
+            LABEL_FILES[node.LABELS],
+        )
         for name in cfg.DATASETS.TRAIN:
             ignored = MetadataCatalog.get(name).get("ignore_label", cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
-            parameters = WeightMapParameters(name, node.LOCALITY, node.BORDER, ignored)
-            maps[name] = WeightMaps(weight_folder(root, name), parameters)
-            files[name] = [str(x["sem_seg_file_name"]) for x in DatasetCatalog.get(name) if "sem_seg_file_name" in x]
+            ignored = VOID if node.LABELS == "panoptic" else ignored
+            parameters = WeightMapParameters(name, node.LOCALITY, node.BORDER, ignored, node.LABELS)
+            maps[name] = WeightMaps(weight_folder(root, parameters), parameters)
+            files[name] = [str(x[key]) for x in DatasetCatalog.get(name) if key in x]
         return cls(maps, files)
 
     def read(self, label_file: str) -> np.ndarray:
@@ -71,27 +86,38 @@ class OfflineWeights:
 class PixelWeightMapper:
     """Adds "pixel_weights", an (H, W) float32 tensor, to the samples of a Detectron2 ``DatasetMapper``.
 
-    Weights are those of the null model of the sample's label after augmentation, or of the stored map moved through the
-    same augmentation. They are 0 on ignored pixels.
+    Weights are those of the null model of the original label, computed or stored, and moved through the label's
+    augmentation; or of the label after augmentation ("online"). They are 0 on ignored pixels.
     """
 
-    def __init__(self, mapper: Callable, pnm: PNMSettings, ignore_label: int, offline: OfflineWeights | None = None):
+    def __init__(
+        self,
+        mapper: Callable,
+        pnm: PNMSettings,
+        ignore_label: int,
+        source: str = "label",
+        labels: str = "semantic",
+        offline: OfflineWeights | None = None,
+    ):
         """
         Args:
-            mapper: gives "sem_seg"; for offline weights it needs ``map_with_transforms``, see
+            mapper: gives "sem_seg"; but for online weights of semantic labels it needs ``map_with_transforms``, see
                 :class:`..dataset_mappers.CheckedDatasetMapper`.
             ignore_label: label without weight.
-            offline: stored maps; None computes the weights.
+            source, labels: ``MODEL.PNM.SOURCE`` and ``LABELS``.
+            offline: the stored maps, for source "offline".
 
         Raises:
-            UserError: offline weights for a mapper that keeps its transforms to itself.
+            UserError: a mapper that keeps its transforms to itself, although weights are to go through them.
         """
         self.mapper: Any = mapper
-        self.pnm, self.ignore_label, self.offline = pnm, ignore_label, offline
-        if offline is not None and not callable(getattr(mapper, "map_with_transforms", None)):
+        self.pnm, self.ignore_label, self.source, self.labels = pnm, ignore_label, source, labels
+        self.offline = offline
+        self._only_sample = source == "online" and labels == "semantic"
+        if not self._only_sample and not callable(getattr(mapper, "map_with_transforms", None)):
             raise UserError(
-                f"mapper {type(mapper).__name__} has no map_with_transforms, by which offline weight maps could follow "
-                "its augmentations; set MODEL.PNM.SOURCE online"
+                f"mapper {type(mapper).__name__} has no map_with_transforms, by which weights could follow its "
+                "augmentations; set MODEL.PNM.SOURCE online and MODEL.PNM.LABELS semantic"
             )
 
     @property
@@ -102,48 +128,95 @@ class PixelWeightMapper:
     @classmethod
     def from_config(cls, cfg: CfgNode, mapper: Callable) -> "PixelWeightMapper":
         """As ``MODEL.PNM`` says, for training on ``DATASETS.TRAIN``."""
-        pnm = semantic_settings(cfg)
+        pnm, node = semantic_settings(cfg), cfg.MODEL.PNM
         assert pnm is not None
-        is_offline = cfg.MODEL.PNM.SOURCE == "offline"
-        if is_offline and isinstance(mapper, PanopticMapper):
+        # A refiner's mapper makes labels of its own, which have no original.
+        source = "online" if refiner_class(cfg) is not None else node.SOURCE
+        if source == "offline" and node.LABELS == "semantic" and isinstance(mapper, PanopticMapper):
             raise UserError(
-                "MODEL.PNM.SOURCE is offline, but labels are taken from panoptic PNGs, which have no stored weight "
-                "maps: set MODEL.PNM.SOURCE online"
+                "MODEL.PNM.SOURCE is offline, but labels are taken from panoptic PNGs, of whose classes there are no "
+                "stored weight maps: set MODEL.PNM.SOURCE label"
             )
-        offline = OfflineWeights.from_config(cfg) if is_offline else None
-        return cls(mapper, pnm, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, offline)
+        if node.LABELS == "panoptic":
+            _check_panoptic(cfg.DATASETS.TRAIN)
+        offline = OfflineWeights.from_config(cfg) if source == "offline" else None
+        return cls(mapper, pnm, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, source, node.LABELS, offline)
 
     def __call__(self, dataset_dict: dict) -> dict | None:
-        if self.offline is None:
-            sample, transforms = self.mapper(dataset_dict), None
+        if self._only_sample:
+            mapped = MappedSample(self.mapper(dataset_dict), T.TransformList([]))
         else:
-            sample, transforms = self.mapper.map_with_transforms(dataset_dict)
-        if sample is None:
+            mapped = self.mapper.map_with_transforms(dataset_dict)
+        if mapped.sample is None:
             return None
-        if "sem_seg" not in sample:
+        if "sem_seg" not in mapped.sample:
             raise UserError(
                 f"{dataset_dict.get('file_name', 'a sample')} has no semantic labels to weight; "
                 "train on a semantic or panoptic data set, or set MODEL.PNM.SEMANTIC_LOSS False"
             )
-        labels = np.asarray(sample["sem_seg"])
-        weights = self._computed(labels) if transforms is None else self._stored(dataset_dict, labels, transforms)
-        weights[labels == self.ignore_label] = 0
-        return {**sample, "pixel_weights": torch.from_numpy(weights)}
-
-    def _computed(self, labels: np.ndarray) -> np.ndarray:
-        null_model = pixel_null_model(labels, self.pnm.locality, ignore_label=self.ignore_label, border=self.pnm.border)
-        return pixel_weights(null_model, self.pnm.transform, overwrite_pnm=True)
-
-    def _stored(self, dataset_dict: dict, labels: np.ndarray, transforms: T.TransformList) -> np.ndarray:
-        assert self.offline is not None
-        encoded = self.offline.read(str(dataset_dict["sem_seg_file_name"]))
-        weights = weights_of_surprisal(move_surprisal(encoded, transforms), self.pnm.transform)
+        labels = np.asarray(mapped.sample["sem_seg"])
+        weights = self._weights(dataset_dict, mapped, labels)
         if weights.shape != labels.shape:
             raise UserError(
-                f"the weight map of {dataset_dict['sem_seg_file_name']} is {weights.shape} after augmentation and the "
-                f"label {labels.shape}; an augmentation treats them differently: set MODEL.PNM.SOURCE online"
+                f"the weights of {dataset_dict.get('file_name')} are {weights.shape} after augmentation and the label "
+                f"{labels.shape}; an augmentation treats them differently: set MODEL.PNM.SOURCE online"
             )
-        return weights
+        weights[labels == self.ignore_label] = 0
+        return {**mapped.sample, "pixel_weights": torch.from_numpy(weights)}
+
+    def _weights(self, entry: dict, mapped: MappedSample, labels: np.ndarray) -> np.ndarray:
+        """(H, W) float32, of the sample's ``labels`` or of whatever they were made of."""
+        if self.source == "online":
+            whole = labels if self.labels == "semantic" else moved_ids(self._original(entry, mapped), mapped.transforms)
+            return pixel_weights(self._null_model(whole), self.pnm.transform, overwrite_pnm=True)
+        if self.offline is not None:
+            encoded = self.offline.read(str(entry[LABEL_FILES[self.labels]]))
+        else:
+            original = self._original(entry, mapped)
+            encoded = encode_surprisal(self._null_model(original), original == self._ignored)
+        are_floats = mapped.labels is not None and mapped.labels.dtype == np.float32
+        return weights_of_surprisal(move_surprisal(encoded, mapped.transforms, are_floats), self.pnm.transform)
+
+    @property
+    def _ignored(self) -> int:
+        return VOID if self.labels == "panoptic" else self.ignore_label
+
+    def _null_model(self, labels: np.ndarray) -> np.ndarray:
+        return pixel_null_model(labels, self.pnm.locality, ignore_label=self._ignored, border=self.pnm.border)
+
+    def _original(self, entry: dict, mapped: MappedSample) -> np.ndarray:
+        """The labels before augmentation, semantic ones or numbers of segments."""
+        if self.labels == "panoptic":
+            return self._segments(entry, mapped)
+        original = mapped.labels
+        assert original is not None
+        # Labels above 255 come as floats, which Detectron2 can resize.
+        return original.astype(np.int32) if original.dtype == np.float32 else original
+
+    @staticmethod
+    def _segments(entry: dict, mapped: MappedSample) -> np.ndarray:
+        if mapped.segments is not None:
+            return mapped.segments
+        file = entry[LABEL_FILES["panoptic"]]
+        ids = read_panoptic_png(file)
+        if mapped.labels is not None and ids.shape != mapped.labels.shape:
+            raise UserError(
+                f"{entry['file_name']} is {' x '.join(map(str, mapped.labels.shape))}, its panoptic PNG {file} is "
+                f"{' x '.join(map(str, ids.shape))}: expected one size"
+            )
+        return ids
+
+
+def _check_panoptic(names: Iterable[str]) -> None:
+    """A UserError unless the data sets have panoptic PNGs."""
+    for name in names:
+        metadata = MetadataCatalog.get(name)
+        if not (metadata.get("panoptic_json", None) or metadata.get("segments_root", None)):
+            raise UserError(
+                f"MODEL.PNM.LABELS is panoptic, but data set {name} has no panoptic PNGs: train on a panoptic data "
+                "set such as cityscapes_fine_panoptic_train, name the PNGs' folder as segments in DATASETS.REGISTER, "
+                "or set MODEL.PNM.LABELS semantic"
+            )
 
 
 def add_pixel_weights(cfg: CfgNode, mapper: Callable) -> Callable:

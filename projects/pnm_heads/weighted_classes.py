@@ -30,10 +30,10 @@ def use_pnm_classes(cfg: CfgNode) -> None:
     check_pnm_config(node)
     refiner = refiner_class(cfg)
     if refiner is not None and refiner.takes_pixel_weights and node.SEMANTIC_LOSS:
-        if node.SOURCE != "online":
+        if node.SOURCE == "offline" or node.LABELS == "panoptic":
             raise UserError(
-                f"MODEL.PNM.SOURCE is {node.SOURCE}, but {model.META_ARCHITECTURE} computes the weights of its own "
-                "labels: leave MODEL.PNM.SOURCE at online"
+                f"MODEL.PNM.SOURCE is {node.SOURCE} and LABELS {node.LABELS}, but {model.META_ARCHITECTURE} computes "
+                "the weights of its own labels: leave both keys away"
             )
         return
     if refiner is not None:

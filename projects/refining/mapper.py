@@ -91,7 +91,7 @@ class RefiningMapper:
         if self.task == "semantic":
             truth = semantic_truth(self.label_file(entry), self.ignore_label)
         else:
-            _require(entry, "pan_seg_file_name", "COCO panoptic annotations")
+            _require(entry, "segments_info", "COCO panoptic annotations")
             truth = panoptic_truth(entry["pan_seg_file_name"], entry["segments_info"])
         assert truth.labels is not None
         check_label_size(truth.labels, entry, height, width)

@@ -53,7 +53,7 @@ def test_transforms_move_what_the_sample_went_through(panoptic):
     columns = np.tile(np.arange(128, dtype=np.uint8), (96, 1))
     flips = set()
     for _ in range(20):
-        sample, transforms = mapper.map_with_transforms(panoptic[0])
+        sample, transforms, *_ = mapper.map_with_transforms(panoptic[0])
         moved = transforms.apply_segmentation(columns)
         assert moved.shape == tuple(sample["sem_seg"].shape)
         flips.add(bool(moved[0, 0] > moved[0, -1]))

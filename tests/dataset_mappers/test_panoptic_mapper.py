@@ -95,7 +95,7 @@ def test_a_sample_is_the_moved_png(scene, steps):
     before = str(entry)
     for seed in range(4):
         np.random.seed(seed)  # noqa: NPY002 - what Detectron2 seeds
-        sample, transforms = mapper(steps).map_with_transforms(entry)
+        sample, transforms, *_ = mapper(steps).map_with_transforms(entry)
         expected = rgb_to_ids(np.ascontiguousarray(transforms.apply_segmentation(ids_to_rgb(ids))))
         assert_is_truth(sample, expected)
         assert tuple(sample["image"].shape) == (3, *expected.shape)
@@ -188,7 +188,7 @@ def test_crops_of_the_config(monkeypatch, shapes_root, forget_data_sets):
     crop = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE", "absolute", "INPUT.CROP.SIZE", "[40, 60]"]
     cfg = load_config("quickstart/panoptic_fpn_R_18", [*crop, "INPUT.MIN_SIZE_TRAIN", "(80,)"])
     for entry in DatasetCatalog.get("shapes_train_panoptic")[:4]:
-        sample, transforms = PanopticMapper(cfg, True).map_with_transforms(entry)
+        sample, transforms, *_ = PanopticMapper(cfg, True).map_with_transforms(entry)
         assert tuple(sample["image"].shape) == (3, 80, 120)
         ids = moved_ids(read_panoptic_png(entry["pan_seg_file_name"]), transforms)
         expected = {
@@ -261,7 +261,7 @@ def test_real_coco(prepared_data, forget_data_sets):
     entries = load_coco_panoptic_json(str(path), *folders, meta)
     assert entries
     for entry in entries:
-        sample, transforms = mapper([T.RandomFlip(0.5)], classes_of("coco", metadata)).map_with_transforms(entry)
+        sample, transforms, *_ = mapper([T.RandomFlip(0.5)], classes_of("coco", metadata)).map_with_transforms(entry)
         moved = moved_ids(read_panoptic_png(entry["pan_seg_file_name"]), transforms)
         assert assert_is_truth(sample, moved, truth[entry["image_id"]]) > 0
 
@@ -277,6 +277,6 @@ def test_real_cityscapes(prepared_data):
     entries = load_cityscapes_panoptic(str(prepared_data / "cityscapes/leftImg8bit/train"), str(gt), f"{gt}.json", meta)
     truth = of_file(gt.with_suffix(".json"), name, metadata)
     for entry in entries:
-        sample, transforms = mapper([T.Resize((256, 512))], classes_of(name, metadata)).map_with_transforms(entry)
+        sample, transforms, *_ = mapper([T.Resize((256, 512))], classes_of(name, metadata)).map_with_transforms(entry)
         moved = moved_ids(read_panoptic_png(entry["pan_seg_file_name"]), transforms)
         assert assert_is_truth(sample, moved, truth[entry["image_id"]]) > 0

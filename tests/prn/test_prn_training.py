@@ -258,7 +258,7 @@ def test_a_run_goes_on_as_if_undisturbed(train_net, predictions, tmp_path):
         ("MODEL.PRN.NUM_THINGS 5", "MODEL.PRN.NUM_THINGS is 5, but data set shapes_train_panoptic has 4"),
         ("MODEL.PRN.LOSS_STRIDE 3", "MODEL.PRN.LOSS_STRIDE is 3, expected 1 or 4"),
         ("DATASETS.TRAIN \"('shapes_train',)\"", "data set shapes_train has no panoptic annotations"),
-        ("MODEL.PNM.ENABLED True MODEL.PNM.SOURCE offline", "leave MODEL.PNM.SOURCE at online"),
+        ("MODEL.PNM.ENABLED True MODEL.PNM.SOURCE offline", "weights of its own labels: leave both keys away"),
     ],
 )
 def test_what_cannot_be_is_told_in_a_line(train_net, predictions, change, message):

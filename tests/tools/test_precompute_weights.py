@@ -192,7 +192,8 @@ def test_panoptic_files_alone(tmp_path, real_data):
     shutil.copytree(real_data / "coco/panoptic_val2017", root / "coco/panoptic_val2017")
     (made,) = run_tool(root, ["--dataset", name])
     assert made.status == 0, made.errors
-    maps = WeightMaps(root / "pnm_weights" / name, WeightMapParameters(name, 35, ignore_label=0))
+    parameters = WeightMapParameters(name, 35, ignore_label=0, labels="panoptic")
+    maps = WeightMaps(root / "pnm_weights/coco_2017_val_panoptic.panoptic", parameters)
     for file in (root / "coco/panoptic_val2017").glob("*.png"):
         ids = read_panoptic_png(file)
         exact = np.where(ids == 0, 0, pixel_weights(pixel_null_model(ids, 35, ignore_label=0)))

@@ -27,17 +27,20 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 class WeightMapParameters:
     """What the maps of one folder have in common.
 
-    ``dataset`` is the registered name; the others are arguments of :func:`pnm.null_model.null_model.pixel_null_model`.
+    ``dataset`` is the registered name, ``labels`` whether its label files are "semantic" label maps or "panoptic" PNGs;
+    the others are arguments of :func:`pnm.null_model.null_model.pixel_null_model`.
     """
 
     dataset: str
     locality: int = 35
     border: str = "valid"
     ignore_label: int = 255
+    labels: str = "semantic"
 
     def header(self) -> dict[str, Any]:
-        """What the manifest's first line holds."""
-        return {"format": FORMAT, **asdict(self), "surprisal_scale": SURPRISAL_SCALE}
+        """What the manifest's first line holds; "labels" only where they are panoptic."""
+        fields = {key: value for key, value in asdict(self).items() if (key, value) != ("labels", "semantic")}
+        return {"format": FORMAT, **fields, "surprisal_scale": SURPRISAL_SCALE}
 
 
 class MapRow(NamedTuple):
@@ -74,9 +77,9 @@ def default_weight_root() -> Path:
     return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser() / "pnm_weights"
 
 
-def weight_folder(root: str | Path, dataset: str) -> Path:
-    """Where the maps of a data set lie under ``root``."""
-    return Path(root) / dataset
+def weight_folder(root: str | Path, parameters: WeightMapParameters) -> Path:
+    """Where the maps of a data set lie under ``root``: those of its semantic labels and of its panoptic PNGs apart."""
+    return Path(root) / (parameters.dataset + (".panoptic" if parameters.labels == "panoptic" else ""))
 
 
 def header_line(parameters: WeightMapParameters) -> str:
@@ -103,11 +106,13 @@ def remedy(parameters: WeightMapParameters, folder: str | Path | None = None, ov
     """
     words = [*program("precompute_weights"), "--dataset", parameters.dataset]
     words += ["--locality", str(parameters.locality)]
+    if parameters.labels != "semantic":
+        words += ["--labels", parameters.labels]
     if parameters.border != "valid" or overwrite:
         words += ["--border", parameters.border]
-    if parameters.ignore_label != 255 or overwrite:
+    if parameters.ignore_label != (255 if parameters.labels == "semantic" else 0) or overwrite:
         words += ["--ignore-label", str(parameters.ignore_label)]
-    if folder is not None and Path(folder) != weight_folder(default_weight_root(), parameters.dataset):
+    if folder is not None and Path(folder) != weight_folder(default_weight_root(), parameters):
         words += ["--output", str(Path(folder).parent)]
     return shlex.join(words + ["--overwrite"] * overwrite)
 

@@ -59,15 +59,15 @@ class _Outcome(NamedTuple):
 
 
 def make_map(
-    label_data: bytes, name: str | Path, parameters: WeightMapParameters, panoptic: bool
+    label_data: bytes, name: str | Path, parameters: WeightMapParameters
 ) -> tuple[bytes, tuple[int, int], Seconds]:
     """The PNG of one label file's surprisals, its (height, width), and the time that decoding, model and encoding took.
 
     Raises:
-        UserError: the label file is not a label map (a panoptic PNG if ``panoptic``).
+        UserError: the label file is not a label map, or not a panoptic PNG where the parameters say so.
     """
     times = [time.perf_counter()]
-    labels = (decode_panoptic_png if panoptic else decode_label_png)(label_data, name)
+    labels = (decode_panoptic_png if parameters.labels == "panoptic" else decode_label_png)(label_data, name)
     times.append(time.perf_counter())
     ignore_label = parameters.ignore_label
     pnm = pixel_null_model(labels, parameters.locality, ignore_label=ignore_label, border=parameters.border)
@@ -81,8 +81,8 @@ def make_map(
 class _Maker:
     """Makes the map of one label file after another, for threads."""
 
-    def __init__(self, folder: Path, parameters: WeightMapParameters, panoptic: bool, rows: Sequence[MapRow]):
-        self.folder, self.parameters, self.panoptic = folder, parameters, panoptic
+    def __init__(self, folder: Path, parameters: WeightMapParameters, rows: Sequence[MapRow]):
+        self.folder, self.parameters = folder, parameters
         self.known = {row.label_digest: row for row in rows}
 
     def __call__(self, label_file: str | Path) -> _Outcome:
@@ -101,7 +101,7 @@ class _Maker:
         if row and not fault_of_map(self.folder, row):
             return _Outcome(row._replace(label=name))
         reading = time.perf_counter() - start
-        png, size, seconds = make_map(data, label_file, self.parameters, self.panoptic)
+        png, size, seconds = make_map(data, label_file, self.parameters)
         start = time.perf_counter()
         write_bytes(self.folder / map_name(digest), png)
         row = MapRow(name, digest, digest_of(png), *size)
@@ -142,7 +142,6 @@ def write_weight_maps(
     parameters: WeightMapParameters,
     label_files: Sequence[str | Path],
     *,
-    panoptic: bool = False,
     workers: int = 1,
     overwrite: bool = False,
     progress: bool = False,
@@ -155,7 +154,6 @@ def write_weight_maps(
     Args:
         folder: what :func:`pnm.null_model.stored.maps.weight_folder` names.
         label_files: all of the data set; an empty list makes an empty manifest and removes nothing.
-        panoptic: the files are COCO panoptic PNGs, else label maps.
         workers: threads; nearly all of the work is done outside of Python's lock.
         overwrite: start anew whatever the folder holds; else maps of other parameters are an error.
 
@@ -168,7 +166,7 @@ def write_weight_maps(
     start, folder, files = time.perf_counter(), Path(folder), list(dict.fromkeys(map(str, label_files)))
     with folder_locked(folder):
         manifest = _opened_manifest(folder, parameters, overwrite)
-        make = _Maker(folder, parameters, panoptic, manifest.rows)
+        make = _Maker(folder, parameters, manifest.rows)
         listed = list(manifest.rows)
         seen = set(listed)
         bar = tqdm(total=len(files), desc=parameters.dataset, unit="map", disable=not progress)

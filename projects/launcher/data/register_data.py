@@ -20,11 +20,15 @@ from pnm.formats.label_png import png_size_of
 
 @dataclass(frozen=True)
 class Semantic:
-    """Label PNGs: a folder with one file for each image, named alike; pixel values index ``classes``."""
+    """Label PNGs: a folder with one file for each image, named alike; pixel values index ``classes``.
+
+    ``segments`` is a folder of such files in which every object has an id of its own, as panoptic PNGs have them.
+    """
 
     labels: Path
     classes: Sequence[str]
     ignore_label: int = 255
+    segments: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,18 @@ def register_semantic(name: str, images: Path, semantic: Semantic, made_by: str 
 
     def load():
         require({"label folder": semantic.labels, "image folder": images}, name, made_by)
-        return _pair_by_name(name, images, semantic.labels)
+        records = _pair_by_name(name, images, semantic.labels)
+        if semantic.segments is not None:
+            require({"folder of segment ids": semantic.segments}, name, made_by)
+            _add_segments(name, records, semantic)
+        return records
 
     _add(
         name,
         load,
         image_root=str(images),
         sem_seg_root=str(semantic.labels),
+        segments_root=None if semantic.segments is None else str(semantic.segments),
         evaluator_type="sem_seg",
         stuff_classes=list(semantic.classes),
         ignore_label=semantic.ignore_label,
@@ -121,6 +130,20 @@ def _pair_by_name(name: str, images: Path, labels: Path) -> list[dict]:
         fault = f"{len(without)} images have no label PNG, first {without[:3]}" if without else "there is no image"
         raise UserError(f"data set {name}: {fault}; {images} and {labels} must hold files of equal names")
     return [{"file_name": str(image_of[stem]), "sem_seg_file_name": str(label_of[stem])} for stem in image_of]
+
+
+def _add_segments(name: str, records: list[dict], semantic: Semantic) -> None:
+    """Adds the file of segment ids of each label PNG to its dataset dict."""
+    assert semantic.segments is not None
+    below = {stem(path): semantic.segments / path for path in files_below(semantic.segments, ".png")}
+    for record in records:
+        label = Path(record["sem_seg_file_name"]).relative_to(semantic.labels)
+        if stem(str(label)) not in below:
+            raise UserError(
+                f"data set {name}: {record['sem_seg_file_name']} has no PNG of segment ids; {semantic.segments} must "
+                "hold files of the labels' names"
+            )
+        record["pan_seg_file_name"] = str(below[stem(str(label))])
 
 
 def register_panoptic(

@@ -27,5 +27,5 @@ def register_shapes() -> None:
         )
         register_panoptic(f"shapes_{split}_panoptic", images, files, THING_CLASSES, STUFF_CLASSES, made_by=_COMMAND)
         names = (*THING_CLASSES.values(), *STUFF_CLASSES.values())
-        semantic = Semantic(labels=root / f"semantic_{split}", classes=names, ignore_label=255)
+        semantic = Semantic(root / f"semantic_{split}", names, segments=root / f"panoptic_{split}")
         register_semantic(f"shapes_{split}_sem_seg", images, semantic, made_by=_COMMAND)

@@ -5,7 +5,7 @@ Each entry is a mapping; paths are relative to the working directory:
 - ``{name, type: coco, annotations, images, crowds: left out}``: COCO instances; crowds (``iscrowd: 1``) may be trained
   on as ``objects``
 - ``{name, type: semantic, images, labels, classes, ignore_label: 255}``: label PNGs, ``classes`` a list of names
-  or a text file with a name on each line
+  or a text file with a name on each line; ``segments``, a folder of panoptic PNGs, is for ``MODEL.PNM.LABELS panoptic``
 - ``{name, type: panoptic, images, annotations, panoptic}``: COCO panoptic JSON and PNG folder, which are enough to
   train on and for PQ. ``stuff`` and ``instances``, made of them by ``datasets/prepare_panoptic_fpn.py``, add mask AP
   and mIoU; they are ``<panoptic>_stuff`` and ``<annotations without .json>_instances.json`` where both are there
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 _KEYS = {
     "coco": ({"name", "type", "annotations", "images"}, {"crowds"}),
-    "semantic": ({"name", "type", "images", "labels", "classes"}, {"ignore_label"}),
+    "semantic": ({"name", "type", "images", "labels", "classes"}, {"ignore_label", "segments"}),
     "panoptic": ({"name", "type", "images", "annotations", "panoptic"}, {"stuff", "instances"}),
 }
 
@@ -100,7 +100,9 @@ def _register_coco(entry: Mapping[str, Any]) -> str:
 
 def _register_semantic(entry: Mapping[str, Any]) -> str:
     name, images, labels, classes = entry["name"], Path(entry["images"]), Path(entry["labels"]), entry["classes"]
-    require({"image folder": images, "label folder": labels}, name)
+    segments = Path(entry["segments"]) if "segments" in entry else None
+    folders = {"image folder": images, "label folder": labels}
+    require(folders | ({} if segments is None else {"folder of segment ids": segments}), name)
     if isinstance(classes, str):
         require({"class file": Path(classes)}, name)
         try:
@@ -112,7 +114,7 @@ def _register_semantic(entry: Mapping[str, Any]) -> str:
     if not isinstance(classes, (list, tuple)) or not classes:
         raise UserError(f"data set {name}: classes must be a list of names or a text file with a name on each line")
     names = [str(c) for c in classes]
-    register_semantic(name, images, Semantic(labels, names, entry.get("ignore_label", 255)))
+    register_semantic(name, images, Semantic(labels, names, entry.get("ignore_label", 255), segments))
     return _listed(names)
 
 

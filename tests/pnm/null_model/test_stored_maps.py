@@ -95,8 +95,8 @@ def test_folder_gives_the_weights_of_its_labels(tmp_path, labels, parameters, tr
 
 def test_panoptic_maps(tmp_path, real_data):
     files = sorted(real_data.glob("coco/panoptic_val2017/*.png"))
-    parameters = WeightMapParameters("toy", 35, ignore_label=0)
-    write_weight_maps(tmp_path, parameters, files, panoptic=True)
+    parameters = WeightMapParameters("toy", 35, ignore_label=0, labels="panoptic")
+    write_weight_maps(tmp_path, parameters, files)
     for file in files:
         weights = weights_of_surprisal(WeightMaps(tmp_path, parameters).read(file))
         np.testing.assert_allclose(weights, exact_weights(read_panoptic_png(file), parameters, "log"), rtol=1e-4)
@@ -357,7 +357,9 @@ def test_names_and_commands(tmp_path, monkeypatch):
     monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
     assert str(default_weight_root()) == "datasets/pnm_weights"
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    assert weight_folder(default_weight_root(), "toy") == tmp_path / "pnm_weights/toy"
+    assert weight_folder(default_weight_root(), WeightMapParameters("toy")) == tmp_path / "pnm_weights/toy"
+    panoptic = WeightMapParameters("toy", labels="panoptic")
+    assert weight_folder(default_weight_root(), panoptic) == tmp_path / "pnm_weights/toy.panoptic"
     start = "python tools/precompute_weights.py --dataset toy --locality"
     assert remedy(WeightMapParameters("toy")) == f"{start} 35"
     assert remedy(TOY, tmp_path / "pnm_weights/toy") == f"{start} 7"
