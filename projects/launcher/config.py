@@ -132,7 +132,8 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
         config_file: a path, or the name of one of this project's configs, like "quickstart/bpr_instance.yaml", or "".
 
     Raises:
-        UserError: file missing or malformed, unknown key (the nearest known one is named), wrong type of value.
+        UserError: file missing or malformed, unknown key (the nearest known one is named), wrong type of value, what a
+            room refuses, test-time augmentation of a model that it isn't for.
     """
     overrides = list(overrides)
     if len(overrides) % 2:
@@ -153,4 +154,7 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     _merge(cfg, cfg.merge_from_list, overrides, "command line")
     for finish_config in hooks("finish_config", imports):
         finish_config(cfg)
+    from ..semantic_networks.test_time_augmentation import check_augmented_testing  # as the rooms, which bring torch
+
+    check_augmented_testing(cfg)
     return cfg

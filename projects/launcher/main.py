@@ -1,11 +1,13 @@
 """A run of the launcher, in one process or in many."""
 
 import argparse
+import logging
 import os
 import sys
 
 import torch
 import torch.distributed as dist
+from detectron2.config import CfgNode
 from detectron2.engine import launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
@@ -13,20 +15,44 @@ from detectron2.utils import comm
 from pnm.compiling import announce_compilation
 from pnm.errors import EXIT_USER_ERROR, UserError, one_line_errors
 
+from ..semantic_networks.test_time_augmentation import SemanticSegmentorWithTTA
 from .checkpoint import SafeCheckpointer
 from .data.overview import overview
 from .run_setup import check_processes, leave_together, register_builtin_data, setup_run
 from .trainer import Trainer
 
+logger = logging.getLogger(__name__)
+
+
+def as_tested(cfg: CfgNode, model: torch.nn.Module) -> tuple[CfgNode, torch.nn.Module]:
+    """Config and model to evaluate.
+
+    With ``TEST.AUG.ENABLED`` the model averages its predictions over scales and mirror images, and takes images as they
+    are stored, so that they are resized once.
+    """
+    options = cfg.TEST.AUG
+    if not options.ENABLED:
+        return cfg, model
+    augmented = SemanticSegmentorWithTTA(model, options.MIN_SIZES, options.MAX_SIZE, options.FLIP)
+    sizes, mirrored = ", ".join(map(str, options.MIN_SIZES)), " and mirrored" if options.FLIP else ""
+    logger.info(
+        "test-time augmentation: %d passes an image, shortest edges %s px%s", augmented.num_passes, sizes, mirrored
+    )
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.INPUT.MIN_SIZE_TEST = 0
+    cfg.freeze()
+    return cfg, augmented
+
 
 def evaluate(cfg, resume: bool) -> dict:
-    """Evaluates ``MODEL.WEIGHTS`` (or, resuming, the last checkpoint) on ``DATASETS.TEST``."""
+    """Evaluates ``MODEL.WEIGHTS`` (or, resuming, the last checkpoint) on ``DATASETS.TEST``, as ``TEST.AUG`` says."""
     model = Trainer.build_model(cfg)
     checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, strict=not cfg.TEST.ALLOW_PARTIAL_WEIGHTS)
     if not cfg.MODEL.WEIGHTS:
         raise UserError("--eval-only needs weights; add: MODEL.WEIGHTS path/to/model.pth")
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    results = Trainer.test(cfg, model)
+    results = Trainer.test(*as_tested(cfg, model))
     if comm.is_main_process():
         verify_results(cfg, results)
     return results
@@ -43,6 +69,8 @@ def run(args) -> dict | None:
             return None
         if args.eval_only:
             return evaluate(cfg, args.resume)
+        if cfg.TEST.AUG.ENABLED:
+            logger.info("TEST.AUG is for --eval-only: evaluations of this training make one plain pass an image")
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)
         return trainer.train()

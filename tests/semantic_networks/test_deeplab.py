@@ -4,9 +4,14 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+from detectron2.layers import ASPP
 from detectron2.modeling import build_model
 
+from pnm.null_model.batched import pixel_null_model_torch
+from pnm.null_model.pixel_weights import pixel_weights
 from pnm.projects.launcher.config import load_config
+from pnm.projects.semantic_networks.deeplab import AnySizeASPP
 
 FOLDER = "configs/Cityscapes-SemanticSegmentation"
 CONFIGS = ("deeplab_v3_R_103_90k", "deeplab_v3_plus_R_103_90k")
@@ -52,7 +57,7 @@ def test_equals_detectron2s_project(config, separable):
 @pytest.mark.parametrize("config", CONFIGS)
 def test_weights_change_the_loss_alone(config):
     """The same network and parameters, with the loss weighted or not."""
-    plain = build_model(small(config))
+    plain = build_model(small(f"{config}_PNM", "MODEL.PNM.ENABLED", "False"))
     weighted = build_model(small(f"{config}_PNM"))
     weighted.load_state_dict(plain.state_dict())
     with torch.no_grad():
@@ -62,10 +67,54 @@ def test_weights_change_the_loss_alone(config):
 
 
 @pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("hard_pixels", [False, True])
+def test_the_weighted_config_is_equation_6_and_its_sibling_mines(config, hard_pixels):
+    """Of the model's own logits, pixel by pixel: the mean over all labelled pixels, or over the largest fifth."""
+    model = build_model(small(f"{config}_hard_pixels_PNM" if hard_pixels else f"{config}_PNM")).eval()
+    images = batch()
+    with torch.no_grad():
+        logits = torch.stack([model([x])[0]["sem_seg"] for x in images])
+        model.training = model.sem_seg_head.training = True  # losses with BatchNorm as in evaluation
+        for aspp in (m for m in model.modules() if isinstance(m, ASPP)):
+            assert not aspp.training
+        loss = model(images)["loss_sem_seg"]
+    labels = torch.stack([x["sem_seg"] for x in images])
+    weights = pixel_weights(pixel_null_model_torch(labels, 35, ignore_label=255))
+    pixels = (F.cross_entropy(logits, labels, ignore_index=255, reduction="none") * weights)[labels != 255]
+    kept = pixels.sort(descending=True).values[: int(0.2 * pixels.numel())] if hard_pixels else pixels
+    torch.testing.assert_close(loss, kept.mean(), rtol=1e-4, atol=1e-6)
+
+
+def test_pooling_in_inference_takes_any_size_and_equals_detectron2s_on_whole_windows():
+    torch.manual_seed(0)
+    options = {"norm": "BN", "activation": F.relu, "pool_kernel_size": (4, 6), "dropout": 0.1}
+    ours, theirs = (kind(5, 7, [1, 2, 3], **options).eval() for kind in (AnySizeASPP, ASPP))
+    theirs.load_state_dict(ours.state_dict())
+    with torch.no_grad():
+        for size in ((4, 6), (8, 6), (8, 12)):
+            x = torch.randn(2, 5, *size)
+            torch.testing.assert_close(ours(x), theirs(x))
+        for size in ((5, 7), (3, 9), (1, 1)):
+            assert ours(torch.randn(2, 5, *size)).shape == (2, 7, *size)
+        # Where the window covers the image, its mean is what pooling over everything gives.
+        x = torch.randn(2, 5, 3, 5)
+        whole = ASPP(5, 7, [1, 2, 3], **{**options, "pool_kernel_size": None}).eval()
+        whole.load_state_dict(ours.state_dict())
+        torch.testing.assert_close(ours(x), whole(x))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_evaluates_images_of_any_size(config):
+    model = build_model(small(config)).eval()
+    with torch.no_grad():
+        (found,) = model([{"image": torch.zeros(3, 50, 71, dtype=torch.uint8), "height": 33, "width": 90}])
+    assert found["sem_seg"].shape == (8, 33, 90) and torch.isfinite(found["sem_seg"]).all()
+
+
+@pytest.mark.parametrize("config", CONFIGS)
 def test_trains_through_the_launcher(train_net, config):
     settings = f"{SMALL} DATASETS.TRAIN \"('shapes_train_sem_seg',)\" DATASETS.TEST \"('shapes_val_sem_seg',)\""
     settings += " SOLVER.MAX_ITER 2 SOLVER.IMS_PER_BATCH 2 INPUT.MIN_SIZE_TRAIN (96,) INPUT.MIN_SIZE_TEST 96"
-    # Pooling takes whole windows of 64 x 96 px: evaluation images have to be multiples.
-    settings += " INPUT.MIN_SIZE_TEST 192 INPUT.MAX_SIZE_TEST 256 INPUT.CROP.SIZE (96,128)"
+    settings += " INPUT.CROP.SIZE (96,128)"
     done = train_net(settings, config=f"{FOLDER}/{config}_PNM.yaml")
     assert done.returncode == 0, done.stdout[-3000:]

@@ -189,11 +189,11 @@ TEST = {
     "EVAL_PERIOD": 0,  # iterations between evaluations; 0 evaluates at the end
     "EXPECTED_RESULTS": [],  # of [task, metric, value, tolerance]
     "DETECTIONS_PER_IMAGE": 100,
-    "AUG": {
+    "AUG": {  # multi-scale and flip testing, by whoever wraps the model for it: the engine's trainer does not
         "ENABLED": False,
-        "MIN_SIZES": (400, 500, 600, 700, 800, 900, 1000, 1100, 1200),
-        "MAX_SIZE": 4000,
-        "FLIP": True,
+        "MIN_SIZES": (400, 500, 600, 700, 800, 900, 1000, 1100, 1200),  # shortest edges, px; one pass each
+        "MAX_SIZE": 4000,  # of the longest edge, px
+        "FLIP": True,  # each size mirrored, too
     },
     "PRECISE_BN": {"ENABLED": False, "NUM_ITER": 200},
 }
@@ -228,7 +228,7 @@ FIXED = {
     "MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER": 0.5,
     "MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [0.5, 0.6, 0.7],
     "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS": [[10.0 * k, 10.0 * k, 5.0 * k, 5.0 * k] for k in (1, 2, 3)],
-    **_below("TEST", {"KEYPOINT_OKS_SIGMAS": [], "AUG.ENABLED": False}),
+    "TEST.KEYPOINT_OKS_SIGMAS": [],
     **_below("DATASETS", {"PROPOSAL_FILES_TRAIN": [], "PRECOMPUTED_PROPOSAL_TOPK_TRAIN": 2000}),
     **_below("DATASETS", {"PROPOSAL_FILES_TEST": [], "PRECOMPUTED_PROPOSAL_TOPK_TEST": 1000}),
     **_below(
