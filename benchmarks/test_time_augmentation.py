@@ -6,20 +6,18 @@ python benchmarks/test_time_augmentation.py --size 1024 2048 --classes 150 --thr
 
 The quick start's Semantic FPN (ResNet-18) with random weights predicts an image of noise. Scales are factors on its
 shortest edge, of which the largest (1.25) is in every run, so that more passes are all that changes; "plain" is the
-model alone at that scale. Each line is a process of its own: seconds are the median of rounds after one that warms up,
-memory is the peak above what the process has with the model built and the image made (VmHWM over VmRSS; Linux).
+model alone at that scale. Time (the median of rounds after one that warms up) and memory (the peak above what the
+process has with the model built and the image made; Linux) are of a process each.
 """
 
 import argparse
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prn import forget_peak, in_a_process, memory_mib  # before torch: it limits the threads
+from prn import cells_of  # before torch: it limits the threads
 
 from null_model import processor
 from tabulate import tabulate
@@ -55,19 +53,6 @@ def prepared(size: tuple[int, int], classes: int, scales: int, flip: bool | None
     return plain
 
 
-def seconds_and_mib(make: Callable[..., Callable[[], Any]], arguments: tuple, rounds: int, answer: Any) -> None:
-    run, seconds = make(*arguments), []
-    forget_peak()
-    before = memory_mib("VmRSS")
-    run()
-    peak = memory_mib("VmHWM") - before
-    for _ in range(rounds):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    answer.put((statistics.median(seconds), peak))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, nargs=2, default=[512, 1024], metavar=("H", "W"))
@@ -78,14 +63,14 @@ def main() -> None:
     rows = []
     for scales, flip in [(1, None), *((count, flip) for flip in (False, True) for count in FACTORS)]:
         arguments = (tuple(options.size), options.classes, scales, flip, options.threads)
-        seconds, mib = in_a_process(seconds_and_mib, prepared, arguments, options.rounds)
+        cells = cells_of(prepared, *arguments, rounds=options.rounds)
         name = "plain" if flip is None else f"{scales} scale(s){' + flip' if flip else ''}"
-        rows.append([name, scales * (2 if flip else 1), seconds, mib])
+        rows.append([name, scales * (2 if flip else 1), *cells])
     height, width = options.size
     output_mib = height * width * options.classes * 4 / 2**20
     print(f"{processor()}, {options.threads} thread(s) of {os.cpu_count()} cores")
     print(f"{height} x {width}, {options.classes} classes: an output takes {output_mib:.0f} MiB")
-    print(tabulate(rows, ["", "passes", "seconds an image", "peak MiB"], floatfmt=("", "", ".2f", ".0f")))
+    print(tabulate(rows, ["", "passes", "ms an image", "peak MiB"]))
 
 
 if __name__ == "__main__":

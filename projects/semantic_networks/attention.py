@@ -28,9 +28,10 @@ def non_local_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Ten
     Returns:
         (N, C, H, W).
     """
-    of_query, of_key, of_value = (x.flatten(2).transpose(1, 2) for x in (query, key, value))
+    # The fused kernels want a dimension of heads, and channels that lie side by side; without, torch builds the matrix.
+    of_query, of_key, of_value = (x.flatten(2).transpose(1, 2)[:, None].contiguous() for x in (query, key, value))
     mean = F.scaled_dot_product_attention(of_query, of_key, of_value, scale=1.0)
-    return mean.transpose(1, 2).reshape(value.shape)
+    return mean[:, 0].transpose(1, 2).reshape(value.shape)
 
 
 def criss_cross_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

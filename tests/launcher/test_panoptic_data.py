@@ -229,8 +229,10 @@ def test_the_mapper(own, learner, shapes_root, monkeypatch):
             mapper_name(config(arch=arch, train=("mine", "coco_2017_val_panoptic_separated")))
 
 
-def test_pixel_weights_are_computed_for_its_samples(own):
-    more = ["MODEL.PNM.ENABLED", "True", "MODEL.PNM.SOURCE", "online"]
+@pytest.mark.parametrize("source", ["label", "online"])
+@pytest.mark.parametrize("labels", ["semantic", "panoptic"])
+def test_pixel_weights_are_computed_for_its_samples(own, source, labels):
+    more = ["MODEL.PNM.ENABLED", "True", "MODEL.PNM.SOURCE", source, "MODEL.PNM.LABELS", labels]
     cfg = config(entry_of(own[0]), arch="PNMPanopticFPN", more=more)
     sample = build_mapper(cfg, is_train=True)(DatasetCatalog.get("mine")[0])
     assert sample["pixel_weights"].shape == sample["sem_seg"].shape and (sample["pixel_weights"] > 0).all()

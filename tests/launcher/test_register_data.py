@@ -1,6 +1,7 @@
 """Data sets registered from file names alone give the records that Detectron2 expects."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from pnm.errors import UserError
+from pnm.formats.label_png import read_label_png, read_panoptic_png
 from pnm.projects.launcher.config import load_config
 from pnm.projects.launcher.data.mappers import build_mapper
 from pnm.projects.launcher.data.shapes import register_shapes
@@ -79,6 +81,26 @@ def test_own_label_images(register, tmp_path):
     (tmp_path / "labels/town/1.png").unlink()
     with pytest.raises(UserError, match=r"1 images have no label PNG, first \['town/1'\]"):
         DatasetCatalog.get("towns")
+
+
+def test_segment_ids_beside_labels(register, shapes_root, tmp_path):
+    root = shapes_root / "shapes"
+    entry = {"name": "ids", "type": "semantic", "images": str(root / "images/val"), "classes": list("abcdefgh")}
+    entry |= {"labels": str(root / "semantic_val"), "segments": str(root / "panoptic_val")}
+    register(config(entry))
+    for record in DatasetCatalog.get("ids"):
+        ids, labels = read_panoptic_png(record["pan_seg_file_name"]), read_label_png(record["sem_seg_file_name"])
+        assert len(np.unique(ids)) >= len(np.unique(labels))
+        for one in np.unique(ids[ids != 0]):
+            assert len(np.unique(labels[ids == one])) == 1  # a segment has one class
+    assert "segments_info" not in DatasetCatalog.get("ids")[0]
+    shutil.copytree(root / "panoptic_val", tmp_path / "fewer")
+    next((tmp_path / "fewer").glob("*.png")).unlink()
+    register(config(entry | {"name": "fewer", "segments": str(tmp_path / "fewer")}))
+    with pytest.raises(UserError, match="data set fewer: .* has no PNG of segment ids; .*fewer must hold files of"):
+        DatasetCatalog.get("fewer")
+    with pytest.raises(UserError, match="data set none: folder of segment ids .*nowhere does not exist"):
+        register(config(entry | {"name": "none", "segments": str(tmp_path / "nowhere")}))
 
 
 def test_categories_are_logged(register, shapes_root, caplog):

@@ -42,10 +42,18 @@ def maps(prepared_data) -> Path:
     return prepared_data / "pnm_weights" / CITYSCAPES
 
 
-@pytest.mark.parametrize("source", ["online", "offline"])
-def test_semantic_fpn_on_cityscapes(train_net, prepared_data, maps, tmp_path, source):
-    settings = f"{SHORT} MODEL.SEM_SEG_HEAD.NUM_CLASSES 19 DATASETS.TRAIN \"('{CITYSCAPES}',)\""
+@pytest.mark.parametrize(
+    ("source", "labels", "data"),
+    [
+        ("label", "semantic", CITYSCAPES),
+        ("offline", "semantic", CITYSCAPES),
+        ("label", "panoptic", "cityscapes_fine_panoptic_train"),
+    ],
+)
+def test_semantic_fpn_on_cityscapes(train_net, prepared_data, maps, tmp_path, source, labels, data):
+    settings = f"{SHORT} MODEL.SEM_SEG_HEAD.NUM_CLASSES 19 DATASETS.TRAIN \"('{data}',)\""
     settings += f" INPUT.CROP.ENABLED True INPUT.CROP.TYPE absolute INPUT.CROP.SIZE (96,128) MODEL.PNM.SOURCE {source}"
+    settings += f" MODEL.PNM.LABELS {labels}"
     done = train_net(settings, config="semantic_fpn_R_18_PNM", DETECTRON2_DATASETS=str(prepared_data))
     assert done.returncode == 0, done.stdout[-3000:]
     assert logged(tmp_path)["pnm/sem_seg_mean_weight"] > 1 and math.isfinite(logged(tmp_path)["total_loss"])

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pnm.projects.semantic_networks.attention import (
     CrissCrossBlock,
@@ -48,6 +49,14 @@ def test_non_local_attention_sees_every_pixel_once(size):
     query, key, value = (drawn(2, c, *size, seed=s) for s, c in enumerate((3, 3, 4)))
     expected = brute_force(query, key, value, lambda *_: True)
     torch.testing.assert_close(non_local_attention(query, key, value), expected)
+
+
+def test_non_local_attention_never_holds_the_matrix_of_all_pairs():
+    """It goes through torch's fused kernel alone, which refuses what it cannot take."""
+    tensors = [drawn(2, 8, 12, 10, seed=s).float().requires_grad_() for s in range(3)]
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        non_local_attention(*tensors).sum().backward()
+    assert all(x.grad.shape == x.shape for x in tensors)
 
 
 @pytest.mark.parametrize("size", SIZES)
