@@ -71,6 +71,6 @@ def _replace(node: CfgNode, key: str, table: dict[str, str], registry, weighted:
     if not (isinstance(registered, type) and issubclass(registered, weighted)):
         raise UserError(
             f"MODEL.PNM.ENABLED: {node[key]} has no weighted loss; derive it from {weighted.__name__} "
-            f"(GETTING_STARTED.md, Pixel weights), or set MODEL.PNM.{switch} False"
+            f"(projects/pnm_heads/README.md, Your own semantic head), or set MODEL.PNM.{switch} False"
         )
     node[key] = name
