@@ -15,6 +15,7 @@ from .meta_archs import PNMPanopticFPN, PNMSemanticNetwork, PNMSemanticSegmentor
 from .semantic_heads import PNMDeepLabV3Head, PNMDeepLabV3PlusHead, PNMSemSegFPNHead
 from .weight_mapper import PixelWeightMapper
 from .weight_mapper import add_pixel_weights as wrap_mapper
+from .weight_mapper import check_labels as take_from_data
 from .weighted_classes import use_pnm_classes as finish_config
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "add_config",
     "finish_config",
     "semantic_metric_options",
+    "take_from_data",
     "wrap_mapper",
 ]
 

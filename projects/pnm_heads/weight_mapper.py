@@ -137,8 +137,7 @@ class PixelWeightMapper:
                 "MODEL.PNM.SOURCE is offline, but labels are taken from panoptic PNGs, of whose classes there are no "
                 "stored weight maps: set MODEL.PNM.SOURCE label"
             )
-        if node.LABELS == "panoptic":
-            _check_panoptic(cfg.DATASETS.TRAIN)
+        check_labels(cfg, {name: MetadataCatalog.get(name) for name in cfg.DATASETS.TRAIN})
         offline = OfflineWeights.from_config(cfg) if source == "offline" else None
         return cls(mapper, pnm, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, source, node.LABELS, offline)
 
@@ -207,11 +206,17 @@ class PixelWeightMapper:
         return ids
 
 
-def _check_panoptic(names: Iterable[str]) -> None:
-    """A UserError unless the data sets have panoptic PNGs."""
-    for name in names:
-        metadata = MetadataCatalog.get(name)
-        if not (metadata.get("panoptic_json", None) or metadata.get("segments_root", None)):
+def _weights_samples(cfg: CfgNode) -> bool:
+    """Whether a semantic loss is weighted."""
+    return semantic_settings(cfg) is not None and cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN"
+
+
+def check_labels(cfg: CfgNode, metadata: Mapping[str, Any]) -> None:
+    """A UserError unless the training data sets among ``metadata`` have the labels that are to be weighted."""
+    if not _weights_samples(cfg) or cfg.MODEL.PNM.LABELS != "panoptic":
+        return
+    for name in (name for name in cfg.DATASETS.TRAIN if name in metadata):
+        if not any(metadata[name].get(key, None) for key in ("panoptic_json", "segments_root")):
             raise UserError(
                 f"MODEL.PNM.LABELS is panoptic, but data set {name} has no panoptic PNGs: train on a panoptic data "
                 "set such as cityscapes_fine_panoptic_train, name the PNGs' folder as segments in DATASETS.REGISTER, "
@@ -221,6 +226,6 @@ def _check_panoptic(names: Iterable[str]) -> None:
 
 def add_pixel_weights(cfg: CfgNode, mapper: Callable) -> Callable:
     """The training mapper, with pixel weights in its samples if ``MODEL.PNM`` weights a semantic loss."""
-    if semantic_settings(cfg) is None or cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN":
+    if not _weights_samples(cfg):
         return mapper
     return PixelWeightMapper.from_config(cfg, mapper)
