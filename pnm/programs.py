@@ -7,6 +7,7 @@ _COMMANDS = {
     "precompute_weights": "weights",
     "visualize_weights": "visualize-weights",
     "boundary_shares": "boundary-shares",
+    "pseudo_labels": "pseudo-labels",
 }
 
 

@@ -12,6 +12,7 @@ PROGRAMS = {
     "segment-changes": ("segment_changes", "says which segments a panoptic refiner changed, and draws them"),
     "boundary-shares": ("boundary_shares", "says how much of each class lies near a boundary"),
     "weights": ("precompute_weights", "makes the stored pixel weights of data sets"),
+    "pseudo-labels": ("pseudo_labels", "labels images with a trained semantic model, to train on"),
     "visualize": ("visualize", "draws images, truth and predictions"),
     "visualize-prn": ("visualize_prn", "draws what PRN takes, predicts and makes of it"),
     "visualize-se-psnet": ("visualize_se_psnet", "draws what SE-PSNet says of photographs"),
