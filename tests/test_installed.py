@@ -96,6 +96,7 @@ print(pnm.pixel_weights(pnm.pixel_null_model(mask, 5)).max())
         "refine",
         "evaluate",
         "weights",
+        "pseudo-labels",
         "segment-changes",
         "visualize",
         "visualize-prn",

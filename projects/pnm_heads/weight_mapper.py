@@ -30,7 +30,7 @@ VOID = 0  # number of the pixels that are no segment's
 def move_surprisal(encoded: np.ndarray, transforms: T.TransformList, labels_are_floats: bool = False) -> np.ndarray:
     """A weight map (H, W) uint16 after the geometric transforms of its label, resampled as the label is.
 
-    Transforms treat 8-bit label images and others differently; as two 8-bit channels the map takes the label's way,
+    Transforms treat 8-bit label images and others differently; as two images of 8 bits the map takes the label's way,
     pixel for pixel.
 
     Args:
@@ -38,9 +38,8 @@ def move_surprisal(encoded: np.ndarray, transforms: T.TransformList, labels_are_
     """
     if labels_are_floats:
         return transforms.apply_segmentation(encoded.astype(np.float32)).astype(np.uint16)
-    channels = np.stack([encoded >> 8, encoded & 255, np.zeros_like(encoded)], axis=-1).astype(np.uint8)
-    moved = transforms.apply_segmentation(channels)
-    return (moved[..., 0].astype(np.uint16) << 8) | moved[..., 1]
+    high, low = (transforms.apply_segmentation(half.astype(np.uint8)) for half in (encoded >> 8, encoded & 255))
+    return (high.astype(np.uint16) << 8) | low
 
 
 class OfflineWeights:
