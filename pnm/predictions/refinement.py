@@ -2,9 +2,7 @@
 
 import argparse
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +23,7 @@ from pnm.predictions.output_place import OutputPlace
 from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.prediction_writer import PredictionWriter
 from pnm.predictions.relisting import with_kept_ids
+from pnm.read_ahead import read_ahead
 
 AHEAD = 2  # images that are read while another is refined
 VOID = {"semantic": 255, "panoptic": 0}  # label that is no segment
@@ -131,12 +130,7 @@ def _read_ahead(step: Step, predictions: PredictionSet, images: ImageFiles, keys
     def read(key: Key) -> tuple:
         return key, step.read(images.path(key)), predictions.read(key)
 
-    with ThreadPoolExecutor(AHEAD) as pool:
-        waiting = deque(pool.submit(read, key) for key in keys[:AHEAD])
-        for n in range(len(keys)):
-            if n + AHEAD < len(keys):
-                waiting.append(pool.submit(read, keys[n + AHEAD]))
-            yield waiting.popleft().result()
+    return read_ahead(read, keys, AHEAD)
 
 
 def refine_each(

@@ -154,7 +154,7 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     _merge(cfg, cfg.merge_from_list, overrides, "command line")
     for finish_config in hooks("finish_config", imports):
         finish_config(cfg)
-    from ..semantic_networks.test_time_augmentation import check_augmented_testing  # as the rooms, which bring torch
+    from ..semantic_networks.multi_scale_testing import check_augmented_testing  # as the rooms, which bring torch
 
     check_augmented_testing(cfg)
     return cfg

@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from pnm.compiling import announce_compilation
 from pnm.errors import EXIT_USER_ERROR, UserError, one_line_errors
 
-from ..semantic_networks.test_time_augmentation import SemanticSegmentorWithTTA
+from ..semantic_networks.multi_scale_testing import SemanticSegmentorWithTTA
 from .checkpoint import SafeCheckpointer
 from .data.overview import overview
 from .run_setup import check_processes, leave_together, register_builtin_data, setup_run

@@ -2,9 +2,7 @@
 
 import argparse
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +20,7 @@ from pnm.formats.folders import files_below, one_file_each, stem
 from pnm.formats.label_png import encode_grey16_png
 from pnm.predictions.refinement import image_names
 from pnm.programs import program
+from pnm.read_ahead import read_ahead
 
 from ..refining import refiner_class
 from .checkpoint import SafeCheckpointer
@@ -170,12 +169,7 @@ def mapped_ahead(mapper: Callable[[dict], dict], images: Sequence[Path]) -> Iter
         except UserError as error:
             return error
 
-    with ThreadPoolExecutor(_AHEAD) as pool:
-        waiting = deque(pool.submit(read, image) for image in images[:_AHEAD])
-        for n in range(len(images)):
-            if n + _AHEAD < len(images):
-                waiting.append(pool.submit(read, images[n + _AHEAD]))
-            yield waiting.popleft().result()
+    return read_ahead(read, images, _AHEAD)
 
 
 def write_labels(cfg: CfgNode, model: torch.nn.Module, todo: Mapping[Path, Path], kept: int) -> list[str]:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from pnm.errors import UserError
 from pnm.projects.launcher.config import load_config
-from pnm.projects.semantic_networks.test_time_augmentation import SemanticSegmentorWithTTA, check_augmented_testing
+from pnm.projects.semantic_networks.multi_scale_testing import SemanticSegmentorWithTTA, check_augmented_testing
 
 SEMANTIC_FPN = "configs/quickstart/semantic_fpn_R_18.yaml"
 SEGFORMER = "configs/quickstart/segformer_B0.yaml"

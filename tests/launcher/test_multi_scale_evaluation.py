@@ -11,7 +11,7 @@ from detectron2.modeling import build_model
 from pycocotools import mask as run_lengths
 
 from pnm.projects.launcher.config import load_config
-from pnm.projects.semantic_networks.test_time_augmentation import SemanticSegmentorWithTTA
+from pnm.projects.semantic_networks.multi_scale_testing import SemanticSegmentorWithTTA
 
 CONFIG = "semantic_fpn_R_18"
 SMALL = "SOLVER.IMS_PER_BATCH 4 INPUT.MIN_SIZE_TRAIN (96,) INPUT.MIN_SIZE_TEST 64 SOLVER.MAX_ITER 8"

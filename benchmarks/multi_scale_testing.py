@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Time and peak memory of multi-scale and flip testing, by the number of scales.
 
-python benchmarks/test_time_augmentation.py
-python benchmarks/test_time_augmentation.py --size 1024 2048 --classes 150 --threads 2
+python benchmarks/multi_scale_testing.py
+python benchmarks/multi_scale_testing.py --size 1024 2048 --classes 150 --threads 2
 
 The quick start's Semantic FPN (ResNet-18) with random weights predicts an image of noise. Scales are factors on its
 shortest edge, of which the largest (1.25) is in every run, so that more passes are all that changes; "plain" is the
@@ -33,7 +33,7 @@ def prepared(size: tuple[int, int], classes: int, scales: int, flip: bool | None
     import torch
     from detectron2.modeling import build_model
     from pnm.projects.launcher.config import load_config
-    from pnm.projects.semantic_networks.test_time_augmentation import SemanticSegmentorWithTTA, resized
+    from pnm.projects.semantic_networks.multi_scale_testing import SemanticSegmentorWithTTA, resized
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
