@@ -43,7 +43,7 @@ def segment_numbers(entry: Mapping[str, Any], height: int, width: int) -> np.nda
     Raises:
         UserError: the PNG is missing, damaged or of another size, or has segments that aren't listed.
     """
-    if "segments_info" not in entry:
+    if not {"pan_seg_file_name", "segments_info"} <= entry.keys():
         raise UserError(
             f"{entry['file_name']}: its data set has no panoptic PNGs; panoptic_mapper takes data sets of COCO "
             "panoptic annotations, such as those of type panoptic in DATASETS.REGISTER"

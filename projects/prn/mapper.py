@@ -128,7 +128,7 @@ class PanopticMapMapper(RefiningMapper):
         return {key: torch.from_numpy(np.ascontiguousarray(part)) for key, part in parts.items()}
 
     def _true_ids(self, entry: Mapping[str, Any], height: int, width: int) -> tuple[np.ndarray, list[dict]]:
-        if "segments_info" not in entry:
+        if not {"pan_seg_file_name", "segments_info"} <= entry.keys():
             raise UserError(f"{entry['file_name']}: its data set has no COCO panoptic annotations, which PRN takes")
         ids = read_panoptic_png(entry["pan_seg_file_name"])
         check_label_size(ids, entry, height, width)
