@@ -8,8 +8,10 @@ python tools/precompute_weights.py --dataset my_train --verify
 
 May be interrupted, or killed, at any moment: the same command goes on. Data sets of semantic labels (label PNGs) and of
 COCO panoptic PNGs qualify; where a data set has both, as Panoptic FPN wants, the semantic labels are taken, or what
---labels says: maps of panoptic PNGs go with PNM.LABELS panoptic. The labels may be a model's predictions, too:
-tools/pseudo_labels.py makes a data set of them.
+--labels says: maps of panoptic PNGs go with PNM.LABELS panoptic. Predictions of tools/pseudo_labels.py are labels, too:
+
+python tools/precompute_weights.py --dataset photos --output maps --register "[{'name': 'photos', 'type': 'semantic',
+  'images': 'photos', 'labels': 'photos_labels', 'classes': 'classes.txt'}]"
 """
 
 import argparse

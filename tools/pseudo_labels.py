@@ -7,9 +7,11 @@ python tools/pseudo_labels.py --config-file configs/quickstart/semantic_fpn_R_18
 The images need no annotations. Of each of them, photos/town/a.jpg, the class of every pixel is written to
 photos_labels/town/a.png, in the image's own size: 8 bits up to 255 classes, 16 bits for more. Then
 
-- DATASETS.REGISTER '[{name: photos, type: semantic, images: photos, labels: photos_labels, classes: classes.txt}]'
-  makes them a data set to train on; of more than 255 classes it wants an ignore_label that is none of them;
-- tools/precompute_weights.py --dataset photos makes its weight maps, and MODEL.PNM weights the loss.
+  DATASETS.REGISTER "[{'name': 'photos', 'type': 'semantic', 'images': 'photos', 'labels': 'photos_labels',
+                       'classes': 'classes.txt'}]" DATASETS.TRAIN "('photos',)"
+
+makes them a data set to train on, whose loss MODEL.PNM weights (of more than 255 classes it wants an ignore_label that
+is none of them).
 
 With TEST.AUG.ENABLED True predictions are averaged over scales and mirror images, as --eval-only does it.
 

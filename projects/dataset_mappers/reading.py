@@ -16,8 +16,6 @@ from pnm.formats.label_png import read_label_png
 from pnm.masks.runs import MOST_PIXELS
 
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow warns beyond, and refuses twice as many; its own limit is a sixth of that
-# Where a dataset dict has the file of its labels, by their kind.
-LABEL_FILES = {"semantic": "sem_seg_file_name", "panoptic": "pan_seg_file_name"}
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY, SemanticSegmentor, build_model
 from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
@@ -111,8 +111,9 @@ def checked_config(config_file: str, overrides: Sequence[str]) -> CfgNode:
     check_weights_file(cfg.MODEL.WEIGHTS)
     check_device(cfg)
     register_builtin_data()
-    register_user_data(cfg)
-    take_from_data(cfg)  # the number of classes, where the config leaves it to them, as in training
+    if cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == get_cfg().MODEL.SEM_SEG_HEAD.NUM_CLASSES:
+        register_user_data(cfg)  # which need not be there otherwise
+        take_from_data(cfg)
     classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     if classes > MOST_CLASSES:
         raise UserError(

@@ -23,6 +23,7 @@ from pnm.null_model.pixel_weights import pixel_weights
 from pnm.predictions import Objects
 from pnm.programs import program
 
+from ..dataset_mappers.label_files import PANOPTIC, SEMANTIC, LabelFiles
 from ..dataset_mappers.reading import read_image
 from ..refining.coarse_predictions import DatasetPredictions
 from ..refining.mapper import class_map
@@ -90,12 +91,16 @@ def prediction_drawer(folder: Path, dataset_name: str, min_score: float):
 
 
 def draw_weights(record: dict, cfg) -> np.ndarray:
-    """Pixel weights of a record's ground truth at the config's locality, bright = heavy, (H, W, 3) uint8."""
+    """Pixel weights of a record's ground truth as ``MODEL.PNM`` has them, bright = heavy, (H, W, 3) uint8.
+
+    Of the labels that ``LABELS`` names, or of what the record has: panoptic ids, or its objects.
+    """
     node, ignored = cfg.MODEL.PNM, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
-    if "pan_seg_file_name" in record:
-        labels, ignored = read_panoptic_png(record["pan_seg_file_name"]), 0
-    elif "sem_seg_file_name" in record:
-        labels = read_label_png(record["sem_seg_file_name"])
+    semantic, panoptic = (LabelFiles([]).of(record, kind) for kind in (SEMANTIC, PANOPTIC))
+    if panoptic and (node.LABELS == PANOPTIC or not semantic):
+        labels, ignored = read_panoptic_png(panoptic), 0
+    elif semantic:
+        labels = read_label_png(semantic)
     else:
         labels, ignored = np.zeros((record["height"], record["width"]), np.int32), -1
         masks = decode_masks([row["segmentation"] for row in record["annotations"]], *labels.shape)

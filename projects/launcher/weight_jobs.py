@@ -19,7 +19,7 @@ from pnm.null_model.stored.maps import WeightMapParameters, default_weight_root,
 from pnm.null_model.stored.surprisal import check_map_locality
 from pnm.null_model.stored.writer import WriteSummary, make_map, write_weight_maps
 
-from ..dataset_mappers.reading import LABEL_FILES
+from ..dataset_mappers.label_files import PANOPTIC, SEMANTIC, LabelFiles
 from .config import load_config
 from .data.data_errors import as_user_error
 from .data.user_data import register_user_data
@@ -53,9 +53,11 @@ def label_files_of(name: str, labels: str | None = None) -> tuple[list[str], str
         records = DatasetCatalog.get(name)
     if not records:
         raise UserError(f"data set {name} is empty; check its annotation file or folder")
-    for kind, key in LABEL_FILES.items():
-        if labels in (None, kind) and all(key in record for record in records):
-            return list(dict.fromkeys(str(record[key]) for record in records)), kind
+    label_files = LabelFiles([MetadataCatalog.get(name)])
+    for kind in (SEMANTIC, PANOPTIC):
+        files = [label_files.of(record, kind) for record in records]
+        if labels in (None, kind) and None not in files:
+            return [file for file in dict.fromkeys(files) if file is not None], kind
     kind = f"{labels} label maps" if labels else "label maps"
     raise UserError(f"data set {name} has no {kind}; weight maps exist for semantic and panoptic data sets")
 

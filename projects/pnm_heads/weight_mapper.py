@@ -19,12 +19,12 @@ from pnm.null_model.stored.maps import WeightMapParameters, WeightMaps, default_
 from pnm.null_model.stored.surprisal import encode_surprisal, weights_of_surprisal
 
 from ..dataset_mappers import MappedSample, PanopticMapper
+from ..dataset_mappers.label_files import PANOPTIC, SEMANTIC, LabelFiles
 from ..dataset_mappers.panoptic_mapper import moved_ids
-from ..dataset_mappers.reading import LABEL_FILES
 from ..refining import refiner_class
 from ..semantic_networks.weight_settings import semantic_settings
 
-VOID = 0  # number of the pixels that are no segment's
+VOID = 0  # id of the pixels that are no segment's
 
 
 def move_surprisal(encoded: np.ndarray, transforms: T.TransformList, labels_are_floats: bool = False) -> np.ndarray:
@@ -65,16 +65,16 @@ class OfflineWeights:
     def from_config(cls, cfg: CfgNode) -> "OfflineWeights":
         """The maps of ``DATASETS.TRAIN`` under ``MODEL.PNM.MAPS_ROOT``."""
         node, maps, files = cfg.MODEL.PNM, {}, {}
-        root, key = (
-            Path(node.MAPS_ROOT).expanduser() if node.MAPS_ROOT else default_weight_root(),
-            LABEL_FILES[node.LABELS],
-        )
+        root = Path(node.MAPS_ROOT).expanduser() if node.MAPS_ROOT else default_weight_root()
         for name in cfg.DATASETS.TRAIN:
-            ignored = MetadataCatalog.get(name).get("ignore_label", cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
-            ignored = VOID if node.LABELS == "panoptic" else ignored
+            metadata = MetadataCatalog.get(name)
+            label_files = LabelFiles([metadata])
+            ignored = metadata.get("ignore_label", cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
+            ignored = VOID if node.LABELS == PANOPTIC else ignored
             parameters = WeightMapParameters(name, node.LOCALITY, node.BORDER, ignored, node.LABELS)
             maps[name] = WeightMaps(weight_folder(root, parameters), parameters)
-            files[name] = [str(x[key]) for x in DatasetCatalog.get(name) if key in x]
+            of_records = (label_files.of(record, node.LABELS) for record in DatasetCatalog.get(name))
+            files[name] = [file for file in of_records if file is not None]
         return cls(maps, files)
 
     def read(self, label_file: str) -> np.ndarray:
@@ -86,7 +86,8 @@ class PixelWeightMapper:
     """Adds "pixel_weights", an (H, W) float32 tensor, to the samples of a Detectron2 ``DatasetMapper``.
 
     Weights are those of the null model of the original label, computed or stored, and moved through the label's
-    augmentation; or of the label after augmentation ("online"). They are 0 on ignored pixels.
+    augmentation; or of the label after augmentation ("online"). They are 0 on ignored pixels, and at least 1 elsewhere:
+    of panoptic ids, a labelled pixel that is no segment's weighs 1, and counts in no other pixel's window.
     """
 
     def __init__(
@@ -95,8 +96,9 @@ class PixelWeightMapper:
         pnm: PNMSettings,
         ignore_label: int,
         source: str = "label",
-        labels: str = "semantic",
+        labels: str = SEMANTIC,
         offline: OfflineWeights | None = None,
+        label_files: LabelFiles | None = None,
     ):
         """
         Args:
@@ -105,14 +107,15 @@ class PixelWeightMapper:
             ignore_label: label without weight.
             source, labels: ``MODEL.PNM.SOURCE`` and ``LABELS``.
             offline: the stored maps, for source "offline".
+            label_files: finds the panoptic PNGs of the samples.
 
         Raises:
             UserError: a mapper that keeps its transforms to itself, although weights are to go through them.
         """
         self.mapper: Any = mapper
         self.pnm, self.ignore_label, self.source, self.labels = pnm, ignore_label, source, labels
-        self.offline = offline
-        self._only_sample = source == "online" and labels == "semantic"
+        self.offline, self.label_files = offline, label_files or LabelFiles([])
+        self._only_sample = source == "online" and labels == SEMANTIC
         if not self._only_sample and not callable(getattr(mapper, "map_with_transforms", None)):
             raise UserError(
                 f"mapper {type(mapper).__name__} has no map_with_transforms, by which weights could follow its "
@@ -131,14 +134,16 @@ class PixelWeightMapper:
         assert pnm is not None
         # A refiner's mapper makes labels of its own, which have no original.
         source = "online" if refiner_class(cfg) is not None else node.SOURCE
-        if source == "offline" and node.LABELS == "semantic" and isinstance(mapper, PanopticMapper):
+        if source == "offline" and node.LABELS == SEMANTIC and isinstance(mapper, PanopticMapper):
             raise UserError(
                 "MODEL.PNM.SOURCE is offline, but labels are taken from panoptic PNGs, of whose classes there are no "
                 "stored weight maps: set MODEL.PNM.SOURCE label"
             )
-        check_labels(cfg, {name: MetadataCatalog.get(name) for name in cfg.DATASETS.TRAIN})
+        metadata = {name: MetadataCatalog.get(name) for name in cfg.DATASETS.TRAIN}
+        check_labels(cfg, metadata)
         offline = OfflineWeights.from_config(cfg) if source == "offline" else None
-        return cls(mapper, pnm, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, source, node.LABELS, offline)
+        ignored, files = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, LabelFiles(metadata.values())
+        return cls(mapper, pnm, ignored, source, node.LABELS, offline, files)
 
     def __call__(self, dataset_dict: dict) -> dict | None:
         if self._only_sample:
@@ -159,43 +164,48 @@ class PixelWeightMapper:
                 f"the weights of {dataset_dict.get('file_name')} are {weights.shape} after augmentation and the label "
                 f"{labels.shape}; an augmentation treats them differently: set MODEL.PNM.SOURCE online"
             )
+        weights[weights == 0] = 1
         weights[labels == self.ignore_label] = 0
         return {**mapped.sample, "pixel_weights": torch.from_numpy(weights)}
 
     def _weights(self, entry: dict, mapped: MappedSample, labels: np.ndarray) -> np.ndarray:
         """(H, W) float32, of the sample's ``labels`` or of whatever they were made of."""
+        # Labels above 255 are floats, which Detectron2 resizes in another way: what goes with them goes as they do.
+        are_floats = mapped.labels is not None and mapped.labels.dtype == np.float32
         if self.source == "online":
-            whole = labels if self.labels == "semantic" else moved_ids(self._original(entry, mapped), mapped.transforms)
-            return pixel_weights(self._null_model(whole), self.pnm.transform, overwrite_pnm=True)
+            if self.labels == PANOPTIC:
+                labels = _moved(self._original(entry, mapped), mapped.transforms, are_floats)
+            return pixel_weights(self._null_model(labels), self.pnm.transform, overwrite_pnm=True)
         if self.offline is not None:
-            encoded = self.offline.read(str(entry[LABEL_FILES[self.labels]]))
+            encoded = self.offline.read(self._file(entry))
         else:
             original = self._original(entry, mapped)
             encoded = encode_surprisal(self._null_model(original), original == self._ignored)
-        are_floats = mapped.labels is not None and mapped.labels.dtype == np.float32
         return weights_of_surprisal(move_surprisal(encoded, mapped.transforms, are_floats), self.pnm.transform)
 
     @property
     def _ignored(self) -> int:
-        return VOID if self.labels == "panoptic" else self.ignore_label
+        return VOID if self.labels == PANOPTIC else self.ignore_label
 
     def _null_model(self, labels: np.ndarray) -> np.ndarray:
         return pixel_null_model(labels, self.pnm.locality, ignore_label=self._ignored, border=self.pnm.border)
 
-    def _original(self, entry: dict, mapped: MappedSample) -> np.ndarray:
-        """The labels before augmentation, semantic ones or numbers of segments."""
-        if self.labels == "panoptic":
-            return self._segments(entry, mapped)
-        original = mapped.labels
-        assert original is not None
-        # Labels above 255 come as floats, which Detectron2 can resize.
-        return original.astype(np.int32) if original.dtype == np.float32 else original
+    def _file(self, entry: dict) -> str:
+        file = self.label_files.of(entry, self.labels)
+        if file is None:
+            raise UserError(
+                f"{entry.get('file_name', 'a sample')} has no {self.labels} label file, which MODEL.PNM.LABELS asks for"
+            )
+        return file
 
-    @staticmethod
-    def _segments(entry: dict, mapped: MappedSample) -> np.ndarray:
+    def _original(self, entry: dict, mapped: MappedSample) -> np.ndarray:
+        """The labels before augmentation, semantic ones or ids of segments."""
+        if self.labels == SEMANTIC:
+            assert mapped.labels is not None
+            return mapped.labels.astype(np.int32) if mapped.labels.dtype == np.float32 else mapped.labels
         if mapped.segments is not None:
             return mapped.segments
-        file = entry[LABEL_FILES["panoptic"]]
+        file = self._file(entry)
         ids = read_panoptic_png(file)
         if mapped.labels is not None and ids.shape != mapped.labels.shape:
             raise UserError(
@@ -205,6 +215,13 @@ class PixelWeightMapper:
         return ids
 
 
+def _moved(ids: np.ndarray, transforms: T.TransformList, are_floats: bool) -> np.ndarray:
+    """Ids of segments after the transforms, as their labels go."""
+    if are_floats:  # ids have 24 bits, which single precision holds
+        return transforms.apply_segmentation(ids.astype(np.float32)).astype(np.int32)
+    return moved_ids(ids, transforms)
+
+
 def _weights_samples(cfg: CfgNode) -> bool:
     """Whether a semantic loss is weighted."""
     return semantic_settings(cfg) is not None and cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN"
@@ -212,7 +229,7 @@ def _weights_samples(cfg: CfgNode) -> bool:
 
 def check_labels(cfg: CfgNode, metadata: Mapping[str, Any]) -> None:
     """A UserError unless the training data sets among ``metadata`` have the labels that are to be weighted."""
-    if not _weights_samples(cfg) or cfg.MODEL.PNM.LABELS != "panoptic":
+    if not _weights_samples(cfg) or cfg.MODEL.PNM.LABELS != PANOPTIC:
         return
     for name in (name for name in cfg.DATASETS.TRAIN if name in metadata):
         if not any(metadata[name].get(key, None) for key in ("panoptic_json", "segments_root")):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from .attention import precise_softmax
-from .blocks import FusedLevels, conv_norm_relu
+from .blocks import FusedLevels, conv_norm_relu, resize_like
 from .encoder_backbone import STAGES
 from .semantic_head import SemanticNetworkHead
 
@@ -72,8 +72,9 @@ class RegionFeatures(nn.Module):
         self.pixels = conv_norm_relu(channels[3], width, 3)
 
     def forward(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, region_channels, H, W) and (N, width, H, W), of one size."""
-        return self.regions(features[-2]), self.pixels(features[-1])
+        """(N, region_channels, H, W) and (N, width, H, W), of the size of the last features."""
+        pixels = self.pixels(features[-1])
+        return resize_like(self.regions(features[-2]), pixels), pixels
 
 
 class FusedRegionFeatures(nn.Module):

@@ -82,10 +82,13 @@ class SemanticNetworkHead(PixelWeightedHead):
         finest = features[STAGES[0]]
         # Decoders read the size of image and stem, but none of their channels.
         empty = [finest.new_empty((len(finest), 0, height // stride, width // stride)) for stride in (1, 2)]
+        return self.decoder([*empty, *(features[name] for name in STAGES)])
+
+    def _predict_in_training(self, features: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
         try:
-            return self.decoder([*empty, *(features[name] for name in STAGES)])
+            return self.predict(features)
         except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
+            if len(features[STAGES[0]]) > 1:
                 raise
             raise UserError(
                 "this network pools an image to one value, and BatchNorm cannot train on one value: give each process "
@@ -100,7 +103,7 @@ class SemanticNetworkHead(PixelWeightedHead):
         Without a valid pixel both are zeros that can be differentiated.
         """
         size = _image_size(features)
-        logits, aux_logits = self.predict(features)
+        logits, aux_logits = self._predict_in_training(features)
         weights = self.weights_of(targets, pixel_weights)  # once for both losses
         losses = {"loss_sem_seg": self.pixel_loss(_resize(logits, size), targets, weights) * self.loss_weight}
         if aux_logits is not None:

@@ -89,11 +89,11 @@ def test_segment_ids_beside_labels(register, shapes_root, tmp_path):
     entry |= {"labels": str(root / "semantic_val"), "segments": str(root / "panoptic_val")}
     register(config(entry))
     for record in DatasetCatalog.get("ids"):
-        ids, labels = read_panoptic_png(record["pan_seg_file_name"]), read_label_png(record["sem_seg_file_name"])
+        ids, labels = read_panoptic_png(record["segment_ids_file_name"]), read_label_png(record["sem_seg_file_name"])
         assert len(np.unique(ids)) >= len(np.unique(labels))
         for one in np.unique(ids[ids != 0]):
             assert len(np.unique(labels[ids == one])) == 1  # a segment has one class
-    assert "segments_info" not in DatasetCatalog.get("ids")[0]
+    assert "pan_seg_file_name" not in DatasetCatalog.get("ids")[0]  # which Detectron2 reads with a list of segments
     shutil.copytree(root / "panoptic_val", tmp_path / "fewer")
     next((tmp_path / "fewer").glob("*.png")).unlink()
     register(config(entry | {"name": "fewer", "segments": str(tmp_path / "fewer")}))

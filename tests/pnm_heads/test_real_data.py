@@ -59,6 +59,18 @@ def test_semantic_fpn_on_cityscapes(train_net, prepared_data, maps, tmp_path, so
     assert logged(tmp_path)["pnm/sem_seg_mean_weight"] > 1 and math.isfinite(logged(tmp_path)["total_loss"])
 
 
+def test_panoptic_fpn_on_coco_with_weights_of_segments(train_net, prepared_data, tmp_path):
+    """Detectron2's separated data sets don't name their panoptic PNGs."""
+    stuff = prepared_data / "coco/panoptic_stuff_val2017"
+    if not stuff.exists():
+        stuff.symlink_to(prepared_data / "coco/panoptic_val2017_stuff")
+    settings = f"{SHORT} MODEL.ROI_HEADS.NUM_CLASSES 80 MODEL.SEM_SEG_HEAD.NUM_CLASSES 54 MODEL.PNM.LABELS panoptic"
+    settings += " DATASETS.TRAIN \"('coco_2017_val_panoptic_separated',)\""
+    done = train_net(settings, config="panoptic_fpn_R_18_PNM", DETECTRON2_DATASETS=str(prepared_data))
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert logged(tmp_path)["pnm/sem_seg_mean_weight"] > 1 and math.isfinite(logged(tmp_path)["total_loss"])
+
+
 def test_stored_weights_are_the_computed_ones(prepared_data, maps):
     stored = WeightMaps(maps, WeightMapParameters(CITYSCAPES, 35))
     files = sorted((prepared_data / "cityscapes/gtFine/train").rglob("*labelTrainIds.png"))

@@ -15,6 +15,7 @@ from pnm.null_model.pixel_weights import pixel_weights
 from pnm.null_model.settings import PNMSettings
 from pnm.null_model.stored.maps import WeightMapParameters, weight_folder
 from pnm.null_model.stored.writer import write_weight_maps
+from pnm.projects.dataset_mappers.label_files import LabelFiles
 from pnm.projects.launcher.config import load_config
 from pnm.projects.launcher.data.mappers import build_mapper
 from pnm.projects.pnm_heads.weight_mapper import PixelWeightMapper, move_surprisal
@@ -187,6 +188,58 @@ def test_panoptic_labels_weigh_the_border_between_two_objects_of_a_class(panopti
         assert torch.equal(ours, theirs)
         largest.append(ours.max())
     assert max(largest) > 1.4
+
+
+@pytest.mark.parametrize("source", ["label", "offline", "online"])
+def test_labelled_pixels_that_are_no_segments_weigh_1(panoptic_dataset, tmp_path, source):
+    """Their ids are 0, as the background's where only objects have ids."""
+    record = panoptic_dataset[0]
+    ids = read_panoptic_png(record["pan_seg_file_name"])
+    ids[ids == 9] = 0
+    Image.fromarray(ids_to_rgb(ids)).save(record["pan_seg_file_name"])
+    make_maps(tmp_path, panoptic_dataset, labels="panoptic")
+    plain = (*UNCHANGED[2:], "INPUT.MAPPER", "semantic_mapper", "MODEL.PNM.LABELS", "panoptic")
+    weights = build_mapper(config(tmp_path, source, *plain), True)(record)["pixel_weights"]
+    expected = pixel_weights(pixel_null_model(ids, LOCALITY, ignore_label=0))
+    assert (expected[45:] == 1).all() and (expected[20:40, 38:42] > 1.4).all()
+    expected[:12, :7] = 0  # without a label
+    np.testing.assert_allclose(weights, expected, rtol=1e-4)
+
+
+def test_label_files():
+    separated = {"sem_seg_root": "coco/stuff", "panoptic_root": "coco/panoptic"}
+    files = LabelFiles([separated, {"sem_seg_root": "ade/labels"}])
+    entry = {"sem_seg_file_name": "coco/stuff/a/1.png"}
+    assert (
+        files.of(entry, "semantic") == "coco/stuff/a/1.png" and files.of(entry, "panoptic") == "coco/panoptic/a/1.png"
+    )
+    assert files.of({**entry, "pan_seg_file_name": "x.png"}, "panoptic") == "x.png"
+    assert files.of({**entry, "segment_ids_file_name": "y.png"}, "panoptic") == "y.png"
+    assert files.of({"sem_seg_file_name": "ade/labels/1.png"}, "panoptic") is None
+    assert files.of({"file_name": "1.jpg"}, "semantic") is None and files.of({"file_name": "1.jpg"}, "panoptic") is None
+
+
+def test_panoptic_ids_move_as_labels_above_255_do(panoptic_dataset, tmp_path):
+    """Online, where Detectron2 resizes float labels in another way than 8-bit ones."""
+    record = panoptic_dataset[0]
+    labels = np.asarray(Image.open(record["sem_seg_file_name"])).astype(np.uint16)
+    ids = np.arange(60 * 80).reshape(60, 80) // 5 + 1
+    Image.fromarray(ids_to_rgb(ids)).save(record["pan_seg_file_name"])
+    Image.fromarray(np.where(labels == 255, 999, 300 + ids % 100).astype(np.uint16)).save(record["sem_seg_file_name"])
+    settings = ("INPUT.MIN_SIZE_TRAIN", "(30,)", "INPUT.RANDOM_FLIP", "none", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "500")
+    settings += (
+        "MODEL.SEM_SEG_HEAD.IGNORE_VALUE",
+        "999",
+        "INPUT.MAPPER",
+        "semantic_mapper",
+        "MODEL.PNM.LABELS",
+        "panoptic",
+    )
+    sample = build_mapper(config(tmp_path, "online", *settings), True)(record)
+    moved = ids[::2, ::2]  # as torch's nearest takes them
+    assert torch.equal(sample["sem_seg"][20:], torch.from_numpy(300 + moved[20:] % 100))
+    expected = pixel_weights(pixel_null_model(moved, LOCALITY, ignore_label=0))
+    np.testing.assert_allclose(sample["pixel_weights"][20:], expected[20:], rtol=1e-6)
 
 
 def test_panoptic_labels_that_are_not_there_are_told(dataset, tmp_path):

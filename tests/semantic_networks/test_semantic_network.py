@@ -263,8 +263,18 @@ def test_pooling_cannot_train_on_one_image():
         losses(network("deeplabv3").train(), BATCH[:1])
 
 
+def test_ocrnet_takes_one_class_and_features_of_two_strides():
+    auxiliary = {"SEMANTIC_NETWORK__AUX_LOSS_WEIGHT": 0.4}
+    with pytest.raises(UserError, match="two images or more"):
+        losses(network("ocrnet", **auxiliary, SEM_SEG_HEAD__NUM_CLASSES=1).train(), BATCH[:1])
+    batch = [{**x, "sem_seg": x["sem_seg"].where(x["sem_seg"] == 255, 0)} for x in BATCH]
+    found = losses(network("ocrnet", **auxiliary, SEM_SEG_HEAD__NUM_CLASSES=1, stride=32).train(), batch)
+    assert found["loss_sem_seg"] == 0  # one class is always right
+    assert losses(network("ocrnet", **auxiliary, stride=32).train())["loss_sem_seg"] > 0
+
+
 CONFIGS = sorted(path for path in Path("configs").rglob("*.yaml") if not path.name.startswith("Base-"))
-TABLES = [path for path in CONFIGS if "R_101" in path.name or "160k" in path.name or "segformer" in path.name]
+TABLES = [path for path in CONFIGS if any(part in path.name for part in ("R_101", "160k", "segformer", "HR_48"))]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=str)
@@ -293,7 +303,7 @@ def test_twin_differs_in_the_flag_alone(path):
 def test_settings_of_the_paper(folder, crop, batch, iterations):
     """Sec. V-A: crop, images a GPU times 4 GPUs, iterations, seed; SegFormer on Cityscapes has square crops."""
     paths = [path for path in TABLES if path.parent.name == f"{folder}-SemanticSegmentation"]
-    assert len(paths) == {"Cityscapes": 26, "ADE20K": 20}[folder]
+    assert len(paths) == {"Cityscapes": 28, "ADE20K": 20}[folder]
     found = set()
     for path in paths:
         cfg = load_config(str(path), [])

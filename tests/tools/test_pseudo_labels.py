@@ -273,11 +273,19 @@ def test_models_that_cannot_be(refused, tmp_path):
         "MODEL.SEM_SEG_HEAD.NUM_CLASSES is 65537, expected at most 65536: a label PNG can't tell more apart"
     )
     assert refused("SOLVER.AMP.ENABLED", "True").startswith("SOLVER.AMP.ENABLED needs a GPU")
-    folders = {"images": str(tmp_path / "images"), "labels": str(tmp_path / "images")}
-    entry = {"name": "mine", "type": "semantic", **folders, "classes": ["a", "b", "c"]}  # the model has eight
-    told = refused("DATASETS.REGISTER", [entry], "DATASETS.TRAIN", ("mine",), "DATASETS.TEST", ())
-    assert told.startswith("MODEL.SEM_SEG_HEAD.NUM_CLASSES is 8, but data set mine has a number of classes of 3")
     assert not list((tmp_path / "labels").iterdir())
+
+
+def test_the_data_that_a_model_learned_from_need_not_be_there(label, tmp_path):
+    write_images(tmp_path / "images", {"a.png": (8, 8)})
+    folders = {"images": str(tmp_path / "nowhere"), "labels": str(tmp_path / "nowhere")}
+    entry = {"name": "mine", "type": "semantic", **folders, "classes": [str(k) for k in range(8)]}
+    data = ("DATASETS.REGISTER", [entry], "DATASETS.TRAIN", ("mine",), "DATASETS.TEST", ())
+    assert label(*data)[0] == 0 and (tmp_path / "labels/a.png").is_file()
+    status, _, errors = label(
+        *data, "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 54, "--resume"
+    )  # as Detectron2 has it: left open
+    assert status == 2 and "data set mine: image folder" in errors[-1]
 
 
 def test_weights_of_another_model(label, tmp_path):

@@ -17,6 +17,8 @@ from pnm.formats.coco_panoptic import read_annotations
 from pnm.formats.folders import IMAGE_ENDINGS, files_below, stem
 from pnm.formats.label_png import png_size_of
 
+from ...dataset_mappers.label_files import SEGMENT_IDS
+
 
 @dataclass(frozen=True)
 class Semantic:
@@ -143,7 +145,7 @@ def _add_segments(name: str, records: list[dict], semantic: Semantic) -> None:
                 f"data set {name}: {record['sem_seg_file_name']} has no PNG of segment ids; {semantic.segments} must "
                 "hold files of the labels' names"
             )
-        record["pan_seg_file_name"] = str(below[stem(str(label))])
+        record[SEGMENT_IDS] = str(below[stem(str(label))])
 
 
 def register_panoptic(
