@@ -61,12 +61,19 @@ def test_semantic_fpn_on_cityscapes(train_net, prepared_data, maps, tmp_path, so
 
 def test_panoptic_fpn_on_coco_with_weights_of_segments(train_net, prepared_data, tmp_path):
     """Detectron2's separated data sets don't name their panoptic PNGs."""
-    stuff = prepared_data / "coco/panoptic_stuff_val2017"
-    if not stuff.exists():
-        stuff.symlink_to(prepared_data / "coco/panoptic_val2017_stuff")
+    names = {
+        "val2017": "panoptic_images",
+        "panoptic_val2017": "panoptic_val2017",
+        "panoptic_stuff_val2017": "panoptic_val2017_stuff",
+        "annotations/panoptic_val2017.json": "annotations/panoptic_val2017.json",
+        "annotations/instances_val2017.json": "annotations/panoptic_val2017_instances.json",
+    }
+    (tmp_path / "coco/annotations").mkdir(parents=True)
+    for name, source in names.items():
+        (tmp_path / "coco" / name).symlink_to(prepared_data / "coco" / source)
     settings = f"{SHORT} MODEL.ROI_HEADS.NUM_CLASSES 80 MODEL.SEM_SEG_HEAD.NUM_CLASSES 54 MODEL.PNM.LABELS panoptic"
     settings += " DATASETS.TRAIN \"('coco_2017_val_panoptic_separated',)\""
-    done = train_net(settings, config="panoptic_fpn_R_18_PNM", DETECTRON2_DATASETS=str(prepared_data))
+    done = train_net(settings, config="panoptic_fpn_R_18_PNM", DETECTRON2_DATASETS=str(tmp_path))
     assert done.returncode == 0, done.stdout[-3000:]
     assert logged(tmp_path)["pnm/sem_seg_mean_weight"] > 1 and math.isfinite(logged(tmp_path)["total_loss"])
 
