@@ -48,7 +48,10 @@ def label_files_of(name: str, labels: str | None = None) -> tuple[list[str], str
     if name not in DatasetCatalog.list():
         near = difflib.get_close_matches(name, DatasetCatalog.list(), n=1)
         advice = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"data set {name!r} is not registered; {advice}Your own: --config-file, or --register")
+        raise UserError(
+            f"data set {name!r} is not registered; {advice}for your own data add "
+            "--config-file FILE, whose DATASETS.REGISTER has it, or --register LIST"
+        )
     with as_user_error((name,)):
         records = DatasetCatalog.get(name)
     if not records:
@@ -58,6 +61,11 @@ def label_files_of(name: str, labels: str | None = None) -> tuple[list[str], str
         files = [label_files.of(record, kind) for record in records]
         if labels in (None, kind) and None not in files:
             return [file for file in dict.fromkeys(files) if file is not None], kind
+    if labels == PANOPTIC and all(label_files.of(record, SEMANTIC) for record in records):
+        raise UserError(
+            f"data set {name} has no panoptic PNGs: name their folder as segments in DATASETS.REGISTER, or leave "
+            "--labels panoptic away"
+        )
     kind = f"{labels} label maps" if labels else "label maps"
     raise UserError(f"data set {name} has no {kind}; weight maps exist for semantic and panoptic data sets")
 

@@ -1,7 +1,7 @@
 """DeepLabV3 and DeepLabV3+ (Chen et al., 2017 and 2018): heads with a pixel-weighted loss, and their atrous ResNet.
 
 State dicts have the names of Detectron2's DeepLab project, so that its checkpoints load. Two things differ: hard-pixel
-mining takes a share of the *labelled* pixels, not of all, and inference takes images of any size.
+mining takes a share of the *labelled* pixels, not of all, and images may have any size.
 """
 
 from collections.abc import Callable, Sequence
@@ -82,7 +82,8 @@ class _DeepLabHead(PixelWeightedHead):
         if not self.training:
             return logits, {}
         assert targets is not None
-        loss = self.pixel_loss(logits, targets, pixel_weights, self.hard_pixel_share)
+        height, width = targets.shape[-2:]  # less than whole strides, where an image is smaller than the crop
+        loss = self.pixel_loss(logits[..., :height, :width], targets, pixel_weights, self.hard_pixel_share)
         return None, {"loss_sem_seg": loss * self.loss_weight}
 
 
@@ -101,21 +102,22 @@ def _pool_window(cfg, stride: int) -> tuple[int, int] | None:
 
 
 class AnySizeASPP(ASPP):
-    """Detectron2's ASPP, which in inference takes features of any size, not of whole pooling windows alone.
+    """Detectron2's ASPP, which takes features of any size, not of whole pooling windows alone.
 
     The window of the image pooling is cut where the features are smaller. On whole windows it is Detectron2's.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, in_channels, H, W) to (N, out_channels, H, W)."""
-        if self.training or self.pool_kernel_size is None:
+        height, width = x.shape[-2:]
+        if self.pool_kernel_size is None:
             return super().forward(x)
         *local, (_, after_pooling) = self.convs
-        height, width = x.shape[-2:]
         window = min(self.pool_kernel_size[0], height), min(self.pool_kernel_size[1], width)
         pooled = after_pooling(F.avg_pool2d(x, window, stride=1))
         pooled = F.interpolate(pooled, size=(height, width), mode="bilinear", align_corners=False)
-        return self.project(torch.cat([*(view(x) for view in local), pooled], dim=1))
+        joined = self.project(torch.cat([*(view(x) for view in local), pooled], dim=1))
+        return F.dropout(joined, self.dropout, training=self.training)
 
 
 def _aspp(cfg, channels: int, stride: int) -> ASPP:

@@ -11,6 +11,7 @@ from PIL import Image
 from pnm.errors import UserError
 from pnm.formats.label_png import read_label_png, read_panoptic_png
 from pnm.projects.launcher.config import load_config
+from pnm.projects.launcher.data.checks import check_data
 from pnm.projects.launcher.data.mappers import build_mapper
 from pnm.projects.launcher.data.shapes import register_shapes
 from pnm.projects.launcher.data.user_data import register_user_data
@@ -94,6 +95,14 @@ def test_segment_ids_beside_labels(register, shapes_root, tmp_path):
         for one in np.unique(ids[ids != 0]):
             assert len(np.unique(labels[ids == one])) == 1  # a segment has one class
     assert "pan_seg_file_name" not in DatasetCatalog.get("ids")[0]  # which Detectron2 reads with a list of segments
+    for fault, told in ((np.zeros((5, 6, 3)), "is 5 x 6, the labels .* are 96 x 128"), (np.zeros((96, 128)), "grey")):
+        folder = shutil.copytree(root / "panoptic_val", tmp_path / told[:4])
+        Image.fromarray(fault.astype(np.uint8)).save(folder / "000003.png")
+        register(config(entry | {"name": told[:4], "segments": str(folder)}))
+        cfg = config()
+        cfg.DATASETS.TEST, cfg.MODEL.META_ARCHITECTURE = (told[:4],), "SemanticSegmentor"
+        with pytest.raises(UserError, match=f"000003.png.*{told}"):
+            check_data(cfg, train=False)
     shutil.copytree(root / "panoptic_val", tmp_path / "fewer")
     next((tmp_path / "fewer").glob("*.png")).unlink()
     register(config(entry | {"name": "fewer", "segments": str(tmp_path / "fewer")}))

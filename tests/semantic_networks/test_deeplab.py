@@ -85,7 +85,7 @@ def test_the_weighted_config_is_equation_6_and_its_sibling_mines(config, hard_pi
     torch.testing.assert_close(loss, kept.mean(), rtol=1e-4, atol=1e-6)
 
 
-def test_pooling_in_inference_takes_any_size_and_equals_detectron2s_on_whole_windows():
+def test_pooling_takes_any_size_and_equals_detectron2s_on_whole_windows():
     torch.manual_seed(0)
     options = {"norm": "BN", "activation": F.relu, "pool_kernel_size": (4, 6), "dropout": 0.1}
     ours, theirs = (kind(5, 7, [1, 2, 3], **options).eval() for kind in (AnySizeASPP, ASPP))
@@ -104,8 +104,13 @@ def test_pooling_in_inference_takes_any_size_and_equals_detectron2s_on_whole_win
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_evaluates_images_of_any_size(config):
-    model = build_model(small(config)).eval()
+def test_takes_images_of_any_size(config):
+    model = build_model(small(config)).train()
+    for size in ((64, 87), (50, 96), (33, 33)):  # a crop of 64 x 96 of an image that is smaller
+        losses = model([{key: x[key][..., : size[0], : size[1]] for key in x} for x in batch()])
+        losses["loss_sem_seg"].backward()
+        assert torch.isfinite(losses["loss_sem_seg"])
+    model.eval()
     with torch.no_grad():
         (found,) = model([{"image": torch.zeros(3, 50, 71, dtype=torch.uint8), "height": 33, "width": 90}])
     assert found["sem_seg"].shape == (8, 33, 90) and torch.isfinite(found["sem_seg"]).all()

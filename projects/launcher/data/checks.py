@@ -15,9 +15,10 @@ from tqdm import tqdm
 from pnm.errors import UserError, listed
 from pnm.formats.coco_instances import CocoGroundTruth, read_coco_ground_truth
 from pnm.formats.coco_panoptic import read_annotations, read_categories
-from pnm.formats.label_png import png_size_of
+from pnm.formats.label_png import png_size_of, read_panoptic_png
 from pnm.usable_cores import usable_cores
 
+from ...dataset_mappers.label_files import SEGMENT_IDS
 from ...dataset_mappers.reading import read_labels
 from ...refining import check_test_predictions, refined_task
 from ..rooms import hooks
@@ -63,7 +64,8 @@ def _agree(cfg: CfgNode, key: str, wanted: dict[str, Any], what: str) -> None:
         return
     if came != _value(get_cfg(), key):
         raise UserError(
-            f"{key} is {came}, but data set {name} has {what} {value}: leave the key out, or set it to that"
+            f"{key} is {came}, but data set {name} has {what} {value}: set the key to that, or leave it out of config and "
+            "command line"
         )
     cfg.merge_from_list([key, value])
     logger.info("%s is %s, as in data set %s", key, value, name)
@@ -159,13 +161,21 @@ def _check_panoptic(name: str, metadata: Any) -> None:
 
 
 def _check_labels(cfg: CfgNode, name: str, metadata: Any) -> None:
-    """Reads all label PNGs; cores share them, and a thousand of Cityscapes' take some seconds."""
+    """Reads all label PNGs, and those of segment ids beside them; cores share them, and a thousand of Cityscapes' take
+    some seconds."""
     entries = DatasetCatalog.get(name)
     classes, ignored = len(metadata.stuff_classes), metadata.get("ignore_label", cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
 
     def check(entry: dict) -> bool:
         """Whether some pixel counts."""
-        return bool((read_labels(entry["sem_seg_file_name"], classes, ignored) != ignored).any())
+        labels = read_labels(entry["sem_seg_file_name"], classes, ignored)
+        ids = entry.get(SEGMENT_IDS)
+        if ids is not None and read_panoptic_png(ids).shape != labels.shape:
+            sizes = [" x ".join(map(str, size)) for size in (png_size_of(ids), labels.shape)]
+            raise UserError(
+                f"{ids} is {sizes[0]}, the labels {entry['sem_seg_file_name']} are {sizes[1]}: expected one size"
+            )
+        return bool((labels != ignored).any())
 
     with ThreadPoolExecutor(usable_cores()) as pool:
         files = tqdm(pool.map(check, entries), total=len(entries), desc=f"reading the labels of {name}", unit="file")
