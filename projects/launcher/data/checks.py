@@ -64,8 +64,8 @@ def _agree(cfg: CfgNode, key: str, wanted: dict[str, Any], what: str) -> None:
         return
     if came != _value(get_cfg(), key):
         raise UserError(
-            f"{key} is {came}, but data set {name} has {what} {value}: set the key to that, or leave it out of config and "
-            "command line"
+            f"{key} is {came}, but data set {name} has {what} {value}: set the key to that, or leave it out "
+            "of config and command line"
         )
     cfg.merge_from_list([key, value])
     logger.info("%s is %s, as in data set %s", key, value, name)
