@@ -100,13 +100,16 @@ def test_the_ignored_label_comes_from_the_data(semantic):
 
 def test_a_config_that_says_another_number(instances):
     with pytest.raises(
-        UserError, match="ROI_HEADS.NUM_CLASSES is 4, but data set toy has a number of classes of 2: leave"
+        UserError,
+        match="ROI_HEADS.NUM_CLASSES is 4, but data set toy has a number of classes of 2: set the key to that",
     ):
         take_from_data(instances(coco(), "MODEL.ROI_HEADS.NUM_CLASSES", "4"))
 
 
 def test_a_config_that_says_another_ignored_label(semantic):
-    with pytest.raises(UserError, match="IGNORE_VALUE is 7, but data set toy has the ignore_label 255: leave"):
+    with pytest.raises(
+        UserError, match="IGNORE_VALUE is 7, but data set toy has the ignore_label 255: set the key to that"
+    ):
         take_from_data(semantic("MODEL.SEM_SEG_HEAD.IGNORE_VALUE", "7"))
 
 
