@@ -1,0 +1,63 @@
+"""What a format of annotations is: how it is recognised, read and written."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pnm.annotations.annotation_set import AnnotationSet
+from pnm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Source:
+    """Annotations as a user names them.
+
+    Attributes:
+        path: the file or folder.
+        images: folder of the images, where the format needs it to be told, or has none of its own.
+        classes: names in the order of the numbers, where the format has numbers alone.
+        split: of a format with several in one folder, that to read ("train"); None: all of them.
+        task: "instance", "semantic" or "panoptic" of a format that can be read as several; None: its first.
+    """
+
+    path: Path
+    images: Path | None = None
+    classes: Sequence[str] | None = None
+    split: str | None = None
+    task: str | None = None
+
+
+@dataclass(frozen=True)
+class AnnotationFormat:
+    """A format of annotations.
+
+    Attributes:
+        name: for command lines and configs, e.g. "yolo".
+        words: what it is, for people, e.g. "YOLO segmentation labels (a data.yaml, labels/*.txt)".
+        reads, writes: tasks that it is read as and written from; the first of ``reads`` is its own.
+        recognises: whether a file or folder looks like it: cheap, and never raises of what is there.
+        read: raises UserError and FileNotFoundError that name the file and say what to do.
+        write: makes files of one or more splits, ``{split: annotations}``, in an empty folder. A single split may have
+            the name "", then no name shows. Folders of images are not touched. Raises UserError of what the format
+            has no place for.
+        is_folder: whether people name a folder when they mean such annotations.
+    """
+
+    name: str
+    words: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    recognises: Callable[[Path], bool]
+    read: Callable[[Source], AnnotationSet]
+    write: Callable[[Mapping[str, AnnotationSet], Path], None]
+    is_folder: bool
+
+    def task_of(self, source: Source) -> str:
+        """The task that annotations are to be read as; a UserError if the format can't."""
+        task = source.task or self.reads[0]
+        if task not in self.reads:
+            raise UserError(
+                f"{source.path} is read as {self.words}, which has {' or '.join(self.reads)} annotations: {task} ones "
+                "cannot be made of it"
+            )
+        return task

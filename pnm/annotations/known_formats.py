@@ -1,0 +1,53 @@
+"""The formats that are known, and which of them a file or folder is in."""
+
+import difflib
+from pathlib import Path
+
+from pnm.annotations import coco
+from pnm.annotations.annotation_format import AnnotationFormat, Source
+from pnm.annotations.annotation_set import AnnotationSet
+from pnm.errors import UserError
+
+_IN_ORDER = (coco.FORMAT,)  # the first that recognises a path reads it: special ones come before general ones
+FORMATS = {one.name: one for one in _IN_ORDER}
+
+
+def format_named(name: str) -> AnnotationFormat:
+    """A format by its name; a UserError that lists them all if there is none."""
+    if name in FORMATS:
+        return FORMATS[name]
+    near = difflib.get_close_matches(name, FORMATS, n=1)
+    advice = f"did you mean {near[0]}? " if near else ""
+    raise UserError(f"there is no format {name!r}; {advice}Known are {', '.join(sorted(FORMATS))}")
+
+
+def format_of(path: Path) -> AnnotationFormat:
+    """The format that a file or folder is in.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it is none of them; the message lists them.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: expected annotations")
+    for one in _IN_ORDER:
+        if one.recognises(path):
+            return one
+    listed = "; ".join(f"{one.name}: {one.words}" for one in _IN_ORDER)
+    raise UserError(f"{path} is in no format that is known here; name it (--from), or convert it. Known are {listed}")
+
+
+def read_annotations(source: Source, name: str | None = None) -> AnnotationSet:
+    """Annotations in files.
+
+    Args:
+        name: of the format; by default it is told from what is there.
+
+    Raises:
+        FileNotFoundError, UserError: there is no such file, it is in no known format, or damaged.
+    """
+    if not source.path.exists():
+        raise FileNotFoundError(f"{source.path} does not exist: expected annotations")
+    one = format_of(source.path) if name is None else format_named(name)
+    one.task_of(source)
+    return one.read(source)
