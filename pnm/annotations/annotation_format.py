@@ -41,6 +41,7 @@ class AnnotationFormat:
             the name "", then no name shows. Folders of images are not touched. Raises UserError of what the format
             has no place for.
         is_folder: whether people name a folder when they mean such annotations.
+        images_at: where its users look for images beside the annotations, for each ``{split}``.
     """
 
     name: str
@@ -51,6 +52,7 @@ class AnnotationFormat:
     read: Callable[[Source], AnnotationSet]
     write: Callable[[Mapping[str, AnnotationSet], Path], None]
     is_folder: bool
+    images_at: str = "images/{split}"
 
     def task_of(self, source: Source) -> str:
         """The task that annotations are to be read as; a UserError if the format can't."""

@@ -17,6 +17,7 @@ from pnm.masks.runs import decode_masks
 TASKS = ("instance", "semantic", "panoptic")
 NO_CLASS = -1  # in semantic labels: void, ignored
 NO_SEGMENT = 0  # in ids of segments
+CHANGED = "changed"  # format of a set whose classes or task are no longer those of its files: raw entries don't hold
 Id = int | str
 
 
@@ -45,6 +46,7 @@ class AnnotatedImage:
         height, width: in pixels.
         id: what the format calls it by, if anything but its name.
         attributes: what people noted of it, as JSON has it.
+        split: that it belongs to ("train"), where several were read from one folder; else "".
         raw: what the file has of it. A writer of the same format starts from it, so that nothing is lost.
     """
 
@@ -54,6 +56,7 @@ class AnnotatedImage:
     id: Id | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     raw: Any = None
+    split: str = ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -138,7 +141,9 @@ class AnnotationSet:
         for what, names in (("classes", [c.name for c in self.categories]), ("images", [i.name for i in self.images])):
             twice = first_twice(names)
             if twice is not None:
-                raise UserError(f"two {what} have the name {twice}: rename one, so that they can be told apart")
+                raise UserError(
+                    f"{self.format}: two {what} are called {twice}; rename one, so that they can be told apart"
+                )
 
     def only(self, images: Sequence[AnnotatedImage]) -> "AnnotationSet":
         """Some of the images."""

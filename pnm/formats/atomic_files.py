@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -57,6 +58,44 @@ def write_bytes(path: str | Path, content: bytes, *, sync: bool = False) -> None
 def write_text(path: str | Path, text: str) -> None:
     """Writes UTF-8 by :func:`atomic_file`."""
     write_bytes(path, text.encode("utf-8"))
+
+
+@contextmanager
+def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """An empty folder that takes the place of ``path`` when the block ends, and is gone if the block fails.
+
+    Args:
+        overwrite: replace a folder that is there. An empty one is replaced anyway.
+
+    Raises:
+        UserError: something is there.
+        WriteError: it can't be written.
+    """
+    path = Path(path).absolute()
+    check_new_folder(path, overwrite=overwrite)
+    unlike = uuid.uuid4().hex
+    temporary, before = (path.with_name(f".{path.name}.{unlike}{ending}") for ending in (ENDING, f"{ENDING}.before"))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            os.replace(path, before)
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise WriteError(f"{path} can't be written ({error.strerror}): make room, or name another folder") from None
+    finally:
+        for leftover in (temporary, before):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def check_new_folder(path: Path, *, overwrite: bool = False) -> None:
+    """A UserError if a file is there, or a folder that holds something and is not to be replaced."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is a file: name a folder for the output")
+    if path.is_dir() and any(path.iterdir()) and not overwrite:
+        raise UserError(f"{path} exists already and isn't empty: name another folder, or add --overwrite")
 
 
 def check_writable(path: str | Path) -> None:
