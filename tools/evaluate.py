@@ -27,56 +27,17 @@ from tqdm import tqdm
 
 if not __package__:  # run as a file of a clone
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from pnm.cityscapes_classes import CITYSCAPES_CLASSES
 from pnm.compiling import announce_compilation
 from pnm.errors import UserError, interrupts_told, listed, one_line_errors, print_lines
-from pnm.formats.atomic_files import check_writable, write_text
-from pnm.formats.class_names import read_class_names
-from pnm.metrics.instance_records import METRICS as INSTANCE_METRICS
+from pnm.formats.atomic_files import write_text
 from pnm.metrics.metric_values import MetricValues
-from pnm.metrics.semantic_metrics import METRICS as SEMANTIC_METRICS
-from pnm.metrics.semantic_metrics import SemanticMetrics
-from pnm.scoring.cityscapes_instance_files import CityscapesInstanceFiles
+from pnm.scoring import arguments
 from pnm.scoring.compare import Comparison, compare
-from pnm.scoring.panoptic_files import PanopticFiles
-from pnm.scoring.result_files import InstanceFiles, SemanticFiles
-from pnm.scoring.scores import ResultFiles, Scores, json_text
-from pnm.usable_cores import usable_cores
+from pnm.scoring.opening import DEFAULT_METRICS, METRICS, open_side_by_side
+from pnm.scoring.scores import Scores, json_text
 
-METRICS = {"semantic": SEMANTIC_METRICS, "instance": INSTANCE_METRICS, "panoptic": ("PQ", "Boundary-PQ")}
-DEFAULT_METRICS = {**METRICS, "instance": ("segm", "boundary", "af")}
-COCO_RATIO, CITYSCAPES_RATIO = 0.02, 0.005
 BOUNDARY_F = "Boundary-F-"
 MUCH_IGNORED = 0.3  # of the pixels; a tenth is usual on Cityscapes
-
-
-def class_names(classes: str | None, cityscapes: bool) -> list[str]:
-    """Names of --classes N, --classes names.txt (one a line) or --cityscapes."""
-    return list(CITYSCAPES_CLASSES.values()) if classes is None and cityscapes else read_class_names(classes)
-
-
-def opened(args: argparse.Namespace, pred: str, folder: str | None) -> ResultFiles:
-    """A prediction beside the ground truth, as the command line says; ``folder`` has a panoptic one's PNGs."""
-    boundary = {"boundary_ratio": None if args.boundary_px else args.boundary_ratio, "boundary_px": args.boundary_px}
-    if args.task == "instance":
-        kind = CityscapesInstanceFiles if args.cityscapes and Path(pred).suffix != ".json" else InstanceFiles
-        return kind(pred, args.gt, metrics=args.metrics, **{**boundary, "boundary_ratio": args.boundary_ratio})
-    if args.task == "panoptic":
-        boundary = boundary if "Boundary-PQ" in args.metrics else {}
-        return PanopticFiles(pred, args.gt, folder, args.gt_folder, **boundary)
-    names = class_names(args.classes, args.cityscapes)
-    ignored = None if args.ignore_label < 0 else args.ignore_label
-    metric = SemanticMetrics(
-        len(names),
-        class_names=names,
-        ignore_label=ignored,
-        metrics=args.metrics,
-        f_score_px=args.f_score_px,
-        f_score_absent=args.f_score_absent,
-        **boundary,
-    )
-    kinds = {"cityscapes": args.cityscapes, "pred_train_ids": args.pred_train_ids, "category_ids": args.category_ids}
-    return SemanticFiles(pred, args.gt, metric, **kinds)
 
 
 def percent(value: float) -> str:
@@ -183,36 +144,17 @@ def compared(a: Scores, b: Scores, args: argparse.Namespace) -> MetricValues:
 
 def check_arguments(args: argparse.Namespace) -> None:
     """UserErrors that can be told before anything is read."""
-    if args.workers < 1 or args.bootstrap < 1 or args.seed < 0:
-        raise UserError("--workers and --bootstrap need a positive number, and --seed one from 0")
+    arguments.check_numbers(args)
     if args.per_class and not args.compare:
         raise UserError("--per-class is for --compare: without it, classes are always shown")
-    paths = [getattr(args, name) for name in ("output", "per_image", "pred", "gt", "compare")]
-    for n, path in enumerate(paths[:2]):
-        if path is not None:
-            others = [other for other in paths[n + 1 :] if other is not None]
-            if Path(path).resolve() in [Path(other).resolve() for other in others]:
-                raise UserError(f"{path} is named twice, and would be overwritten: name another file for the output")
-            check_writable(path)
+    arguments.check_outputs(args, ["output", "per_image"])
 
 
 def run(args: argparse.Namespace) -> None:
     check_arguments(args)
-    files = [opened(args, args.pred, getattr(args, "pred_folder", None))]
-    if args.compare:
-        files.append(opened(args, args.compare, getattr(args, "compare_folder", None)))
-    problems = list(dict.fromkeys(line for one in files for line in one.problems))
-    print_lines(problems)
-    print_lines(list(dict.fromkeys(line for one in files for line in one.remarks)))
-    if problems and not args.allow_missing:
-        raise UserError(
-            f"{len(problems)} mismatch(es) between prediction and ground truth, see above; mend them, or score the "
-            "rest with --allow-missing"
-        )
-    common = set(files[-1].images)
-    images = [image for image in files[0].images if image in common]
-    if not images:
-        raise UserError(f"{args.pred} and {args.gt} have no image in common: nothing to score")
+    files, images, problems = open_side_by_side(
+        arguments.sides_of(args), arguments.settings_of(args), allow_missing=args.allow_missing
+    )
     announce_compilation()
     scores = [one.score(images, args.workers, True) for one in files]
     values = scores[0].whole()
@@ -239,23 +181,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser, task: str) -> None:
-    parser.add_argument("--pred", required=True, help="prediction: folder or JSON")
-    parser.add_argument("--gt", required=True, help="ground truth: folder or JSON")
+    arguments.add_files(parser)
     parser.add_argument("--metrics", nargs="+", choices=METRICS[task], default=list(DEFAULT_METRICS[task]))
-    parser.add_argument("--cityscapes", action="store_true", help="Cityscapes' files, and boundary ratio 0.005")
-    parser.add_argument("--boundary-ratio", type=float, metavar="R", help="boundary width / diagonal (default: 0.02)")
-    parser.add_argument("--boundary-px", type=int, metavar="D", help="boundary width in pixels instead")
     parser.add_argument("--output", metavar="JSON", help="all metrics, settings and mismatches")
     parser.add_argument("--per-image", metavar="CSV", help="a row for each image, worst first (of two: most lost)")
-    parser.add_argument("--compare", metavar="OTHER", help="another prediction, B; --pred is A")
     parser.add_argument("--per-class", action="store_true", help="with --compare: the classes' differences, too")
     parser.add_argument("--show", nargs="+", metavar="NAME", help="print these metrics only, e.g. AP AP90 Boundary-AP")
-    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples of images (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the resamples (default: 0)")
-    parser.add_argument("--allow-missing", action="store_true", help="score what fits, list the rest")
-    parser.add_argument(
-        "--workers", type=int, default=usable_cores(), metavar="N", help="threads (default: %(default)s)"
-    )
+    arguments.add_running(parser)
 
 
 def parse_args() -> argparse.Namespace:
@@ -264,41 +196,17 @@ def parse_args() -> argparse.Namespace:
     semantic, instance, panoptic = [tasks.add_parser(task) for task in METRICS]
     for task, one in zip(METRICS, (semantic, instance, panoptic)):
         _add_common(one, task)
-    semantic.add_argument("--classes", metavar="N|FILE", help="number of classes, or a file with a name in each line")
-    semantic.add_argument("--ignore-label", type=int, default=255, metavar="V", help="default: 255; -1: none")
-    semantic.add_argument("--category-ids", type=int, nargs="+", metavar="ID", help="of a JSON's masks, in class order")
-    semantic.add_argument("--pred-train-ids", action="store_true", help="with --cityscapes: --pred holds train ids")
-    semantic.add_argument("--f-score-px", type=float, nargs="+", default=[1, 2, 3], metavar="T", help="tolerances")
-    semantic.add_argument(
-        "--f-score-absent", action="store_true", help="a class without contour scores 1, as in the literature"
-    )
-    panoptic.add_argument("--pred-folder", help="PNGs (default: --pred without .json, else panoptic/ beside it)")
-    panoptic.add_argument("--compare-folder", help="PNGs of --compare")
-    panoptic.add_argument("--gt-folder", help="PNGs (default: --gt without .json)")
+    arguments.add_semantic(semantic)
+    arguments.add_panoptic(panoptic)
     args = parser.parse_args()
-    if args.boundary_ratio is None:
-        args.boundary_ratio = CITYSCAPES_RATIO if args.cityscapes else COCO_RATIO
-    if args.task == "semantic":
-        args.f_score_px = [int(t) if t >= 1 and t == int(t) else t for t in args.f_score_px]
+    arguments.finish(args)
     return args
-
-
-def run_told(args: argparse.Namespace) -> None:
-    """:func:`run`; errors of many images are listed before the one line that counts them."""
-    try:
-        run(args)
-    except UserError as error:
-        *lines, last = str(error).splitlines() or [""]
-        if not lines:
-            raise
-        print_lines([*lines, last])
-        raise UserError(f"{len(lines) + 1} images could not be scored, see above; mend their files") from None
 
 
 def main() -> None:
     args = parse_args()
-    with interrupts_told("nothing was written"), one_line_errors():
-        run_told(args)
+    with interrupts_told("nothing was written"), one_line_errors(), arguments.errors_of_images_listed():
+        run(args)
 
 
 if __name__ == "__main__":
