@@ -6,8 +6,9 @@ python tools/refine.py --config-file configs/quickstart/bpr_instance.yaml --imag
 python tools/refine.py --config-file ... --image photo.jpg --mask photo_mask.png --output refined.png MODEL.WEIGHTS ...
 
 Predictions may be COCO results JSON, COCO panoptic JSON with PNGs, a folder of label PNGs, Detectron2's
-sem_seg_predictions.json or a folder of Cityscapes' *_pred.txt. The output has the same format, ids, scores and order;
-PRN, which takes panoptic results, also adds segments, with new ids, and drops some.
+sem_seg_predictions.json or a folder of Cityscapes' *_pred.txt; or your own annotations, as labelme, YOLO, CVAT, Label
+Studio, Pascal VOC and others keep them (docs/formats.md). The output has the same format, ids, scores and order; PRN,
+which takes panoptic results, also adds segments, with new ids, and drops some.
 A run that was killed goes on where it was when the same command is given again.
 
 Refiners one after the other, each with its own overrides:
@@ -55,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
         "--image-info", type=Path, metavar="JSON", help="COCO annotations or image info: ids to file names"
     )
     many.add_argument("--png-folder", type=Path, metavar="DIR", help="PNGs of a panoptic JSON (default: beside it)")
+    many.add_argument(
+        "--from", dest="format", metavar="FORMAT", help="of annotations, where it can't be told: see convert"
+    )
+    many.add_argument(
+        "--classes", metavar="N|FILE", help="number of classes of annotations, or a file with their names"
+    )
+    many.add_argument("--split", metavar="NAME", help="of annotations with several, the one to refine (default: all)")
     many.add_argument("--keep-missing", action="store_true", help="predictions without an image stay as they are")
     many.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes, one for each GPU (default: 1)")
     one = parser.add_argument_group("one image")

@@ -66,19 +66,29 @@ def annotation_set(name: str, source: Source, content: Mapping[str, Any], truth:
 
     def read_objects(image: AnnotatedImage) -> tuple[AnnotatedObject, ...]:
         assert image.id is not None
-        return tuple(_object(image, entry, places) for entry in truth.annotations[image.id])
+        return tuple(coco_object(image, entry, places, str(source.path)) for entry in truth.annotations[image.id])
 
     rest = {key: value for key, value in content.items() if key not in ("images", "annotations", "categories")}
     remarks = tuple(truth.remarks)
     return AnnotationSet(name, "instance", tuple(categories), tuple(images), read_objects, source.images, rest, remarks)
 
 
-def _object(image: AnnotatedImage, entry: Mapping[str, Any], places: Mapping[int, int]) -> AnnotatedObject:
+def coco_object(
+    image: AnnotatedImage, entry: Mapping[str, Any], places: Mapping[int, int], name: str
+) -> AnnotatedObject:
+    """The object that an entry is.
+
+    Args:
+        places: of the categories by their ids.
+        name: of the file, for messages.
+    """
     mask, attributes = entry["segmentation"], entry.get("attributes")
     return AnnotatedObject(
         places[entry["category_id"]],
         tuple(np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in mask) if isinstance(mask, list) else None,
-        None if isinstance(mask, list) else crop_runs(decode_masks([mask], *image.size), 0),
+        None
+        if isinstance(mask, list)
+        else crop_runs(decode_masks([mask], *image.size, lambda _: f"{name}: image {image.name}"), 0),
         entry.get("id"),
         bool(entry.get("iscrowd", 0)),
         entry.get("score"),

@@ -1,10 +1,10 @@
 """Annotations of any format as the files that all programs of this project read: COCO's, or label PNGs."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -13,7 +13,6 @@ from pnm.annotations.annotation_set import AnnotatedImage, AnnotationSet
 from pnm.annotations.class_map import read_class_map, with_class_map
 from pnm.annotations.known_formats import FORMATS, read_annotations
 from pnm.annotations.other_tasks import as_task
-from pnm.errors import UserError
 from pnm.formats.atomic_files import atomic_folder, write_text
 
 PLAIN = {"instance": "coco", "semantic": "label-pngs", "panoptic": "coco-panoptic"}  # format of each task's files
@@ -51,7 +50,7 @@ def named_annotations(
 
 
 def stage(annotations: AnnotationSet, folder: Path, digest: str = "") -> Staged:
-    """Makes the files in a folder that is theirs alone; those that are there are kept if they are of this ``digest``."""
+    """Makes the files in a folder that is theirs alone; what is there of this ``digest`` is kept."""
     path = folder / _NAMES[annotations.task]
     if not (digest and _digest_in(folder) == digest):
         with atomic_folder(folder, overwrite=True) as new:
@@ -66,8 +65,8 @@ def stage(annotations: AnnotationSet, folder: Path, digest: str = "") -> Staged:
 _NAMES = {"instance": "instances.json", "semantic": "labels", "panoptic": "panoptic.json"}
 
 
-def _counting(annotations: AnnotationSet, bar: tqdm):
-    def read(image: AnnotatedImage):
+def _counting(annotations: AnnotationSet, bar: tqdm) -> Callable[[AnnotatedImage], Any]:
+    def read(image: AnnotatedImage) -> Any:
         bar.update(bar.n < bar.total)
         return annotations.read(image)
 
@@ -89,7 +88,3 @@ def digest_of(source: Path, settings: Mapping[str, object]) -> str:
         state = path.stat()
         digest.update(f"{path} {state.st_size} {state.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
-
-
-def results_of(annotations: AnnotationSet, truth: AnnotationSet) -> list[dict]:
-    raise UserError("not made yet")

@@ -1,13 +1,17 @@
 """Opens predictions of any format that is known here."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pnm.annotations.annotation_format import Source
+from pnm.annotations.known_formats import FORMATS, format_named, format_of, read_annotations
 from pnm.errors import UserError
 from pnm.formats.coco_instances import read_json
 from pnm.formats.folders import files_below
 from pnm.formats.json_list import first_item, is_list
+from pnm.predictions.annotated_files import AnnotatedFiles
 from pnm.predictions.cityscapes_instances import CityscapesPredictions
 from pnm.predictions.coco_panoptic import PanopticPredictions
 from pnm.predictions.coco_results import CocoResultPredictions
@@ -20,8 +24,11 @@ _OF_DETECTRON2 = ("coco_instances_results.json", "sem_seg_predictions.json", "pr
 _FORMATS = (
     ' COCO results (a JSON list of {"image_id", "category_id", "segmentation", "score"}); Cityscapes instance results '
     "(a folder of *_pred.txt and masks); a folder of label PNGs; Detectron2's sem_seg_predictions.json; COCO panoptic "
-    'JSON ({"annotations": [{"image_id", "file_name", "segments_info"}]}) with its folder of PNGs'
+    'JSON ({"annotations": [{"image_id", "file_name", "segments_info"}]}) with its folder of PNGs; annotations in '
+    f"the formats {', '.join(FORMATS)}"
 )
+# Folders that are taken for annotations without being told: the others are label PNGs, too.
+_FOLDERS = {name for name, one in FORMATS.items() if one.is_folder} - {"label-pngs", "cityscapes", "ade20k"}
 
 
 def open_predictions(
@@ -29,6 +36,8 @@ def open_predictions(
     task: str | None = None,
     *,
     known_sizes: Mapping[Any, tuple[int, int]] | None = None,
+    annotations: str | None = None,
+    source: Source | None = None,
     **options: Any,
 ) -> PredictionSet:
     """Predictions in files, whose format is told from what is there.
@@ -38,6 +47,8 @@ def open_predictions(
         task: "instance", "semantic" or "panoptic", where it is known. Of a folder that has both text files and PNGs,
             it decides what is read: without, the text files.
         known_sizes: (height, width) of images by id, for a format that has an option ``image_sizes``.
+        annotations: name of the format of annotations that they are in; by default it is told from what is there.
+        source: what is said of annotations beside their path: folder of images, classes, split.
         options: of the format: ``image_sizes`` of COCO results with polygons, ``png_folder`` of panoptic predictions,
             ``ignore_labels`` of label PNGs.
 
@@ -54,7 +65,12 @@ def open_predictions(
         raise UserError(f"task is {task!r}, expected one of {', '.join(_TASKS)}")
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: expected predictions, one of{_FORMATS}")
-    kind, content = (_kind_of_folder(path, task), None) if path.is_dir() else _kind_of_json(path, task)
+    if annotations is None:
+        kind, content = (_kind_of_folder(path, task), None) if path.is_dir() else _kind_of_file(path, task)
+    if annotations is not None or kind is AnnotatedFiles:
+        if options:
+            raise UserError(f"{path} holds annotations, for which there is no option {', '.join(sorted(options))}")
+        return _annotated(path, annotations, replace(source or Source(path), path=path, task=task))
     if task not in (None, kind.task):
         raise UserError(f"{path} holds {kind.task} predictions ({kind.FORMAT}), expected {task} ones:{_FORMATS}")
     strange = sorted(set(options) - set(kind.OPTIONS))
@@ -71,15 +87,26 @@ def _kind_of_folder(path: Path, task: str | None) -> type[PredictionSet]:
         raise UserError(f"{path} holds results of Detectron2, of which one is to be named: {', '.join(results)}")
     if task != "semantic" and files_below(path, "_pred.txt"):
         return CityscapesPredictions
+    if any(FORMATS[name].recognises(path) for name in _FOLDERS):
+        return AnnotatedFiles
     if files_below(path, ".png"):
         return LabelPngPredictions
     raise UserError(f"folder {path} has neither label PNGs nor *_pred.txt: expected one of{_FORMATS}")
 
 
-def _kind_of_json(path: Path, task: str | None) -> tuple[type[PredictionSet], Any]:
+def _annotated(path: Path, name: str | None, source: Source) -> AnnotatedFiles:
+    form = format_of(path) if name is None else format_named(name)
+    return AnnotatedFiles(read_annotations(source, form.name), form, path)
+
+
+def _kind_of_file(path: Path, task: str | None) -> tuple[type[PredictionSet], Any]:
     """The class, and what the file holds where it had to be parsed to tell."""
     if path.suffix != ".json":
-        raise UserError(f"{path} is neither a folder nor a *.json file: expected one of{_FORMATS}")
+        if not any(one.recognises(path) for one in FORMATS.values()):
+            raise UserError(
+                f"{path} is neither a folder, a *.json file nor known annotations: expected one of{_FORMATS}"
+            )
+        return AnnotatedFiles, None
     expected = f"predictions, one of{_FORMATS}"
     if is_list(path, expected):
         first, annotations = first_item(path, expected), None
@@ -94,5 +121,7 @@ def _kind_of_json(path: Path, task: str | None) -> tuple[type[PredictionSet], An
         annotations = content.get("annotations") if isinstance(content, dict) else None
         if isinstance(annotations, list) and all("segments_info" in entry for entry in annotations[:1]):
             return PanopticPredictions, content
+    if any(one.recognises(path) for one in FORMATS.values()):
+        return AnnotatedFiles, None
     what = "COCO annotations, a ground truth" if isinstance(annotations, list) else "no predictions that are known here"
     raise UserError(f"{path} holds {what}: expected one of{_FORMATS}")

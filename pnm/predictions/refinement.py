@@ -11,8 +11,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from pnm.annotations.annotation_format import Source
 from pnm.errors import UserError, listed
 from pnm.formats.atomic_files import atomic_file
+from pnm.formats.class_names import read_class_names
 from pnm.formats.folders import IMAGE_ENDINGS, files_below
 from pnm.formats.image_files import ImageFiles, Key, missing_images
 from pnm.formats.label_png import read_label_png
@@ -107,7 +109,11 @@ def replaced(prediction: Prediction, refined: Any) -> Prediction:
 def opened(args: argparse.Namespace, images: ImageFiles, task: str | None) -> PredictionSet:
     """The result files that the arguments name; a UserError, before the long work, if the output can't be made."""
     options: dict[str, Any] = {"png_folder": args.png_folder} if args.png_folder else {}
-    predictions = open_predictions(args.predictions, task=task, known_sizes=images.sizes, **options)
+    classes = read_class_names(args.classes) if args.classes else None
+    source = Source(args.predictions, args.images, classes, args.split)
+    predictions = open_predictions(
+        args.predictions, task, known_sizes=images.sizes, annotations=args.format, source=source, **options
+    )
     OutputPlace(predictions, args.output, overwrite=args.overwrite).check()
     return predictions
 

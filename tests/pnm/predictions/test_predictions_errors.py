@@ -196,7 +196,9 @@ def test_what_is_not_there_or_unknown(tmp_path, make):
     with pytest.raises(ValueError, match="of which one is to be named: .*coco_instances_results.json, .*/predictions"):
         open_predictions(tmp_path)
     (tmp_path / "p.pkl").touch()
-    with pytest.raises(ValueError, match=r"p.pkl is neither a folder nor a \*.json file: expected one of COCO"):
+    with pytest.raises(
+        ValueError, match=r"p.pkl is neither a folder, a \*.json file nor known annotations: expected one of COCO"
+    ):
         open_predictions(tmp_path / "p.pkl")
     with pytest.raises(ValueError, match="task is 'depth', expected one of instance, semantic, panoptic"):
         open_predictions(tmp_path, "depth")

@@ -1,0 +1,129 @@
+"""Predictions brought to the images and classes of a ground truth, whose names, order and size may be others."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pnm.annotations.annotation_set import (
+    NO_CLASS,
+    AnnotatedImage,
+    AnnotatedObject,
+    AnnotationSet,
+    Segments,
+    object_masks,
+)
+from pnm.errors import UserError, listed
+from pnm.formats.folders import stem
+from pnm.formats.semantic_maps import image_name
+from pnm.masks.crops import crop_array, paste
+
+Size = tuple[int, int]  # (height, width)
+
+
+def aligned(pred: AnnotationSet, truth: AnnotationSet, *, resize: bool = False) -> AnnotationSet:
+    """Predictions in the classes of a ground truth, of images called as in it.
+
+    Images belong together if their names are alike: whole, without the ending, or without the folders and what
+    Cityscapes appends. One that the ground truth doesn't have keeps its name, so that it can be told.
+
+    Args:
+        resize: to the size of the true images: labels and segments take the nearest pixel, masks half of bilinear
+            interpolation, outlines are scaled.
+
+    Raises:
+        UserError: a predicted class isn't one of the truth's, or two predictions are of one image.
+    """
+    places = _places(pred, truth)
+    images: list[AnnotatedImage] = []
+    own: dict[str, AnnotatedImage] = {}
+    of_name = _by_names(truth)
+    for image in pred.images:
+        true = next((of_name[name] for name in _names(image) if name in of_name), None)
+        new = image if true is None else replace(true, height=image.height, width=image.width, raw=None)
+        if true is not None and resize:
+            new = replace(new, height=true.height, width=true.width)
+        if new.name in own:
+            raise UserError(f"predictions {own[new.name].name} and {image.name} are both of image {new.name}: keep one")
+        images.append(new)
+        own[new.name] = image
+
+    def read(image: AnnotatedImage) -> Any:
+        before = own[image.name]
+        content = _in_classes(pred.read(before), places)
+        return content if image.size == before.size else resized(content, before, image.size)
+
+    return replace(pred, categories=truth.categories, images=tuple(images), read=read)
+
+
+def _places(pred: AnnotationSet, truth: AnnotationSet) -> list[int]:
+    """Place among the truth's classes of each predicted one, by name; by number where names are numbers."""
+    names = [category.name for category in truth.categories]
+    own = [category.name for category in pred.categories]
+    if all(name.isdecimal() for name in own) and len(own) <= len(names) and not set(own) <= set(names):
+        return list(range(len(own)))
+    strange = [name for name in own if name not in names]
+    if strange:
+        raise UserError(
+            f"predicted class {listed(strange)} isn't in the ground truth, whose classes are {listed(names, 20)}; "
+            "rename or leave out classes with --map, a CSV with lines old,new"
+        )
+    return [names.index(name) for name in own]
+
+
+def _names(image: AnnotatedImage) -> tuple[str, ...]:
+    return image.name, stem(image.name), image_name(image.name)
+
+
+def _by_names(truth: AnnotationSet) -> dict[str, AnnotatedImage]:
+    """Images by all that they may be called; a name that two could have is none's."""
+    of_name: dict[str, AnnotatedImage] = {}
+    for way in (2, 1, 0):  # the surest last, so that it wins
+        names = [_names(image)[way] for image in truth.images]
+        count = Counter(names)
+        for name, image in zip(names, truth.images):
+            if count[name] == 1:
+                of_name[name] = image
+    return of_name
+
+
+def _in_classes(content: Any, places: list[int]) -> Any:
+    if isinstance(content, np.ndarray):
+        return np.array([*places, NO_CLASS], np.int32)[content]
+    if isinstance(content, Segments):
+        return Segments(content.ids, tuple(_moved(thing, places) for thing in content.segments))
+    return tuple(_moved(thing, places) for thing in content)
+
+
+def _moved(thing: AnnotatedObject, places: list[int]) -> AnnotatedObject:
+    return replace(thing, category=places[thing.category])
+
+
+def resized(content: Any, image: AnnotatedImage, size: Size) -> Any:
+    """What is on an image, at another (height, width), see :func:`aligned`."""
+    if isinstance(content, np.ndarray):
+        return _nearest(content, size)
+    if isinstance(content, Segments):
+        ids = _nearest(content.ids, size)
+        present = set(np.unique(ids).tolist())
+        return Segments(ids, tuple(thing for thing in content.segments if thing.id in present))
+    scale = np.array([size[1] / image.width, size[0] / image.height])
+    masks = object_masks(image, content)
+    return tuple(
+        replace(thing, polygons=tuple(outline * scale for outline in thing.polygons), redrawn=True)
+        if thing.polygons is not None
+        else thing.with_crop(crop_array(resized_mask(paste(mask, *image.size), size)))
+        for thing, mask in zip(content, masks)
+    )
+
+
+def _nearest(labels: np.ndarray, size: Size) -> np.ndarray:
+    rows, columns = (((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, labels.shape))
+    return labels[rows[:, None], columns]
+
+
+def resized_mask(mask: np.ndarray, size: Size) -> np.ndarray:
+    """(H, W) bool of another size: from one half of the bilinear interpolation on."""
+    return cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) >= 0.5

@@ -1,0 +1,62 @@
+"""COCO results, a list of detections, as annotations of the images and classes of a ground truth, and back."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pnm.annotations.annotation_set import AnnotatedImage, AnnotatedObject, AnnotationSet, object_masks
+from pnm.annotations.coco import coco_object, numbers_of
+from pnm.errors import UserError
+from pnm.formats.coco_instances import EXPECTED_RESULTS, check_result
+from pnm.formats.json_list import JsonList
+from pnm.masks.crops import crop_rle
+
+NAME = "COCO results"
+
+
+def read_results(path: Path, truth: AnnotationSet) -> AnnotationSet:
+    """Detections as a set of the images of a ground truth, whose ids and classes they have.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: it is no such list, or an image or class isn't there.
+    """
+    places = {number: place for place, number in enumerate(numbers_of([c.id for c in truth.categories]))}
+    image_of = dict(zip(numbers_of([image.id for image in truth.images]), truth.images))
+    numbers: dict[str, list[int]] = {image.name: [] for image in truth.images}
+
+    def visit(n: int, entry: Any) -> None:
+        image, category = check_result(path, n, entry)
+        if image not in image_of or category not in places:
+            what = f"image {image}" if image not in image_of else f"category {category}"
+            raise UserError(f"{path}: entry {n} is of {what}, which the ground truth doesn't have")
+        numbers[image_of[image].name].append(n)
+
+    entries = JsonList(path, EXPECTED_RESULTS, visit)
+
+    def read(image: AnnotatedImage) -> tuple[AnnotatedObject, ...]:
+        return tuple(coco_object(image, entry, places, str(path)) for entry in entries.read(numbers[image.name]))
+
+    return AnnotationSet(NAME, "instance", truth.categories, truth.images, read, truth.folder)
+
+
+def results_json(annotations: AnnotationSet) -> str:
+    """The text of COCO results. Objects without a score have 1; crowds, which nobody predicts, are left out."""
+    return json.dumps(list(_entries(annotations)))
+
+
+def _entries(annotations: AnnotationSet) -> Iterator[dict[str, Any]]:
+    image_ids = numbers_of([image.id for image in annotations.images])
+    category_ids = numbers_of([category.id for category in annotations.categories])
+    for number, image in zip(image_ids, annotations.images):
+        objects = [thing for thing in annotations.read(image) if not thing.iscrowd]
+        for thing, crop in zip(objects, object_masks(image, objects)):
+            height, width = crop.pixels.shape
+            yield {
+                "image_id": number,
+                "category_id": category_ids[thing.category],
+                "score": 1.0 if thing.score is None else thing.score,
+                "bbox": [crop.left, crop.top, width, height],
+                "segmentation": crop_rle(crop, *image.size),
+            }
