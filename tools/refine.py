@@ -67,7 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes, one for each GPU (default: 1)")
     one = parser.add_argument_group("one image")
     one.add_argument("--image", type=Path, metavar="FILE")
-    one.add_argument("--mask", type=Path, metavar="PNG", help="binary mask, or label map of a semantic refiner")
+    one.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="mask (any picture, or its transparency), or labels of a semantic refiner",
+    )
+    one.add_argument("--resize-mask", action="store_true", help="bring a mask of another size to that of the image")
     parser.add_argument("--output", type=Path, metavar="FILE|DIR")
     parser.add_argument("--overwrite", action="store_true", help="replace an output that is there")
     _add_overrides(parser)
@@ -126,7 +132,8 @@ def refine_with_offsets(args: argparse.Namespace) -> None:
     from pnm.compiling import announce_compilation
     from pnm.interior_offsets.stored import StoredOffsets
     from pnm.predictions.offset_refiner import OffsetRefiner
-    from pnm.predictions.refinement import check_one_output, refine_files, refine_one
+    from pnm.predictions.one_mask import check_one_output, refine_one
+    from pnm.predictions.refinement import refine_files
 
     with one_line_errors():
         refiner = OffsetRefiner(StoredOffsets(args.offsets))

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tqdm import tqdm
 
@@ -17,18 +17,6 @@ from pnm.formats.atomic_files import atomic_folder, write_text
 
 PLAIN = {"instance": "coco", "semantic": "label-pngs", "panoptic": "coco-panoptic"}  # format of each task's files
 _DIGEST = "source.sha256"
-
-
-class Staged(NamedTuple):
-    """Files that were made of annotations.
-
-    Attributes:
-        annotations: what they were made of.
-        path: the JSON of objects or segments, or the folder of label PNGs.
-    """
-
-    annotations: AnnotationSet
-    path: Path
 
 
 def named_annotations(
@@ -49,9 +37,9 @@ def named_annotations(
     return annotations if class_map is None else with_class_map(annotations, read_class_map(class_map))
 
 
-def stage(annotations: AnnotationSet, folder: Path, digest: str = "") -> Staged:
-    """Makes the files in a folder that is theirs alone; what is there of this ``digest`` is kept."""
-    path = folder / _NAMES[annotations.task]
+def stage(annotations: AnnotationSet, folder: Path, digest: str = "") -> Path:
+    """Makes the files in a folder that is theirs alone, returns :func:`staged_path`; what is there of this ``digest``
+    is kept."""
     if not (digest and _digest_in(folder) == digest):
         with atomic_folder(folder, overwrite=True) as new:
             with tqdm(total=len(annotations.images), desc=f"reading {annotations.format}", unit="image") as bar:
@@ -59,10 +47,17 @@ def stage(annotations: AnnotationSet, folder: Path, digest: str = "") -> Staged:
                 FORMATS[PLAIN[annotations.task]].write({"": part}, new)
             if digest:
                 write_text(new / _DIGEST, digest)
-    return Staged(annotations, path)
+    return staged_path(annotations.task, folder)
 
 
-_NAMES = {"instance": "instances.json", "semantic": "labels", "panoptic": "panoptic.json"}
+def staged_path(task: str, folder: Path) -> Path:
+    """The JSON of objects or segments, or the folder of label PNGs."""
+    return folder / {"instance": "instances.json", "semantic": "", "panoptic": "panoptic.json"}[task]
+
+
+def ignored_label(classes: int) -> int:
+    """That of pixels of no class in label PNGs of so many classes."""
+    return 255 if classes <= 255 else 2**16 - 1
 
 
 def _counting(annotations: AnnotationSet, bar: tqdm) -> Callable[[AnnotatedImage], Any]:

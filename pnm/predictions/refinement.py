@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from pnm.annotations.annotation_format import Source
 from pnm.errors import UserError, listed
-from pnm.formats.atomic_files import atomic_file
 from pnm.formats.class_names import read_class_names
 from pnm.formats.folders import IMAGE_ENDINGS, files_below
 from pnm.formats.image_files import ImageFiles, Key, missing_images
-from pnm.formats.label_png import read_label_png
-from pnm.masks.crops import MaskCrop, crop_array, paste
+from pnm.masks.crops import MaskCrop
 from pnm.predictions.image_predictions import Objects, Partition
 from pnm.predictions.opening import open_predictions
 from pnm.predictions.output_place import OutputPlace
@@ -175,56 +172,3 @@ def refine_files(args: argparse.Namespace, step: Step) -> None:
     with predictions.writer(args.output, step.fingerprint, overwrite=args.overwrite) as writer:
         refine_each(step, predictions, images, [key for key in predictions.keys if key in present], writer)
         print(f"{writer.finish(keep_missing=args.keep_missing)}: {len(present)} images refined")
-
-
-def check_one_output(args: argparse.Namespace) -> None:
-    """A UserError unless one mask can be written where the arguments say."""
-    if args.output.exists() and not args.overwrite:
-        raise UserError(f"{args.output} exists already; choose another --output, or add --overwrite")
-    if args.output.suffix.lower() != ".png":
-        raise UserError(f"--output is {args.output}, expected a *.png for one mask")
-
-
-def refine_one(args: argparse.Namespace, step: Step, task: str | None) -> None:
-    """Refines one mask or label map, a PNG, of one image.
-
-    Args:
-        task: that the mask is of; None: "instance" where it has at most two values, else "semantic".
-
-    Raises:
-        UserError: a refiner that changes the list of segments, which a PNG alone doesn't have.
-    """
-    given = read_label_png(args.mask)
-    if task is None:
-        task = "instance" if len(np.unique(given)) <= 2 else "semantic"
-    prediction: Prediction
-    if task == "instance":
-        mask = foreground(given, args.mask)
-        prediction = Objects(mask.shape, (crop_array(mask),), (1.0,), (0,))  # type: ignore[arg-type]
-    else:
-        segments = tuple(k for k in np.unique(given).tolist() if k != VOID[task])
-        mask, prediction = given, Partition(given, segments, segments)
-    refined: Any = step.refine(step.read(args.image), prediction)
-    if isinstance(refined, Partition):
-        raise UserError(
-            f"{args.mask} is one PNG, which doesn't say the classes of its segments; this refiner takes panoptic "
-            "result files, a JSON and its PNGs: name the JSON with --predictions"
-        )
-    result = paste(refined[0], *mask.shape) if task == "instance" else refined
-    changed = np.count_nonzero(result != mask)
-    if task == "instance":
-        result = result.astype(given.dtype) * (given.max() or given.dtype.type(255))
-    with atomic_file(args.output) as file:
-        Image.fromarray(result).save(file, format="PNG")
-    print(f"{args.output}: {changed} of {mask.size} pixels changed")
-
-
-def foreground(values: np.ndarray, name: Path) -> np.ndarray:
-    """(H, W) bool: the object in a grey image. Of two values it is the greater one, of more those from the middle of
-    the range on, which is said."""
-    levels = np.unique(values)
-    if len(levels) <= 2:
-        return values == levels[-1] if len(levels) == 2 else values > 0
-    middle = (int(np.iinfo(values.dtype).max) + 1) // 2
-    print(f"{name} has {len(levels)} values, expected 2: those from {middle} on are taken for the object")
-    return values >= middle

@@ -18,16 +18,15 @@ from pnm.formats.image_files import ImageFiles
 from pnm.interior_offsets.stored import StoredOffsets
 from pnm.predictions.coco_panoptic import PanopticPredictions
 from pnm.predictions.offset_refiner import OffsetRefiner
+from pnm.predictions.one_mask import check_one_output, refine_one
 from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.refinement import (
     Chain,
     Step,
-    check_one_output,
     common_task,
     image_names,
     opened,
     refine_each,
-    refine_one,
     with_image,
 )
 

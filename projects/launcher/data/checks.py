@@ -100,6 +100,8 @@ def take_from_data(cfg: CfgNode, train: bool = True) -> None:
         _agree(cfg, _KEYS[kind], numbers, "a number of classes of")
     ignored = {name: one.ignore_label for name, one in metadata.items() if one.get("ignore_label", None) is not None}
     _agree(cfg, _IGNORE, ignored, "the ignore_label")
+    formats = {name: one.mask_format for name, one in metadata.items() if one.get("mask_format", None)}
+    _agree(cfg, "INPUT.MASK_FORMAT", formats, "a mask format, in the files made of it,")
     for take in hooks("take_from_data", cfg.MODEL.IMPORTS):
         take(cfg, metadata)
 

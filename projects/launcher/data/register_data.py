@@ -25,12 +25,14 @@ class Semantic:
     """Label PNGs: a folder with one file for each image, named alike; pixel values index ``classes``.
 
     ``segments`` is a folder of such files in which every object has an id of its own, as panoptic PNGs have them.
+    ``image_names``, where not all images of the folder are labelled, are those that are.
     """
 
     labels: Path
     classes: Sequence[str]
     ignore_label: int = 255
     segments: Path | None = None
+    image_names: Collection[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def register_semantic(name: str, images: Path, semantic: Semantic, made_by: str 
 
     def load():
         require({"label folder": semantic.labels, "image folder": images}, name, made_by)
-        records = _pair_by_name(name, images, semantic.labels)
+        records = _pair_by_name(name, images, semantic.labels, semantic.image_names)
         if semantic.segments is not None:
             require({"folder of segment ids": semantic.segments}, name, made_by)
             _add_segments(name, records, semantic)
@@ -116,13 +118,13 @@ def register_semantic(name: str, images: Path, semantic: Semantic, made_by: str 
     )
 
 
-def _pair_by_name(name: str, images: Path, labels: Path) -> list[dict]:
+def _pair_by_name(name: str, images: Path, labels: Path, image_names: Collection[str] | None = None) -> list[dict]:
     """Dataset dicts of images and labels of equal relative path, suffix aside."""
     label_of = {stem(path): labels / path for path in files_below(labels, ".png")}
     image_of: dict[str, Path] = {}
-    for path in files_below(images, *IMAGE_ENDINGS):
+    for path in files_below(images, *IMAGE_ENDINGS) if image_names is None else image_names:
         label = label_of.get(stem(path))
-        if label is not None and label.samefile(images / path):
+        if image_names is None and label is not None and label.samefile(images / path):
             continue  # images and labels lie in one folder
         other = image_of.setdefault(stem(path), images / path)
         if other != images / path:

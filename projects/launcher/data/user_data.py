@@ -9,6 +9,8 @@ Each entry is a mapping; paths are relative to the working directory:
 - ``{name, type: panoptic, images, annotations, panoptic}``: COCO panoptic JSON and PNG folder, which are enough to
   train on and for PQ. ``stuff`` and ``instances``, made of them by ``datasets/prepare_panoptic_fpn.py``, add mask AP
   and mIoU; they are ``<panoptic>_stuff`` and ``<annotations without .json>_instances.json`` where both are there
+- ``{name, type: labelme | yolo | voc | ..., annotations}``: other formats, see :mod:`.converted_data`; ``images``,
+  ``classes``, ``split``, ``task``, ``map`` and ``unlabelled`` are what ``tools/convert.py`` calls so
 """
 
 import logging
@@ -18,9 +20,11 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from pnm.annotations.known_formats import FORMATS
 from pnm.errors import UserError
 from pnm.formats.coco_instances import read_coco_categories
 
+from .converted_data import OPTIONAL, REQUIRED, listed_classes, register_converted
 from .register_data import PanopticFiles, Semantic, register_coco, register_panoptic, register_semantic, require
 
 logger = logging.getLogger(__name__)
@@ -30,6 +34,7 @@ _KEYS = {
     "semantic": ({"name", "type", "images", "labels", "classes"}, {"ignore_label", "segments"}),
     "panoptic": ({"name", "type", "images", "annotations", "panoptic"}, {"stuff", "instances"}),
 }
+_KEYS = {name: (REQUIRED, OPTIONAL) for name in FORMATS} | _KEYS
 
 
 def register_user_data(cfg: CfgNode) -> None:
@@ -43,7 +48,8 @@ def register_user_data(cfg: CfgNode) -> None:
     for entry in cfg.DATASETS.REGISTER:
         _check_entry(entry)
         register = {"coco": _register_coco, "semantic": _register_semantic, "panoptic": _register_panoptic}
-        summary = register[entry["type"]](entry)
+        own = register.get(entry["type"])
+        summary = own(entry) if own else _listed(register_converted(cfg, entry))
         logger.info("registered data set %s (%s): %s", entry["name"], entry["type"], summary)
 
 
@@ -103,17 +109,7 @@ def _register_semantic(entry: Mapping[str, Any]) -> str:
     segments = Path(entry["segments"]) if "segments" in entry else None
     folders = {"image folder": images, "label folder": labels}
     require(folders | ({} if segments is None else {"folder of segment ids": segments}), name)
-    if isinstance(classes, str):
-        require({"class file": Path(classes)}, name)
-        try:
-            classes = [line.strip() for line in Path(classes).read_text("utf-8-sig").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"data set {name}: class file {classes} cannot be read ({error}); it should be text"
-            ) from None
-    if not isinstance(classes, (list, tuple)) or not classes:
-        raise UserError(f"data set {name}: classes must be a list of names or a text file with a name on each line")
-    names = [str(c) for c in classes]
+    names = listed_classes(classes, name)
     register_semantic(name, images, Semantic(labels, names, entry.get("ignore_label", 255), segments))
     return _listed(names)
 

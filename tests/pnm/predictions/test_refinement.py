@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from pnm.predictions import Partition
-from pnm.predictions.refinement import Chain, refine_one
+from pnm.predictions.one_mask import refine_one
+from pnm.predictions.refinement import Chain
 
 COARSE = Partition(np.array([[5, 5, 5, 9, 9, 9]]), (5, 9), (1, 2))
 
@@ -67,7 +68,12 @@ def test_the_last_list_counts():
 
 def test_one_png_has_no_classes(tmp_path):
     Image.fromarray(COARSE.labels.astype(np.uint8)).save(tmp_path / "mask.png")
-    args = argparse.Namespace(image=tmp_path / "i.jpg", mask=tmp_path / "mask.png", output=tmp_path / "out.png")
-    with pytest.raises(ValueError, match="mask.png is one PNG, .* takes panoptic result files, a JSON and its PNGs"):
+    Image.fromarray(np.zeros(COARSE.labels.shape, np.uint8)).save(tmp_path / "i.jpg")
+    args = argparse.Namespace(
+        image=tmp_path / "i.jpg", mask=tmp_path / "mask.png", output=tmp_path / "out.png", resize_mask=False
+    )
+    with pytest.raises(
+        ValueError, match="mask.png is one picture, .* takes panoptic result files, a JSON and its PNGs"
+    ):
         refine_one(args, Step(relisted), "panoptic")
     assert not args.output.exists()
