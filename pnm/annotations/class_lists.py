@@ -1,10 +1,10 @@
 """Text files with a class's name in each line, beside labels that are numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pnm.annotations.annotation_set import first_twice
-from pnm.errors import UserError
+from pnm.annotations.annotation_set import AnnotationSet, first_twice
+from pnm.errors import UserError, listed
 
 FILES = ("names.txt", "classes.txt", "labels.txt")
 
@@ -47,3 +47,15 @@ def list_text(names: Sequence[str]) -> str:
         if len(name.splitlines()) != 1 or name != name.strip():
             raise UserError(f"class {name!r} can't stand in a list with a name in each line: rename it")
     return "".join(f"{name}\n" for name in names)
+
+
+def check_same_classes(parts: Mapping[str, AnnotationSet]) -> None:
+    """A UserError unless all splits have the same names of classes in the same order."""
+    lists = {split: [category.name for category in annotations.categories] for split, annotations in parts.items()}
+    (first, names), *others = lists.items() if lists else [("", [])]
+    for split, other in others:
+        if other != names:
+            raise UserError(
+                f"{split or 'the second split'} has the classes {listed(other)}, {first or 'the first'} "
+                f"{listed(names)}: one list of names holds for all, so read them with the same classes"
+            )

@@ -13,7 +13,7 @@ import numpy as np
 
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotationSet, Category
-from pnm.annotations.class_lists import FILES, list_beside, list_text, read_list
+from pnm.annotations.class_lists import FILES, check_same_classes, list_beside, list_text, read_list
 from pnm.annotations.image_folder import ImageFolder
 from pnm.annotations.label_file import LabelFile, label_file_png
 from pnm.annotations.label_maps import first_png, names_as_categories, png_names
@@ -118,18 +118,6 @@ def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:
             write_bytes(output / split / name, label_file_png(annotations, image, numbers, void, NAME))
     names = [category.name for annotations in list(parts.values())[:1] for category in annotations.categories]
     write_text(output / FILES[0], list_text(names))
-
-
-def check_same_classes(parts: Mapping[str, AnnotationSet]) -> None:
-    """A UserError unless all splits have the same names of classes in the same order."""
-    lists = {split: [category.name for category in annotations.categories] for split, annotations in parts.items()}
-    (first, names), *others = lists.items() if lists else [("", [])]
-    for split, other in others:
-        if other != names:
-            raise UserError(
-                f"{split or 'the second split'} has the classes {listed(other)}, {first or 'the first'} "
-                f"{listed(names)}: one list of names holds for all, so read them with the same classes"
-            )
 
 
 def _check_number(categories: tuple[Category, ...]) -> None:
