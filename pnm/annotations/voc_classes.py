@@ -67,7 +67,7 @@ def read_labelmap(path: Path) -> VocClasses:
     rows: list[tuple[str, tuple[int, ...]]] = []
     for n, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.startswith("#"):
-            rows.append(_parsed_row(line, f"{path}, line {n}"))
+            rows.append(_parsed_row(line, f"{path}, line {n}", voc_palette()[len(rows) % 256].tolist()))
     for what, values in (("name", [name for name, _ in rows]), ("colour", [colour for _, colour in rows])):
         twice = first_twice(values)
         if twice is not None:
@@ -81,9 +81,12 @@ def read_labelmap(path: Path) -> VocClasses:
     return VocClasses(tuple(name for name, _ in rows), colours, text)
 
 
-def _parsed_row(line: str, where: str) -> tuple[str, tuple[int, ...]]:
+def _parsed_row(line: str, where: str, colour: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+    """Name and colour; ``colour`` if there is none, as Datumaro leaves it out."""
     fields = line.split(":")
     numbers = fields[1].split(",") if len(fields) > 1 else []
+    if len(fields) > 1 and not fields[1].strip() and fields[0].strip():
+        return fields[0].strip(), tuple(colour)
     values = tuple(int(number) for number in numbers if number.strip().isdecimal())
     if len(values) != 3 or len(numbers) != 3 or max(values) > 255 or not fields[0].strip():
         raise UserError(f"{where} is {line[:60]!r}: expected name:red,green,blue:: with numbers from 0 to 255")

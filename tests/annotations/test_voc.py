@@ -124,6 +124,15 @@ def test_a_labelmap_says_what_colours_are(root):
         np.testing.assert_array_equal(arrays(annotations, image)[1], OBJECTS == 2)
 
 
+def test_a_labelmap_without_colours_has_vocs(root):
+    names = "".join(f"{name}:::\n" for name in ("background", *"abcdefghijklmno"))
+    (root / "labelmap.txt").write_text(names)
+    labels = np.where(LABELS == 9, 0, LABELS)
+    _save(root / "SegmentationClass/2007_000032.png", labels, rgb=True)
+    annotations = read_annotations(Source(root, split="train"))
+    assert [annotations.categories[o.category].name for o in annotations.read(annotations.images[0])] == ["o", "g"]
+
+
 @pytest.mark.parametrize("task", ["instance", "semantic"])
 def test_what_is_read_is_written_byte_for_byte(root, tmp_path, task):
     FORMAT.write({"train": read_annotations(Source(root, split="train", task=task))}, tmp_path / "out")
