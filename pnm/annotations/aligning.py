@@ -1,5 +1,6 @@
 """Predictions brought to the images and classes of a ground truth, whose names, order and size may be others."""
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from pnm.annotations.annotation_set import (
     Segments,
     object_masks,
 )
+from pnm.annotations.coco import numbers_of
 from pnm.errors import UserError, listed
 from pnm.formats.folders import stem
 from pnm.formats.semantic_maps import image_name
@@ -36,15 +38,17 @@ def aligned(pred: AnnotationSet, truth: AnnotationSet, *, resize: bool = False) 
     Raises:
         UserError: a predicted class isn't one of the truth's, or two predictions are of one image.
     """
-    places = _places(pred, truth)
+    places, truth = _places(pred, truth), numbered(truth)
     images: list[AnnotatedImage] = []
     own: dict[str, AnnotatedImage] = {}
     of_name = _by_names(truth)
+    free = itertools.count(1 + max((image.id for image in truth.images if isinstance(image.id, int)), default=0))
     for image in pred.images:
         true = next((of_name[name] for name in _names(image) if name in of_name), None)
-        new = image if true is None else replace(true, height=image.height, width=image.width, raw=None)
-        if true is not None and resize:
-            new = replace(new, height=true.height, width=true.width)
+        if true is None:
+            new = replace(image, id=next(free))
+        else:
+            new = true if resize else replace(true, height=image.height, width=image.width)
         if new.name in own:
             raise UserError(f"predictions {own[new.name].name} and {image.name} are both of image {new.name}: keep one")
         images.append(new)
@@ -56,6 +60,17 @@ def aligned(pred: AnnotationSet, truth: AnnotationSet, *, resize: bool = False) 
         return content if image.size == before.size else resized(content, before, image.size)
 
     return replace(pred, categories=truth.categories, images=tuple(images), read=read)
+
+
+def numbered(annotations: AnnotationSet) -> AnnotationSet:
+    """The same with a number for each image and class, the one that COCO files made of them have."""
+    images = zip(annotations.images, numbers_of([image.id for image in annotations.images]))
+    categories = zip(annotations.categories, numbers_of([category.id for category in annotations.categories]))
+    return replace(
+        annotations,
+        images=tuple(replace(image, id=number) for image, number in images),
+        categories=tuple(category._replace(id=number) for category, number in categories),
+    )
 
 
 def _places(pred: AnnotationSet, truth: AnnotationSet) -> list[int]:

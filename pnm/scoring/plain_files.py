@@ -1,0 +1,125 @@
+"""Annotations of any format, other sizes and other classes, brought to the files that are scored."""
+
+import argparse
+import copy
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from pnm.annotations.aligning import aligned, numbered
+from pnm.annotations.annotation_format import AnnotationFormat, Source
+from pnm.annotations.annotation_set import AnnotationSet
+from pnm.annotations.class_map import read_class_map, with_class_map
+from pnm.annotations.coco_results import read_results, results_json
+from pnm.annotations.known_formats import FORMATS, format_named, format_of
+from pnm.annotations.staging import PLAIN, named_annotations, stage
+from pnm.errors import UserError, print_lines
+from pnm.formats.atomic_files import write_text
+from pnm.formats.class_names import read_class_names
+from pnm.formats.json_list import first_item, is_list
+
+# Folders of these are label PNGs, too, and are scored as they are unless their format is named.
+_SCORED_AS_THEY_ARE = {"label-pngs", "cityscapes", "ade20k"}
+
+
+def add_formats(parser: argparse.ArgumentParser) -> None:
+    """What is said of annotations that aren't in the formats that are scored as they are."""
+    parser.add_argument("--gt-from", metavar="FORMAT", help="of the ground truth, where it can't be told: see convert")
+    parser.add_argument("--pred-from", metavar="FORMAT", help="of the predictions, alike")
+    parser.add_argument("--split", metavar="NAME", help="of annotations with several, the one to score")
+    parser.add_argument("--map", type=Path, metavar="CSV", help="lines old,new: predicted classes by the true names")
+    parser.add_argument("--resize", action="store_true", help="bring predictions of another size to that of the truth")
+
+
+@contextmanager
+def plain_files(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
+    """The arguments with paths to files that are scored as they are; those made for it are gone after the block.
+
+    Args:
+        args: ``task``, ``gt``, ``pred``, ``compare`` and what :func:`add_formats` adds; ``images`` and ``classes`` if
+            there are such.
+
+    Raises:
+        FileNotFoundError, UserError: annotations that can't be read, or predicted classes that aren't the truth's.
+    """
+    of_truth = _format(args.gt, args.gt_from, args.task)
+    sides = {name: getattr(args, name) for name in ("pred", "compare") if getattr(args, name)}
+    of_sides = {name: _format(path, args.pred_from, args.task, is_predicted=True) for name, path in sides.items()}
+    if not (of_truth or any(of_sides.values()) or args.map or args.resize):
+        yield args
+        return
+    if args.cityscapes:
+        raise UserError("--cityscapes is for Cityscapes' files as they are: leave it out, or what makes other files")
+    args = copy.copy(args)
+    with tempfile.TemporaryDirectory(prefix="pnm-") as folder:
+        truth = numbered(_truth(args, of_truth))
+        if of_truth or args.task == "semantic":
+            args.gt, args.gt_folder = str(stage(truth, Path(folder) / "gt")), None
+        for name, path in sides.items():
+            if of_sides[name] or args.map or args.resize:
+                pred = aligned(_predicted(args, Path(path), of_sides[name], truth), truth, resize=args.resize)
+                setattr(args, name, str(_written(pred, Path(folder) / name)))
+                setattr(args, f"{name}_folder", None)
+        if args.task == "semantic":
+            names = Path(folder) / "classes.txt"
+            write_text(names, "".join(f"{category.name}\n" for category in truth.categories))
+            args.classes = str(names)
+        yield args
+
+
+def _format(
+    path: str, name: str | None, task: str, *, is_predicted: bool = False
+) -> AnnotationFormat | None:
+    """The format of what has to be read as annotations; None of what is scored as it is, or isn't known."""
+    if name:
+        return format_named(name)
+    file = Path(path)
+    if not file.exists():
+        return None
+    if file.is_dir():
+        return next((f for n, f in FORMATS.items() if n not in _SCORED_AS_THEY_ARE and f.recognises(file)), None)
+    if file.suffix.lower() == ".json":
+        if is_list(file, "JSON"):
+            first = first_item(file, "JSON")
+            return format_of(file) if isinstance(first, dict) and "data" in first else None
+        one = next((f for f in FORMATS.values() if f.recognises(file)), None)
+        is_own = one is None or one.name == PLAIN[task] and not (is_predicted and task == "instance")
+        return None if is_own else one
+    return next((f for f in FORMATS.values() if f.recognises(file)), None)
+
+
+def _source(args: argparse.Namespace, path: str | Path) -> Source:
+    classes = read_class_names(args.classes) if getattr(args, "classes", None) else None
+    images = getattr(args, "images", None)
+    return Source(Path(path), Path(images) if images else None, classes, args.split, args.task)
+
+
+def _truth(args: argparse.Namespace, form: AnnotationFormat | None) -> AnnotationSet:
+    annotations = named_annotations(_source(args, args.gt), form.name if form else PLAIN[args.task])
+    print_lines(annotations.remarks)
+    return annotations
+
+
+def _predicted(
+    args: argparse.Namespace, path: Path, form: AnnotationFormat | None, truth: AnnotationSet
+) -> AnnotationSet:
+    """What was predicted, in its own classes, or those of the class map."""
+    if form is None and args.task == "instance":
+        pred = read_results(path, truth)
+    else:
+        source = _source(args, path)
+        if form is None and args.task == "semantic" and args.map:  # the map's names are the predicted ones
+            source = replace(source, classes=list(read_class_map(args.map)))
+        pred = named_annotations(source, form.name if form else PLAIN[args.task])
+    print_lines(pred.remarks)
+    return with_class_map(pred, read_class_map(args.map)) if args.map else pred
+
+
+def _written(pred: AnnotationSet, folder: Path) -> Path:
+    if pred.task != "instance":
+        return stage(pred, folder)
+    path = folder.with_suffix(".json")
+    write_text(path, results_json(pred))
+    return path
