@@ -33,6 +33,7 @@ from pnm.formats.atomic_files import write_text
 from pnm.metrics.metric_values import MetricValues
 from pnm.scoring import arguments
 from pnm.scoring.compare import Comparison, compare
+from pnm.scoring.plain_files import add_formats, plain_files
 from pnm.scoring.opening import DEFAULT_METRICS, METRICS, open_side_by_side
 from pnm.scoring.scores import Scores, json_text
 
@@ -152,11 +153,12 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     check_arguments(args)
-    files, images, problems = open_side_by_side(
-        arguments.sides_of(args), arguments.settings_of(args), allow_missing=args.allow_missing
-    )
-    announce_compilation()
-    scores = [one.score(images, args.workers, True) for one in files]
+    with plain_files(args) as plain:
+        files, images, problems = open_side_by_side(
+            arguments.sides_of(plain), arguments.settings_of(plain), allow_missing=args.allow_missing
+        )
+        announce_compilation()
+        scores = [one.score(images, args.workers, True) for one in files]
     values = scores[0].whole()
     check_shown(args.show, list(values.means))
     remarks = remarks_on(values, scores[0].share_ignored)
@@ -187,6 +189,8 @@ def _add_common(parser: argparse.ArgumentParser, task: str) -> None:
     parser.add_argument("--per-image", metavar="CSV", help="a row for each image, worst first (of two: most lost)")
     parser.add_argument("--per-class", action="store_true", help="with --compare: the classes' differences, too")
     parser.add_argument("--show", nargs="+", metavar="NAME", help="print these metrics only, e.g. AP AP90 Boundary-AP")
+    parser.add_argument("--images", metavar="DIR", help="folder of the images, for formats that don't say their sizes")
+    add_formats(parser)
     arguments.add_running(parser)
 
 

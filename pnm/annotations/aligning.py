@@ -16,7 +16,7 @@ from pnm.annotations.annotation_set import (
     Segments,
     object_masks,
 )
-from pnm.annotations.coco import numbers_of
+from pnm.annotations.coco import image_numbers, numbers_of
 from pnm.errors import UserError, listed
 from pnm.formats.folders import stem
 from pnm.formats.semantic_maps import image_name
@@ -64,7 +64,7 @@ def aligned(pred: AnnotationSet, truth: AnnotationSet, *, resize: bool = False) 
 
 def numbered(annotations: AnnotationSet) -> AnnotationSet:
     """The same with a number for each image and class, the one that COCO files made of them have."""
-    images = zip(annotations.images, numbers_of([image.id for image in annotations.images]))
+    images = zip(annotations.images, image_numbers(annotations.images))
     categories = zip(annotations.categories, numbers_of([category.id for category in annotations.categories]))
     return replace(
         annotations,

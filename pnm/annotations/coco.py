@@ -4,8 +4,9 @@ https://cocodataset.org/#format-data. "attributes" of an annotation are CVAT's a
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from pnm.masks.crops import MaskCrop, crop_rle, crop_runs
 from pnm.masks.runs import decode_masks
 
 NAME = "coco"
+_NUMBER = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d{1,15})")
 
 
 def recognises(path: Path) -> bool:
@@ -111,7 +113,7 @@ def file_name(stem: str, split: str) -> str:
 def coco_json(annotations: AnnotationSet) -> str:
     """The text of a COCO JSON. Numbers of images, categories and objects stay where all have one of their own."""
     from_coco = annotations.format in (NAME, "lvis")
-    image_ids = numbers_of([image.id for image in annotations.images])
+    image_ids = image_numbers(annotations.images)
     category_ids = numbers_of([category.id for category in annotations.categories])
     content = {
         **(annotations.raw if from_coco and annotations.raw else {}),
@@ -126,6 +128,14 @@ def numbers_of(ids: Sequence[Any]) -> list[int]:
     """The ids where they are numbers from 0 and all differ, else 1, 2, 3, ..."""
     fit = all(type(k) is int and k >= 0 for k in ids) and len(set(ids)) == len(ids)
     return list(ids) if fit else list(range(1, len(ids) + 1))
+
+
+def image_numbers(images: Sequence[AnnotatedImage]) -> list[int]:
+    """Ids of images: their own where they are numbers, else those that their files are called by, as COCO's are."""
+    if any(type(image.id) is not int for image in images):
+        matches = [_NUMBER.fullmatch(PurePosixPath(image.name).stem) for image in images]
+        return numbers_of([match and int(match[1]) for match in matches])
+    return numbers_of([image.id for image in images])
 
 
 def _image_entry(image: AnnotatedImage, number: int, from_coco: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotatedObject, AnnotationSet, object_masks
-from pnm.annotations.coco import coco_object, numbers_of
+from pnm.annotations.coco import coco_object, image_numbers, numbers_of
 from pnm.errors import UserError
 from pnm.formats.coco_instances import EXPECTED_RESULTS, check_result
 from pnm.formats.json_list import JsonList
@@ -23,7 +23,7 @@ def read_results(path: Path, truth: AnnotationSet) -> AnnotationSet:
         UserError: it is no such list, or an image or class isn't there.
     """
     places = {number: place for place, number in enumerate(numbers_of([c.id for c in truth.categories]))}
-    image_of = dict(zip(numbers_of([image.id for image in truth.images]), truth.images))
+    image_of = dict(zip(image_numbers(truth.images), truth.images))
     numbers: dict[str, list[int]] = {image.name: [] for image in truth.images}
 
     def visit(n: int, entry: Any) -> None:
@@ -47,7 +47,7 @@ def results_json(annotations: AnnotationSet) -> str:
 
 
 def _entries(annotations: AnnotationSet) -> Iterator[dict[str, Any]]:
-    image_ids = numbers_of([image.id for image in annotations.images])
+    image_ids = image_numbers(annotations.images)
     category_ids = numbers_of([category.id for category in annotations.categories])
     for number, image in zip(image_ids, annotations.images):
         objects = [thing for thing in annotations.read(image) if not thing.iscrowd]

@@ -42,7 +42,7 @@ def stage(annotations: AnnotationSet, folder: Path, digest: str = "") -> Path:
     is kept."""
     if not (digest and _digest_in(folder) == digest):
         with atomic_folder(folder, overwrite=True) as new:
-            with tqdm(total=len(annotations.images), desc=f"reading {annotations.format}", unit="image") as bar:
+            with tqdm(total=len(annotations.images), desc="reading annotations", unit="image") as bar:
                 part = replace(annotations, read=_counting(annotations, bar))
                 FORMATS[PLAIN[annotations.task]].write({"": part}, new)
             if digest:

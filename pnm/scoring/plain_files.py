@@ -29,7 +29,8 @@ def add_formats(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gt-from", metavar="FORMAT", help="of the ground truth, where it can't be told: see convert")
     parser.add_argument("--pred-from", metavar="FORMAT", help="of the predictions, alike")
     parser.add_argument("--split", metavar="NAME", help="of annotations with several, the one to score")
-    parser.add_argument("--map", type=Path, metavar="CSV", help="lines old,new: predicted classes by the true names")
+    parser.add_argument("--unlabelled", metavar="NAME", help="class of pixels of no object, where objects become a map")
+    parser.add_argument("--map", metavar="CSV", help="lines old,new: predicted classes by the true names")
     parser.add_argument("--resize", action="store_true", help="bring predictions of another size to that of the truth")
 
 
@@ -69,9 +70,7 @@ def plain_files(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
         yield args
 
 
-def _format(
-    path: str, name: str | None, task: str, *, is_predicted: bool = False
-) -> AnnotationFormat | None:
+def _format(path: str, name: str | None, task: str, *, is_predicted: bool = False) -> AnnotationFormat | None:
     """The format of what has to be read as annotations; None of what is scored as it is, or isn't known."""
     if name:
         return format_named(name)
@@ -97,7 +96,9 @@ def _source(args: argparse.Namespace, path: str | Path) -> Source:
 
 
 def _truth(args: argparse.Namespace, form: AnnotationFormat | None) -> AnnotationSet:
-    annotations = named_annotations(_source(args, args.gt), form.name if form else PLAIN[args.task])
+    annotations = named_annotations(
+        _source(args, args.gt), form.name if form else PLAIN[args.task], None, args.unlabelled
+    )
     print_lines(annotations.remarks)
     return annotations
 
@@ -112,8 +113,7 @@ def _predicted(
         source = _source(args, path)
         if form is None and args.task == "semantic" and args.map:  # the map's names are the predicted ones
             source = replace(source, classes=list(read_class_map(args.map)))
-        pred = named_annotations(source, form.name if form else PLAIN[args.task])
-    print_lines(pred.remarks)
+        pred = _read(args, source, form)
     return with_class_map(pred, read_class_map(args.map)) if args.map else pred
 
 
