@@ -96,9 +96,11 @@ def _source(args: argparse.Namespace, path: str | Path) -> Source:
 
 
 def _truth(args: argparse.Namespace, form: AnnotationFormat | None) -> AnnotationSet:
-    annotations = named_annotations(
-        _source(args, args.gt), form.name if form else PLAIN[args.task], None, args.unlabelled
-    )
+    return _read(args, _source(args, args.gt), form)
+
+
+def _read(args: argparse.Namespace, source: Source, form: AnnotationFormat | None) -> AnnotationSet:
+    annotations = named_annotations(source, form.name if form else PLAIN[args.task], None, args.unlabelled)
     print_lines(annotations.remarks)
     return annotations
 
