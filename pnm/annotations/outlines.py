@@ -8,44 +8,69 @@ A mask of three pixels, around which there is one outline, of six corners::
     [[[0.0, 0.0], [2.0, 0.0], [2.0, 1.0], [1.0, 1.0], [1.0, 2.0], [0.0, 2.0]]]
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-import cv2
 import numba
 import numpy as np
 
 from pnm.masks.crops import MaskCrop
 
 _RIGHT, _DOWN, _LEFT, _UP = 0, 1, 2, 3
+_FEW_PARTS = 32
+
+
+class Loops(NamedTuple):
+    """Ways along the edges between foreground and background, the foreground to the right: outer ones, and holes.
+
+    Attributes:
+        corners: (C, 2) int64, (x, y) where a loop turns; the first of each is its first in the order of reading.
+        ends: (L,) int64, number of corners up to each loop's end.
+        parents: (L,) int64, the loop that one meets going to the left from a hole's first corner; -1 of outer loops.
+        joints: (L,) int64, the corner of the parent after which that way meets it.
+        meets: (L,) int64, the x at which it does.
+    """
+
+    corners: np.ndarray
+    ends: np.ndarray
+    parents: np.ndarray
+    joints: np.ndarray
+    meets: np.ndarray
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _trace(
-    labels: np.ndarray, corners: np.ndarray, ends: np.ndarray, parts: np.ndarray, leaving: np.ndarray
-) -> tuple[int, int]:
-    """Loops along the edges between foreground and background, the foreground to the right of the way.
-
-    Args:
-        labels: (h + 2, w + 2) int32, the number of the 4-connected part of each pixel, 0 for background and frame.
-        corners: filled with (x, y) where a loop turns; ``ends`` with the number of corners up to each loop's end, and
-            ``parts`` with the part that it is of.
-        leaving: (h + 2, w + 2) zeros: bits of the ways that leave a corner.
-
-    Returns:
-        Numbers of loops and of corners.
-    """
-    height, width = labels.shape
+def _find_leaving(pixels: np.ndarray) -> np.ndarray:
+    """(h - 1, w - 1) uint8: bits of the ways that leave each corner, of a mask with a frame of background."""
+    height, width = pixels.shape
+    leaving = np.zeros((height - 1, width - 1), np.uint8)
     for y in range(1, height - 1):
         for x in range(1, width - 1):
-            if labels[y, x]:
-                if not labels[y - 1, x]:
+            if pixels[y, x]:
+                if not pixels[y - 1, x]:
                     leaving[y - 1, x - 1] |= 1 << _RIGHT
-                if not labels[y, x + 1]:
+                if not pixels[y, x + 1]:
                     leaving[y - 1, x] |= 1 << _DOWN
-                if not labels[y + 1, x]:
+                if not pixels[y + 1, x]:
                     leaving[y, x] |= 1 << _LEFT
-                if not labels[y, x - 1]:
+                if not pixels[y, x - 1]:
                     leaving[y, x - 1] |= 1 << _UP
+    return leaving
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _trace(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """:class:`Loops` of a mask (h, w) bool with a frame of background; (0, 0) is the inner corner of the frame."""
+    height, width = pixels.shape
+    leaving = _find_leaving(pixels)
+    most = 0
+    for y in range(height - 1):
+        for x in range(width - 1):
+            for way in range(4):
+                most += leaving[y, x] >> way & 1
+    corners, ends = np.empty((most, 2), np.int64), np.empty(most, np.int64)
+    loop_at = np.empty((height, width), np.int64)  # of the way up at the left side of a pixel
+    corner_at = np.empty((height, width), np.int64)  # before it
+    parents, joints, meets = np.full(most, -1, np.int64), np.zeros(most, np.int64), np.zeros(most, np.int64)
     loops, count = 0, 0
     for first_y in range(height - 1):
         for first_x in range(width - 1):
@@ -53,10 +78,8 @@ def _trace(
                 way = 0
                 while not leaving[first_y, first_x] >> way & 1:
                     way += 1
-                # The pixel to the right of the first step.
-                inner_y = first_y + (1 if way in (_RIGHT, _DOWN) else 0)
-                inner_x = first_x + (1 if way in (_RIGHT, _UP) else 0)
-                parts[loops] = labels[inner_y, inner_x]
+                if pixels[first_y, first_x + 1]:  # above the first step: it is a hole's
+                    parents[loops] = -2
                 y, x, last = first_y, first_x, -1
                 while True:
                     leaving[y, x] &= ~(1 << way)
@@ -64,6 +87,8 @@ def _trace(
                         corners[count, 0], corners[count, 1] = x, y
                         count += 1
                     last = way
+                    if way == _UP:
+                        loop_at[y, x + 1], corner_at[y, x + 1] = loops, count - 1
                     y += (way == _DOWN) - (way == _UP)
                     x += (way == _RIGHT) - (way == _LEFT)
                     if y == first_y and x == first_x and not leaving[y, x] >> (way + 1) % 4 & 1:
@@ -72,36 +97,39 @@ def _trace(
                         if leaving[y, x] >> (way + turn) % 4 & 1:
                             way = (way + turn) % 4
                             break
+                ends[loops] = count
                 loops += 1
-                ends[loops - 1] = count
-    return loops, count
+    for loop in range(loops):
+        if parents[loop] == -2:
+            first = ends[loop - 1]
+            y, x = corners[first, 1] + 1, corners[first, 0]  # the pixel to the left of the hole's first one
+            while pixels[y, x - 1]:
+                x -= 1
+            parents[loop], joints[loop], meets[loop] = loop_at[y, x], corner_at[y, x], x - 1
+    return corners[:count], ends[:loops], parents[:loops], joints[:loops], meets[:loops]
 
 
-def _area(outline: np.ndarray) -> float:
-    """Twice the area; negative of a hole."""
-    x, y = outline.T
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
-
-
-def _loops(crop: MaskCrop) -> list[tuple[int, np.ndarray]]:
-    """(part, (N, 2) float64 corners in the image) of each loop."""
-    _, labels = cv2.connectedComponents(np.pad(crop.pixels.astype(np.uint8), 1), connectivity=4)
-    most = 4 * int(np.count_nonzero(crop.pixels))
-    corners, ends = np.empty((most, 2), np.int64), np.empty(most, np.int64)
-    parts, leaving = np.empty(most, np.int64), np.zeros(labels.shape, np.uint8)
-    loops, count = _trace(labels, corners, ends, parts, leaving)
-    outlines = np.split(corners[:count].astype(np.float64) + (crop.left, crop.top), ends[: loops - 1])
-    return list(zip(parts[:loops].tolist(), outlines))
-
-
-def _joined(outer: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """One outline with both, by a seam that is gone there and back, between corners that are near each other."""
-    step = max(1, len(outer) * len(other) // 10**6)  # a seam may be a little longer; it has no area anyway
-    distances = np.abs(outer[::step, None] - other[None, :]).sum(axis=2)
-    at, start = divmod(int(distances.argmin()), len(other))
-    at *= step
-    ring = np.concatenate([other[start:], other[: start + 1]])
-    return np.concatenate([outer[: at + 1], ring, outer[at:]])
+def _outline(loops: Loops, outer: int, children: Mapping[int, Sequence[int]]) -> np.ndarray:
+    """(N, 2) of an outer loop and the holes in it, each gone round at the end of a seam there and back."""
+    pieces: list[np.ndarray] = []
+    todo: list[tuple[str, Any]] = [("loop", outer)]
+    while todo:
+        kind, what = todo.pop()
+        if kind == "points":
+            pieces.append(what)
+            continue
+        first, last = int(loops.ends[what - 1]) if what else 0, int(loops.ends[what])
+        steps: list[tuple[str, Any]] = []
+        for child in children.get(what, ()):
+            joint = int(loops.joints[child]) + 1
+            start = loops.corners[loops.ends[child - 1]]
+            meeting = np.array([[loops.meets[child], start[1]]])
+            steps += [("points", loops.corners[first:joint]), ("points", meeting), ("loop", child)]
+            steps += [("points", start[None]), ("points", meeting)]
+            first = joint
+        steps.append(("points", loops.corners[first:last]))
+        todo += reversed(steps)
+    return np.concatenate(pieces)
 
 
 def mask_outlines(crop: MaskCrop) -> list[np.ndarray]:
@@ -114,12 +142,14 @@ def mask_outlines(crop: MaskCrop) -> list[np.ndarray]:
     """
     if not crop.pixels.any():
         return []
-    loops = _loops(crop)
-    outlines = {part: outline for part, outline in loops if _area(outline) > 0}
-    for part, outline in loops:
-        if _area(outline) < 0:
-            outlines[part] = _joined(outlines[part], outline)
-    return [outlines[part] for part in sorted(outlines)]
+    loops = Loops(*_trace(np.pad(crop.pixels, 1)))
+    children: dict[int, list[int]] = {}
+    rows = loops.corners[np.concatenate([[0], loops.ends[:-1]]), 1]
+    for child in np.lexsort((-rows, loops.joints)).tolist():  # in the order in which the way up meets them
+        if loops.parents[child] >= 0:
+            children.setdefault(int(loops.parents[child]), []).append(child)
+    outer = np.flatnonzero(loops.parents < 0).tolist()
+    return [_outline(loops, one, children).astype(np.float64) + (crop.left, crop.top) for one in outer]
 
 
 def one_outline(outlines: Sequence[np.ndarray]) -> np.ndarray:
@@ -130,5 +160,17 @@ def one_outline(outlines: Sequence[np.ndarray]) -> np.ndarray:
     """
     whole = outlines[0]
     for outline in outlines[1:]:
-        whole = _joined(whole, outline)
+        whole = _joined(whole, outline, near=len(outlines) <= _FEW_PARTS)
     return whole
+
+
+def _joined(whole: np.ndarray, other: np.ndarray, *, near: bool) -> np.ndarray:
+    """One outline with both, by a seam that is gone there and back: between corners that are near, or any."""
+    at = start = 0
+    if near:
+        step = max(1, len(whole) * len(other) // 10**6)  # the seam may be a little longer
+        distances = np.abs(whole[::step, None] - other[None, :]).sum(axis=2)
+        at, start = divmod(int(distances.argmin()), len(other))
+        at *= step
+    ring = np.concatenate([other[start:], other[: start + 1]])
+    return np.concatenate([whole[: at + 1], ring, whole[at:]])
