@@ -3,12 +3,15 @@
 import difflib
 from pathlib import Path
 
-from pnm.annotations import coco
+from pnm.annotations import coco, labelme
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotationSet
 from pnm.errors import UserError
 
-_IN_ORDER = (coco.FORMAT,)  # the first that recognises a path reads it: special ones come before general ones
+_IN_ORDER = (
+    labelme.FORMAT,
+    coco.FORMAT,
+)  # the first that recognises a path reads it: special ones come before general ones
 FORMATS = {one.name: one for one in _IN_ORDER}
 
 
