@@ -2,7 +2,6 @@
 
 import base64
 import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,13 +10,13 @@ from PIL import Image
 
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotatedObject, object_masks
 from pnm.annotations.crop_union import clipped, united
+from pnm.annotations.drawn_outlines import ellipse, rectangle
 from pnm.annotations.entry_checks import LEAST_POINTS, points_in
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop
 
 Size = tuple[int, int]
 _POLYGONS = ("polygon", "oriented_rectangle", "rotation")  # the last is X-AnyLabeling's
-_CIRCLE_TOLERANCE_PX = 0.02  # between a circle and its polygon
 _GREY = ("1", "L", "P", "I", "I;16")
 
 
@@ -73,21 +72,13 @@ def object_of(
 def _outline(shape: Mapping[str, Any], size: Size, where: str) -> np.ndarray:
     points, kind = points_in(shape.get("points"), size, where), shape_type(shape)
     if kind == "rectangle" and len(points) == 2:
-        (left, top), (right, bottom) = points
-        return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+        return rectangle(*points[0], *points[1])
     if kind == "circle" and len(points) == 2:
-        return _circle(points[0], float(np.hypot(*(points[1] - points[0]))))
+        radius = float(np.hypot(*(points[1] - points[0])))
+        return ellipse(points[0, 0], points[0, 1], radius, radius)
     if kind == "circle" or len(points) < LEAST_POINTS:
         raise UserError(f"{where}: a {kind} of {len(points)} points, expected two: draw it again in labelme")
     return points
-
-
-def _circle(centre: np.ndarray, radius: float) -> np.ndarray:
-    """Corners on the circle, so many that nowhere it is farther from the edges than the tolerance."""
-    flat = min(1.0, _CIRCLE_TOLERANCE_PX / radius) if radius > 0 else 1.0
-    corners = max(16, math.ceil(math.pi / math.acos(1 - flat)))
-    angles = np.arange(corners) * (2 * math.pi / corners)
-    return centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
 def _mask(shape: Mapping[str, Any], size: Size, where: str) -> MaskCrop:
