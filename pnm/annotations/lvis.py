@@ -2,8 +2,8 @@
 
 https://www.lvisdataset.org/dataset. Images have no file name, but a ``coco_url`` that ends in one
 ("val2017/000000397133.jpg"), and say which classes are not there (``neg_category_ids``) or not wholly annotated
-(``not_exhaustive_category_ids``). Categories have a ``frequency``: in at most 10 images "r" (rare), in at most 100 "c" (common),
-else "f" (frequent). There are no crowds.
+(``not_exhaustive_category_ids``). Categories have a ``frequency``: in at most 10 images they are "r" (rare), in at most
+100 "c" (common), else "f" (frequent). There are no crowds.
 """
 
 import json
