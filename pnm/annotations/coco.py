@@ -19,7 +19,7 @@ from pnm.annotations.annotation_set import (
     Category,
     object_masks,
 )
-from pnm.errors import UserError
+from pnm.annotations.json_summary import json_summary, lists_in
 from pnm.formats.atomic_files import write_text
 from pnm.formats.coco_instances import CocoGroundTruth, read_coco_ground_truth, read_json
 from pnm.masks.crops import MaskCrop, crop_rle, crop_runs
@@ -31,16 +31,9 @@ _NUMBER = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d{1,15})")
 
 def recognises(path: Path) -> bool:
     """Whether a file is JSON with COCO's three lists."""
-    if path.suffix.lower() != ".json" or not path.is_file():
-        return False
-    try:
-        content = read_json(path, "")
-    except (UserError, OSError):
-        return False
-    lists = isinstance(content, dict) and all(
-        isinstance(content.get(key), list) for key in ("images", "annotations", "categories")
-    )
-    return lists and not any("segments_info" in entry for entry in content["annotations"][:1])
+    content = json_summary(path)
+    lists = lists_in(content, "images", "annotations", "categories")
+    return lists and not any("segments_info" in entry for entry in content["annotations"])
 
 
 def read(source: Source) -> AnnotationSet:
@@ -111,17 +104,23 @@ def file_name(stem: str, split: str) -> str:
 
 
 def coco_json(annotations: AnnotationSet) -> str:
-    """The text of a COCO JSON. Numbers of images, categories and objects stay where all have one of their own."""
+    """The text of a COCO JSON, see :func:`coco_content`."""
+    return json.dumps(coco_content(annotations))
+
+
+def coco_content(annotations: AnnotationSet) -> dict[str, Any]:
+    """What a COCO JSON has. Numbers of images, categories and objects stay where all have one of their own."""
     from_coco = annotations.format in (NAME, "lvis")
     image_ids = image_numbers(annotations.images)
     category_ids = numbers_of([category.id for category in annotations.categories])
-    content = {
+    return {
         **(annotations.raw if from_coco and annotations.raw else {}),
         "images": [_image_entry(image, k, from_coco) for image, k in zip(annotations.images, image_ids)],
-        "categories": [_category_entry(category, k) for category, k in zip(annotations.categories, category_ids)],
+        "categories": [
+            category_entry(category, k, from_coco) for category, k in zip(annotations.categories, category_ids)
+        ],
         "annotations": list(_annotation_entries(annotations, image_ids, category_ids, from_coco)),
     }
-    return json.dumps(content)
 
 
 def numbers_of(ids: Sequence[Any]) -> list[int]:
@@ -144,9 +143,11 @@ def _image_entry(image: AnnotatedImage, number: int, from_coco: bool) -> dict[st
     return entry | ({"attributes": dict(image.attributes)} if image.attributes else {})
 
 
-def _category_entry(category: Category, number: int) -> dict[str, Any]:
-    kept = {key: category.raw[key] for key in ("supercategory", "color", "isthing") if key in category.raw}
-    return {"id": number, "name": category.name, **kept}
+def category_entry(category: Category, number: int, from_coco: bool) -> dict[str, Any]:
+    """What COCO has of a category: all that there was where that was COCO's, too."""
+    of_any = ("supercategory", "color", "isthing")
+    kept = {key: value for key, value in category.raw.items() if from_coco or key in of_any}
+    return {**kept, "id": number, "name": category.name}
 
 
 def _annotation_entries(
@@ -166,14 +167,17 @@ def _annotation_entries(
 
 
 def _mask_entry(thing: AnnotatedObject, crop: MaskCrop, image: AnnotatedImage) -> dict[str, Any]:
+    entry = crop_entry(crop, image)
+    if thing.polygons is not None:
+        entry["segmentation"] = [polygon.reshape(-1).tolist() for polygon in thing.polygons]
+    return entry
+
+
+def crop_entry(crop: MaskCrop, image: AnnotatedImage) -> dict[str, Any]:
+    """The fields of a mask: its RLE, pixels and box."""
     height, width = crop.pixels.shape
-    return {
-        "segmentation": crop_rle(crop, *image.size)
-        if thing.polygons is None
-        else [polygon.reshape(-1).tolist() for polygon in thing.polygons],
-        "area": int(crop.pixels.sum()),
-        "bbox": [crop.left, crop.top, width, height],
-    }
+    area, box = int(crop.pixels.sum()), [crop.left, crop.top, width, height]
+    return {"segmentation": crop_rle(crop, *image.size), "area": area, "bbox": box}
 
 
 FORMAT = AnnotationFormat(

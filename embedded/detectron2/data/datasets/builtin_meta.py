@@ -3,6 +3,8 @@
 Ids are the data sets' own, colours hexadecimal RGB. COCO's stuff ids are those of the panoptic task.
 """
 
+from pnm.ade20k_classes import ADE20K_CLASSES
+
 _COCO_THINGS = (
     "1 dc143c person; 2 770b20 bicycle; 3 00008e car; 4 0000e6 motorcycle; 5 6a00e4 airplane; 6 003c64 bus; "
     "7 005064 train; 8 000046 truck; 9 0000c0 boat; 10 faaa1e traffic light; 11 64aa1e fire hydrant; "
@@ -43,28 +45,6 @@ _CITYSCAPES_THINGS = (
     "32 0000e6 motorcycle; 33 770b20 bicycle"
 )
 
-# In the order of the ids 1 to 150 of the annotation files, which are 0 to 149 once prepared. One name ends in a space.
-_ADE20K = (
-    "wall;building;sky;floor;tree;ceiling;road, route;bed;window ;grass;cabinet;sidewalk, pavement;person;"
-    "earth, ground;door;table;mountain, mount;plant;curtain;chair;car;water;painting, picture;sofa;shelf;house;sea;"
-    "mirror;rug;field;armchair;seat;fence;desk;rock, stone;wardrobe, closet, press;lamp;tub;rail;cushion;"
-    "base, pedestal, stand;box;column, pillar;signboard, sign;chest of drawers, chest, bureau, dresser;counter;sand;"
-    "sink;skyscraper;fireplace;refrigerator, icebox;grandstand, covered stand;path;stairs;runway;"
-    "case, display case, showcase, vitrine;pool table, billiard table, snooker table;pillow;screen door, screen;"
-    "stairway, staircase;river;bridge, span;bookcase;blind, screen;coffee table;"
-    "toilet, can, commode, crapper, pot, potty, stool, throne;flower;book;hill;bench;countertop;stove;"
-    "palm, palm tree;kitchen island;computer;swivel chair;boat;bar;arcade machine;hovel, hut, hutch, shack, shanty;"
-    "bus;towel;light;truck;tower;chandelier;awning, sunshade, sunblind;street lamp;booth;tv;plane;dirt track;clothes;"
-    "pole;land, ground, soil;bannister, banister, balustrade, balusters, handrail;"
-    "escalator, moving staircase, moving stairway;ottoman, pouf, pouffe, puff, hassock;bottle;"
-    "buffet, counter, sideboard;poster, posting, placard, notice, bill, card;stage;van;ship;fountain;"
-    "conveyer belt, conveyor belt, conveyer, conveyor, transporter;canopy;washer, automatic washer, washing machine;"
-    "plaything, toy;pool;stool;barrel, cask;basket, handbasket;falls;tent;bag;minibike, motorbike;cradle;oven;ball;"
-    "food, solid food;step, stair;tank, storage tank;trade name;microwave;pot;animal;bicycle;lake;dishwasher;screen;"
-    "blanket, cover;sculpture;hood, exhaust hood;sconce;vase;traffic light;tray;trash can;fan;pier;crt screen;plate;"
-    "monitor;bulletin board;shower;radiator;glass, drinking glass;clock;flag"
-)
-
 
 def _parse(table: str, isthing: int, color_type: type) -> list[dict]:
     entries = (entry.split(" ", 2) for entry in table.split("; "))
@@ -79,7 +59,7 @@ CITYSCAPES_CATEGORIES = [
     dict(category, trainId=train_id)
     for train_id, category in enumerate(_parse(_CITYSCAPES_STUFF, 0, tuple) + _parse(_CITYSCAPES_THINGS, 1, tuple))
 ]
-ADE20K_SEM_SEG_CATEGORIES = _ADE20K.split(";")
+ADE20K_SEM_SEG_CATEGORIES = list(ADE20K_CLASSES)
 
 
 def _only(categories: list[dict], isthing: int) -> list[dict]:
