@@ -20,31 +20,15 @@ from tqdm import tqdm
 
 if not __package__:  # run as a file of a clone
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from pnm.annotations.annotation_format import AnnotationFormat, Source
+from pnm.annotations.annotation_format import AnnotationFormat
 from pnm.annotations.annotation_set import TASKS, AnnotationSet
+from pnm.annotations.arguments import add_source_arguments, named_source
 from pnm.annotations.class_map import read_class_map, with_class_map
-from pnm.annotations.known_formats import FORMATS, format_named, format_of, read_annotations
+from pnm.annotations.known_formats import format_named, format_of, read_annotations
 from pnm.annotations.other_tasks import as_task
 from pnm.annotations.splits import by_split, parted
 from pnm.errors import UserError, interrupts_told, one_line_errors, print_lines
 from pnm.formats.atomic_files import atomic_folder, check_new_folder
-from pnm.formats.class_names import read_class_names
-
-
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """What names annotations: :func:`named_source` reads it."""
-    parser.add_argument("annotations", type=Path, metavar="FILE|DIR", help="annotations")
-    parser.add_argument("--from", dest="format", metavar="FORMAT", help=f"of the annotations: {', '.join(FORMATS)}")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the images (default: the format's own)")
-    parser.add_argument("--classes", metavar="N|FILE", help="number of classes, or a file with a name in each line")
-    parser.add_argument("--split", metavar="NAME", help="of several in one folder, the one to read (default: all)")
-    parser.add_argument("--map", type=Path, metavar="CSV", help="lines old,new: classes by other names; ,: left out")
-
-
-def named_source(args: argparse.Namespace, task: str | None) -> Source:
-    """The annotations that the arguments name."""
-    classes = read_class_names(args.classes) if args.classes else None
-    return Source(args.annotations, args.images, classes, args.split, task)
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from tabulate import tabulate
 from tqdm import tqdm
 
+from pnm.annotations.checking import check_doubts
 from pnm.errors import UserError, listed
 from pnm.formats.coco_instances import CocoGroundTruth, read_coco_ground_truth
 from pnm.formats.label_png import read_label_png
@@ -20,6 +22,7 @@ from pnm.usable_cores import usable_cores
 from ...dataset_mappers.panoptic_classes import classes_of
 from ...dataset_mappers.panoptic_mapper import segment_numbers
 from ...dataset_mappers.reading import errors_that_name
+from .annotated_data import registered_annotations
 from .checks import used_data_sets
 from .mappers import lacks_twins
 
@@ -27,12 +30,12 @@ _SMALL, _MEDIUM = 32**2, 96**2  # pixels, as COCO counts
 
 
 def overview(cfg: CfgNode) -> str:
-    """Tables of all data sets in ``DATASETS.TRAIN`` and ``TEST``.
+    """Tables of all data sets in ``DATASETS.TRAIN`` and ``TEST``; a page of each goes to ``OUTPUT_DIR/check``.
 
     Raises:
         UserError: an image or label that cannot be read, or does not fit.
     """
-    parts = []
+    parts, pages = [], Path(cfg.OUTPUT_DIR) / "check"
     for name in used_data_sets(cfg):
         metadata = MetadataCatalog.get(name)
         parts.append(f"\n== {name}")
@@ -45,6 +48,7 @@ def overview(cfg: CfgNode) -> str:
             parts.append(_of_labels(name, metadata, entries, sizes))
         if lacks_twins(metadata):
             parts.append(_of_panoptic(name, metadata, entries, sizes))
+        parts.append(check_doubts(registered_annotations(name, entries), pages / f"{name}.jpg"))
     return "\n".join(parts)
 
 
