@@ -3,7 +3,7 @@
 import difflib
 from pathlib import Path
 
-from pnm.annotations import coco, cvat, labelme, yolo
+from pnm.annotations import coco, cvat, label_studio, labelme, yolo
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotationSet
 from pnm.errors import UserError
@@ -12,6 +12,7 @@ _IN_ORDER = (
     labelme.FORMAT,
     yolo.FORMAT,
     cvat.FORMAT,
+    label_studio.FORMAT,
     coco.FORMAT,
 )  # the first that recognises a path reads it: special ones come before general ones
 FORMATS = {one.name: one for one in _IN_ORDER}

@@ -51,7 +51,7 @@ def recognises(path: Path) -> bool:
             return any(recognises(path / name) for name in files_below(path, ".json")[:_TRIED])
         if path.suffix.lower() != ".json" or path.stat().st_size > _LONGEST:
             return False
-        return _is_labelme(read_json(path, _EXPECTED))
+        return b'"shapes"' in path.read_bytes() and _is_labelme(read_json(path, _EXPECTED))
     except (UserError, OSError):
         return False
 
