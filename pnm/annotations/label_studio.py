@@ -168,7 +168,7 @@ def _remarks(tasks: Sequence[_Task], unread: int, path: Path) -> tuple[str, ...]
     several = sum(len(task.content[task.key]) > 1 for task in tasks)
     predicted = sum(task.key == "predictions" for task in tasks)
     rows = [row for task in tasks for row in task.rows]
-    others = [str(row.get("type")) for row in rows if not kind_of(row) and row.get("type") not in NOTES]
+    others = [str(row.get("type")) for row in rows if not kind_of(row) and str(row.get("type")) not in NOTES]
     many = sum(len(labels_of(row)) > 1 for row in rows if kind_of(row))
     full = sum(kind_of(row) in ("rectangle", "ellipse") for row in rows)
     lines = (

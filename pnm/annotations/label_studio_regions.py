@@ -35,8 +35,8 @@ def kind_of(row: Row) -> str | None:
 
 def labels_of(row: Row) -> list[str]:
     """Labels of a region."""
-    value = row.get("value")
-    labels = value.get(row.get("type")) if isinstance(value, dict) and str(row.get("type")).endswith("labels") else None
+    value, text = row.get("value"), str(row.get("type"))
+    labels = value.get(text) if isinstance(value, dict) and text.endswith("labels") else None
     return [str(label) for label in labels] if isinstance(labels, list) else []
 
 
@@ -93,14 +93,14 @@ def _outline(row: Row, size: tuple[int, int], where: str) -> np.ndarray:
     if type(turn) not in (int, float):
         raise UserError(f"{where}: rotation is {reprlib.repr(turn)}, expected degrees")
     # A rectangle is turned about its upper left corner, an ellipse about its centre.
-    return points_in(turned(points, (x, y), turn).tolist(), size, where) if turn else points
+    return points_in((turned(points, (x, y), turn) if turn else points).tolist(), size, where)
 
 
 def _notes(number: Any, rows: Sequence[Row]) -> dict[str, Any]:
     """What was chosen or written of a region, by the names of the controls."""
     notes = {}
     for row in rows:
-        if number is not None and row.get("id") == number and row.get("type") in NOTES:
+        if number is not None and row.get("id") == number and str(row.get("type")) in NOTES:
             value = row["value"].get(row["type"]) if isinstance(row.get("value"), dict) else None
             notes[str(row.get("from_name"))] = value[0] if isinstance(value, list) and len(value) == 1 else value
     return notes
