@@ -8,13 +8,14 @@ from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotationSet
 from pnm.errors import UserError
 
+# The first that recognises a path reads it: special ones come before general ones.
 _IN_ORDER = (
     labelme.FORMAT,
     yolo.FORMAT,
     cvat.FORMAT,
     label_studio.FORMAT,
     coco.FORMAT,
-)  # the first that recognises a path reads it: special ones come before general ones
+)
 FORMATS = {one.name: one for one in _IN_ORDER}
 
 
