@@ -8,6 +8,7 @@ are one object, and z_order tells which lies on top.
 
 import copy
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement
@@ -110,10 +111,7 @@ def _categories(root: Element, rows: Sequence[Element], path: Path) -> tuple[Cat
 
 
 def _remarks(rows: Sequence[Element], path: Path) -> tuple[str, ...]:
-    counts: dict[str, int] = {}
-    for row in rows:
-        for shape in row:
-            counts[shape.tag] = counts.get(shape.tag, 0) + 1
+    counts = Counter(shape.tag for row in rows for shape in row)
     others = [f"{path}: {n} shapes left out that have no area: {tag}" for tag, n in counts.items() if tag not in AREAS]
     return (
         *others,

@@ -108,7 +108,7 @@ def _outline(shape: Element, size: tuple[int, int], where: str) -> np.ndarray:
         points, centre = rectangle(*values), ((values[0] + values[2]) / 2, (values[1] + values[3]) / 2)
     else:
         points, centre = ellipse(*values), (values[0], values[1])
-    return points_in(turned(points, centre, turn).tolist(), size, where) if turn else points
+    return points_in((turned(points, centre, turn) if turn else points).tolist(), size, where)
 
 
 def _mask(shape: Element, size: tuple[int, int], where: str) -> MaskCrop:

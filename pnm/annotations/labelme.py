@@ -12,6 +12,7 @@ import io
 import json
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +52,7 @@ def recognises(path: Path) -> bool:
             return any(recognises(path / name) for name in files_below(path, ".json")[:_TRIED])
         if path.suffix.lower() != ".json" or path.stat().st_size > _LONGEST:
             return False
-        return _is_labelme(read_json(path, _EXPECTED))
+        return b'"shapes"' in path.read_bytes() and _is_labelme(read_json(path, _EXPECTED))
     except (UserError, OSError):
         return False
 
@@ -146,8 +147,12 @@ def _image(file: _File, root: Path, images: ImageFolder) -> AnnotatedImage:
             raise UserError(f"{where} doesn't say imageHeight and imageWidth, and {name} is not in {images.folder}")
         height, width = image_size(images.folder / name)
     height, width = size_in(height, width, f"{where}: imageHeight, imageWidth")
-    flags = content.get("flags")
-    return AnnotatedImage(name, height, width, None, dict(flags) if isinstance(flags, dict) else {}, file)
+    notes = {key: value for part in ("attributes", "flags") for key, value in (_dict(content.get(part))).items()}
+    return AnnotatedImage(name, height, width, None, notes, file)
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _image_name(file: _File, root: Path, images: ImageFolder) -> str:
@@ -166,12 +171,11 @@ def _image_name(file: _File, root: Path, images: ImageFolder) -> str:
 
 
 def _remarks(root: Path, files: list[_File], strange: list[str]) -> tuple[str, ...]:
-    counts: dict[str, int] = {}
-    for file in files:
-        for shape in file.content["shapes"]:
-            if not is_mask(shape):
-                counts[shape_type(shape)] = counts.get(shape_type(shape), 0) + 1
-    lines = [f"{root}: {n} shapes left out that have no area: {kind}" for kind, n in sorted(counts.items())]
+    shapes = [shape for file in files for shape in file.content["shapes"]]
+    others = Counter(shape_type(shape) for shape in shapes if not is_mask(shape))
+    full = Counter(shape_type(shape) for shape in shapes if shape_type(shape) in ("rectangle", "circle"))
+    lines = [f"{root}: {n} shapes left out that have no area: {kind}" for kind, n in sorted(others.items())]
+    lines += [f"{root}: {n} shapes read as what they enclose: {kind}" for kind, n in sorted(full.items())]
     return (*lines, *([f"{root}: {len(strange)} other JSONs left out: {listed(strange)}"] if strange else []))
 
 
@@ -191,13 +195,11 @@ def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:
 
 def _content(annotations: AnnotationSet, image: AnnotatedImage, path: Path) -> dict[str, Any]:
     file: _File | None = image.raw if annotations.format == NAME else None
-    content: dict[str, Any] = {
-        "version": VERSION,
-        "flags": dict(image.attributes),
-        "shapes": [],
-        "imagePath": image.name,
-    }
-    content |= {"imageData": None, **(file.content if file else {})}
+    flags = {key: value for key, value in image.attributes.items() if isinstance(value, bool)}
+    others = {key: value for key, value in image.attributes.items() if key not in flags}
+    content: dict[str, Any] = {"version": VERSION, "flags": flags, "shapes": [], "imagePath": image.name}
+    content |= {"imageData": None} | ({"attributes": others} if others else {})
+    content |= file.content if file else {}
     content |= {"imageHeight": image.height, "imageWidth": image.width}
     if file is not None and file.has_image_data:
         content["imageData"] = read_json(file.path, _EXPECTED)["imageData"]

@@ -75,7 +75,7 @@ def _outline(shape: Mapping[str, Any], size: Size, where: str) -> np.ndarray:
         return rectangle(*points[0], *points[1])
     if kind == "circle" and len(points) == 2:
         radius = float(np.hypot(*(points[1] - points[0])))
-        return ellipse(points[0, 0], points[0, 1], radius, radius)
+        return points_in(ellipse(points[0, 0], points[0, 1], radius, radius).tolist(), size, where)
     if kind == "circle" or len(points) < LEAST_POINTS:
         raise UserError(f"{where}: a {kind} of {len(points)} points, expected two: draw it again in labelme")
     return points

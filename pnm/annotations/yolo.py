@@ -9,7 +9,7 @@ attributes, and that an object stands for a crowd, which is written as any.
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,7 +138,7 @@ def _object(line: str, number: int, image: AnnotatedImage, places: Mapping[int, 
 def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:
     """``data.yaml`` and ``labels/<split>/<image>.txt``, "train" without a name; images belong in ``images/<split>``.
 
-    A whole data set that was one of YOLO stays where it was in its folder.
+    A whole data set that was one of YOLO stays where it was in its folder. Ultralytics wants both "train" and "val".
     """
     names: dict[int, str] | None = None
     content: dict[str, Any] = {}
@@ -157,10 +157,13 @@ def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:
         if not _stays(annotations, split):
             raw = {key: value for key, value in raw.items() if key not in SPLITS}
             raw[split or "train"] = f"images/{split or 'train'}"
+        if not _stays(annotations, split) or PurePath(str(raw.get("path", ""))).is_absolute():
+            raw.pop("path", None)  # then it is the folder of data.yaml; "." would be the working directory's
         content |= raw
-    whole = {key: value for key, value in content.items() if key not in ("path", "names", "nc")}
-    text = yaml.safe_dump({"path": ".", **whole, "names": names or {}}, sort_keys=False, allow_unicode=True)
-    write_text(output / "data.yaml", text)
+    whole = {key: value for key, value in content.items() if key not in ("names", "nc")}
+    write_text(
+        output / "data.yaml", yaml.safe_dump({**whole, "names": names or {}}, sort_keys=False, allow_unicode=True)
+    )
 
 
 def _numbers(annotations: AnnotationSet) -> list[int]:

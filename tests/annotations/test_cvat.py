@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from annotated_scenes import assert_same_masks, masks_of, pixels, redraw, scene_set  # noqa: E402
+from annotated_scenes import assert_same_masks, masks_of, pixels, redraw, scene_set, write_images  # noqa: E402
 
 from pnm.annotations import cvat  # noqa: E402
 from pnm.annotations.annotation_format import Source  # noqa: E402
@@ -121,6 +121,7 @@ def test_datumaro_reads_the_same_masks(tmp_path):
     datumaro = pytest.importorskip("datumaro")
     annotations, masks = scene_set()
     cvat.write({"": annotations}, tmp_path)
+    write_images(tmp_path / "images")
     sizes = {}
     for item in datumaro.Dataset.import_from(str(tmp_path), "cvat"):
         sizes[item.id] = sorted(int(a.image.sum()) for a in item.annotations if a.type.name == "mask")

@@ -75,7 +75,8 @@ def test_shapes_are_read_by_their_own_rules(tmp_path):
     assert objects[0].attributes == {"occluded": True, "description": "left one"}
     assert annotations.images[0].attributes == {"night": True}
     assert [line.split(": ", 1)[1] for line in annotations.remarks] == [
-        f"1 shapes left out that have no area: {kind}" for kind in ("line", "linestrip", "point")
+        *(f"1 shapes left out that have no area: {kind}" for kind in ("line", "linestrip", "point")),
+        "1 shapes read as what they enclose: rectangle",
     ]
 
 

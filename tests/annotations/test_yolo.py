@@ -125,7 +125,11 @@ def test_there_and_back_is_the_same_data_set(tmp_path):
     np.testing.assert_array_equal(again[0], pixels((1, 1, 4, 4), holes=[(2, 2, 3, 3)]))
     yolo.write({"train": read_annotations(Source(root, split="train"))}, tmp_path / "one")
     content = yaml.safe_load((tmp_path / "one/data.yaml").read_text("utf-8"))
-    assert content["train"] == "images/train" and "val" not in content and content["roboflow"] == {"project": "p"}
+    assert (
+        content["train"] == "images/train"
+        and not {"val", "path"} & set(content)
+        and content["roboflow"] == {"project": "p"}
+    )
     assert (tmp_path / "one/labels/train/a.txt").read_text() == rows
 
 
