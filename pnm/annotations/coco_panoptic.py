@@ -150,7 +150,7 @@ def write_panoptic(annotations: AnnotationSet, path: Path, folder: Path) -> None
     pngs = _png_names(annotations, from_json)
     images, entries, gone = [], [], 0
     for image, k, png in zip(annotations.images, image_ids, pngs):
-        raw = image.raw if from_json else None
+        raw = image.raw if from_json and isinstance(image.raw, PanopticFile) else None
         written = _written(annotations, image, category_ids, from_json)
         gone += written.gone
         _write_png(folder / png, written.ids, raw.png if raw else None)
@@ -182,7 +182,8 @@ def _category(category: Category, number: int, from_json: bool) -> dict[str, Any
 def _png_names(annotations: AnnotationSet, from_json: bool) -> list[str]:
     """Of the PNGs: those that they had, else those of the images."""
     names = png_names(annotations.images)
-    own = [image.raw.annotation["file_name"] for image in annotations.images if from_json and image.raw]
+    raws = [image.raw for image in annotations.images if from_json and isinstance(image.raw, PanopticFile)]
+    own = [raw.annotation["file_name"] for raw in raws]
     return own if len(own) == len(names) and len(set(own)) == len(own) else names
 
 

@@ -3,7 +3,7 @@
 import difflib
 from pathlib import Path
 
-from pnm.annotations import ade20k, cityscapes, coco, coco_panoptic, coco_stuff, label_pngs, lvis, voc
+from pnm.annotations import ade20k, bdd100k, cityscapes, coco, coco_panoptic, coco_stuff, label_pngs, lvis, voc
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotationSet
 from pnm.errors import UserError
@@ -17,6 +17,7 @@ _IN_ORDER = (
     voc.FORMAT,
     cityscapes.FORMAT,
     ade20k.FORMAT,
+    bdd100k.FORMAT,
     label_pngs.FORMAT,
 )
 FORMATS = {one.name: one for one in _IN_ORDER}
