@@ -3,7 +3,18 @@
 import difflib
 from pathlib import Path
 
-from pnm.annotations import ade20k, bdd100k, cityscapes, coco, coco_panoptic, coco_stuff, label_pngs, lvis, voc
+from pnm.annotations import (
+    ade20k,
+    bdd100k,
+    cityscapes,
+    coco,
+    coco_panoptic,
+    coco_stuff,
+    label_pngs,
+    lvis,
+    mapillary,
+    voc,
+)
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotationSet
 from pnm.errors import UserError
@@ -11,6 +22,7 @@ from pnm.errors import UserError
 # The first that recognises a path reads it: special ones come before general ones.
 _IN_ORDER = (
     lvis.FORMAT,
+    mapillary.FORMAT,
     coco_stuff.FORMAT,
     coco_panoptic.FORMAT,
     coco.FORMAT,
