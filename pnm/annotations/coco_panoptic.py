@@ -20,6 +20,7 @@ from pnm.annotations.json_summary import json_summary, lists_in
 from pnm.annotations.label_maps import check_inside, png_names
 from pnm.annotations.panoptic_content import PanopticFile, reader_of
 from pnm.annotations.png_encoding import colour_png
+from pnm.annotations.voc_classes import voc_palette
 from pnm.errors import UserError
 from pnm.formats.atomic_files import write_bytes, write_text
 from pnm.formats.coco_instances import read_json
@@ -161,7 +162,8 @@ def write_panoptic(annotations: AnnotationSet, path: Path, folder: Path) -> None
     if gone:
         logger.warning("%d segments have no pixel, and are left out of %s", gone, path)
     rest = annotations.raw if from_json and annotations.raw else {}
-    categories = [_category(one, k, from_json) for one, k in zip(annotations.categories, category_ids)]
+    numbered = enumerate(zip(annotations.categories, category_ids))
+    categories = [_category(one, k, place, from_json) for place, (one, k) in numbered]
     write_text(path, json.dumps({**rest, "images": images, "annotations": entries, "categories": categories}))
 
 
@@ -174,8 +176,11 @@ def _category_ids(annotations: AnnotationSet) -> list[int]:
     return [k for k in ids if k is not None] if fit else list(range(1, len(ids) + 1))
 
 
-def _category(category: Category, number: int, from_json: bool) -> dict[str, Any]:
+def _category(category: Category, number: int, place: int, from_json: bool) -> dict[str, Any]:
+    """A category's entry. One of another format gets what readers expect to be there: a colour, and a name above."""
     kept = {k: v for k, v in category.raw.items() if from_json or k in ("supercategory", "color")}
+    if not from_json:
+        kept = {"supercategory": category.name, "color": voc_palette()[(place + 1) % 256].tolist(), **kept}
     return {**kept, "id": number, "name": category.name, "isthing": int(category.isthing)}
 
 

@@ -123,6 +123,8 @@ def test_a_round_trip_from_another_format(tmp_path):
         assert [(s.id, s.category, s.iscrowd) for s in other.segments] == [
             (s.id, s.category, s.iscrowd) for s in one.segments
         ]
+    categories = json.loads((tmp_path / "panoptic_train.json").read_text())["categories"]
+    assert all(len(entry["color"]) == 3 and entry["supercategory"] for entry in categories)
     with Image.open(tmp_path / "panoptic_train/straße/ünï.png") as picture:
         assert picture.mode == "RGB" and picture.getpixel((10, 0)) == (70000 % 256, 70000 // 256 % 256, 1)
 
