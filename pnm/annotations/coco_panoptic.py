@@ -33,6 +33,7 @@ from pnm.formats.coco_panoptic import (
     panoptic_folder,
     read_categories,
 )
+from pnm.formats.folders import stem
 from pnm.formats.label_png import png_size_of, read_panoptic_png
 from pnm.masks.crops import segment_extents
 
@@ -141,12 +142,16 @@ def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:
         write_panoptic(annotations, path, path.with_suffix(""))
 
 
-def write_panoptic(annotations: AnnotationSet, path: Path, folder: Path) -> None:
-    """A panoptic JSON ``path``, whose PNGs go into ``folder``."""
+def write_panoptic(annotations: AnnotationSet, path: Path, folder: Path, *, ids_are_names: bool = False) -> None:
+    """A panoptic JSON ``path``, whose PNGs go into ``folder``.
+
+    Args:
+        ids_are_names: images have their names, without endings, as ids.
+    """
     from_json = annotations.format in PANOPTIC_JSONS
-    image_ids = [image.id if image.id is not None else n for n, image in enumerate(annotations.images, 1)]
-    if len(set(map(str, image_ids))) < len(image_ids):
-        image_ids = list(range(1, len(image_ids) + 1))
+    image_ids: list[Id] = [stem(image.name) for image in annotations.images]
+    if not ids_are_names:
+        image_ids = _image_ids(annotations)
     category_ids = _category_ids(annotations)
     pngs = _png_names(annotations, from_json)
     images, entries, gone = [], [], 0
@@ -168,6 +173,11 @@ def write_panoptic(annotations: AnnotationSet, path: Path, folder: Path) -> None
 
 
 PANOPTIC_JSONS = (NAME, "mapillary", "cityscapes")  # formats whose images have a PanopticFile as raw
+
+
+def _image_ids(annotations: AnnotationSet) -> list[Id]:
+    ids = [image.id if image.id is not None else n for n, image in enumerate(annotations.images, 1)]
+    return ids if len(set(map(str, ids))) == len(ids) else list(range(1, len(ids) + 1))
 
 
 def _category_ids(annotations: AnnotationSet) -> list[int]:

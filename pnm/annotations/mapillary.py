@@ -129,7 +129,7 @@ def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:
     """``<split>/v2.0/panoptic/panoptic_2020.json`` with its PNGs, "train" being called training."""
     for split, annotations in parts.items():
         path = output / _CALLED.get(split, split) / _JSONS[0]
-        write_panoptic(annotations, path, path.parent)
+        write_panoptic(annotations, path, path.parent, ids_are_names=annotations.format != NAME)
 
 
 FORMAT = AnnotationFormat(

@@ -104,6 +104,7 @@ def test_a_round_trip_from_another_format(tmp_path):
     annotations = panoptic_set()
     FORMAT.write({"val": annotations}, tmp_path)
     again = read_annotations(Source(tmp_path, split="val"))
+    assert [image.id for image in again.images] == ["street/0001", "straße/ünï", "empty"]
     for image in annotations.images:
         one, other = annotations.read(image), again.read(image_of(again, image.name))
         np.testing.assert_array_equal(other.ids, one.ids)
