@@ -51,6 +51,12 @@ class LabelFile:
         return with_samples(png, values) if values.max() < 2 ** png[_BITS_AT] else grey_png(values)
 
 
+def read_label_file(image: AnnotatedImage) -> np.ndarray:
+    """(H, W) int32 labels of an image whose ``raw`` is a :class:`LabelFile`."""
+    labels: np.ndarray = image.raw.labels()
+    return labels
+
+
 def label_file_png(
     annotations: AnnotationSet, image: AnnotatedImage, numbers: list[int], void: int, name: str
 ) -> bytes:

@@ -9,13 +9,11 @@ palette, whose indices count. 255 is no class, in 16 bits 65535, too. Names of t
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotationSet, Category
 from pnm.annotations.class_lists import FILES, check_same_classes, list_beside, list_text, read_list
 from pnm.annotations.image_folder import ImageFolder
-from pnm.annotations.label_file import LabelFile, label_file_png
+from pnm.annotations.label_file import LabelFile, label_file_png, read_label_file
 from pnm.annotations.label_maps import first_png, names_as_categories, png_names
 from pnm.errors import UserError, listed
 from pnm.formats.atomic_files import write_bytes, write_text
@@ -66,13 +64,7 @@ def read(source: Source) -> AnnotationSet:
         for name, file in names.items()
     ]
     categories = names_as_categories(classes)
-    return AnnotationSet(NAME, "semantic", categories, tuple(images), read_labels, source.images, None, remarks)
-
-
-def read_labels(image: AnnotatedImage) -> np.ndarray:
-    """Of an image whose ``raw`` is a :class:`LabelFile`."""
-    labels: np.ndarray = image.raw.labels()
-    return labels
+    return AnnotationSet(NAME, "semantic", categories, tuple(images), read_label_file, source.images, None, remarks)
 
 
 def _class_names(source: Source, folder: Path) -> list[str]:

@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotationSet, Content
-from pnm.annotations.coco_panoptic import TASKS, panoptic_annotations, write_panoptic
+from pnm.annotations.coco_panoptic import TASKS, panoptic_annotations
 from pnm.annotations.mapillary_instances import instance_annotations
+from pnm.annotations.panoptic_writing import write_panoptic
 from pnm.errors import UserError, listed
 
 NAME = "mapillary"
