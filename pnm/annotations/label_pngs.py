@@ -54,14 +54,14 @@ def read(source: Source) -> AnnotationSet:
     files = files_below(folder, ".png")
     if not files:
         raise FileNotFoundError(f"{folder} has no PNG in it: expected a label PNG for each image")
-    names, remarks = _image_names(files, source.images)
+    named, remarks = _image_names(files, source.images)
     classes = _class_names(source, folder)
     places = {place: place for place in range(len(classes))}
     images = [
         AnnotatedImage(
             name, *png_size_of(folder / file), raw=LabelFile(folder / file, tuple(classes), places, _VOIDS, _ADVICE)
         )
-        for name, file in names.items()
+        for name, file in named
     ]
     categories = names_as_categories(classes)
     return AnnotationSet(NAME, "semantic", categories, tuple(images), read_label_file, source.images, None, remarks)
@@ -79,10 +79,10 @@ def _class_names(source: Source, folder: Path) -> list[str]:
     return read_list(beside)
 
 
-def _image_names(files: list[str], folder: Path | None) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Label files by the names of their images, and remarks."""
+def _image_names(files: list[str], folder: Path | None) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """(name of the image, label file) of each, and remarks."""
     if folder is None:
-        return {file: file for file in files}, ()
+        return [(file, file) for file in files], ()
     images = ImageFolder(folder)
     named = {file: images.of_stem(file) for file in files}
     without = [file for file, image in named.items() if image is None]
@@ -92,7 +92,7 @@ def _image_names(files: list[str], folder: Path | None) -> tuple[dict[str, str],
             "for the ending, and check the folder of images"
         )
     remark = f"{len(without)} label PNGs have no image in {folder}, and keep their names: {listed(without)}"
-    return {image or file: file for file, image in named.items()}, (remark,) if without else ()
+    return [(image or file, file) for file, image in named.items()], (remark,) if without else ()
 
 
 def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:
