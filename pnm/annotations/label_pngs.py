@@ -37,7 +37,9 @@ def recognises(path: Path) -> bool:
             head = file.read(26)
     except OSError:
         return False
-    return head[12:16] == b"IHDR" and (head[25] == _PALETTE or (head[25] == _GREY and head[24] in (8, 16)))
+    if len(head) < 26 or head[12:16] != b"IHDR":
+        return False
+    return head[25] == _PALETTE or (head[25] == _GREY and head[24] in (8, 16))
 
 
 def read(source: Source) -> AnnotationSet:

@@ -1,5 +1,7 @@
 """BDD100K's bitmasks, against bytes written by hand after its documentation."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -106,3 +108,23 @@ def test_pictures_and_label_pngs_are_not_taken(tmp_path):
     Image.new("RGBA", (3, 2), (200, 90, 10, 255)).save(tmp_path / "a.png")
     assert not FORMAT.recognises(tmp_path)
     assert not FORMAT.recognises(tmp_path / "none")
+
+
+def test_polygons_and_attributes_of_coco(tmp_path):
+    """A box, COCO's pixels of which are those between its corners, and one that lies partly outside."""
+    annotations = [
+        {"id": 4, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 6, "bbox": [1, 0, 3, 2],
+         "segmentation": [[1, 0, 4, 0, 4, 2, 1, 2]], "attributes": {"occluded": True, "colour": "red"}},
+        {"id": 9, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 1, "bbox": [5, 3, 2, 2],
+         "segmentation": [[5, 3, 8, 3, 8, 6, 5, 6]]},
+    ]  # fmt: skip
+    images = [{"id": 1, "file_name": "a/b.jpg", "height": 4, "width": 6}]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "car"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    FORMAT.write({"": read_annotations(Source(tmp_path / "coco.json"))}, tmp_path / "out")
+    again = read_annotations(Source(tmp_path / "out"))
+    (image,) = again.images
+    assert [(o.id, dict(o.attributes)) for o in again.read(image)] == [(9, {}), (4, {"occluded": True})]
+    corner, box = np.zeros((2, 4, 6), bool)
+    corner[3, 5], box[0:2, 1:4] = True, True
+    np.testing.assert_array_equal(arrays(again, image), [corner, box])

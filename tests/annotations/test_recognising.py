@@ -24,7 +24,7 @@ SAMPLES = {
     "label-pngs": (semantic_set(CAR), "."),
 }
 STRANGE = (
-    b"", b"{", b"[]", b"7", b"\xff\xfe", b"null", b"[" * 100000, b'{"images": 7}',
+    b"", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"{", b"[]", b"7", b"\xff\xfe", b"null", b"[" * 100000, b'{"images": 7}',
     b'{"images": [1], "annotations": [2], "categories": [3]}',
     b'{"images": [{}], "annotations": [{}], "categories": [{"supercategory": []}]}',
     b'{"images": [], "annotations": [], "categories": {}}',
