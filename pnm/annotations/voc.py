@@ -75,7 +75,9 @@ def read(source: Source) -> AnnotationSet:
     task = source.task or "instance"
     if task == "instance" and not (root / OBJECTS).is_dir():
         if source.task:
-            raise UserError(f"{root} has no folder {OBJECTS}, so it can be read as semantic only: add it or --task")
+            raise UserError(
+                f"{root} has no folder {OBJECTS}, so it is read as semantic only: add it, or say --task semantic"
+            )
         task = "semantic"
         remarks.append(f"{root} has no folder {OBJECTS}: classes are read, and no objects")
     folders = [CLASSES] if task == "semantic" else [CLASSES, OBJECTS]
