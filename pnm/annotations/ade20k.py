@@ -10,14 +10,12 @@ http://sceneparsing.csail.mit.edu/::
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from pnm.ade20k_classes import ADE20K_CLASSES
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotationSet, first_twice
 from pnm.annotations.class_lists import check_same_classes, list_text
 from pnm.annotations.image_folder import ImageFolder
-from pnm.annotations.label_file import LabelFile, label_file_png
+from pnm.annotations.label_file import LabelFile, label_file_png, read_label_file
 from pnm.annotations.label_maps import first_png, names_as_categories, png_names
 from pnm.errors import UserError
 from pnm.formats.atomic_files import write_bytes, write_text
@@ -73,13 +71,8 @@ def read(source: Source) -> AnnotationSet:
     ]
     folder = images if known else None
     return AnnotationSet(
-        NAME, "semantic", names_as_categories(names, 1), tuple(annotated), _labels, folder, (names, text)
+        NAME, "semantic", names_as_categories(names, 1), tuple(annotated), read_label_file, folder, (names, text)
     )
-
-
-def _labels(image: AnnotatedImage) -> np.ndarray:
-    labels: np.ndarray = image.raw.labels()
-    return labels
 
 
 def _class_names(source: Source) -> tuple[list[str], str | None]:

@@ -23,7 +23,7 @@ from pnm.annotations.annotation_set import AnnotatedImage, AnnotatedObject, Anno
 from pnm.annotations.cityscapes_writing import INSTANCES, LABELS, SUFFIX, CityscapesFiles, write
 from pnm.annotations.coco_panoptic import panoptic_annotations
 from pnm.annotations.image_folder import ImageFolder
-from pnm.annotations.label_file import LabelFile
+from pnm.annotations.label_file import LabelFile, read_label_file
 from pnm.annotations.label_maps import first_png
 from pnm.cityscapes_classes import (
     CITYSCAPES_CLASSES,
@@ -83,7 +83,7 @@ def read(source: Source) -> AnnotationSet:
     )
     known = ImageFolder(folders.images) if folders.images is not None else None
     images = tuple(_image(folders.labels, file.removesuffix(ending), ending, known) for file in files)
-    reader = _objects if task == "instance" else _labels
+    reader = _objects if task == "instance" else read_label_file
     return AnnotationSet(NAME, task, categories, images, reader, folders.images)
 
 
@@ -124,11 +124,6 @@ def _label_file(path: Path) -> LabelFile:
     places = {number: place for place, number in enumerate(CITYSCAPES_CLASSES)}
     void = (*CITYSCAPES_VOID_IDS, _LICENCE_PLATE)
     return LabelFile(path, tuple(CITYSCAPES_CLASSES.values()), places, void, _ADVICE)
-
-
-def _labels(image: AnnotatedImage) -> np.ndarray:
-    labels: np.ndarray = image.raw.labels()
-    return labels
 
 
 def _objects(image: AnnotatedImage) -> tuple[AnnotatedObject, ...]:

@@ -1,57 +1,34 @@
 """COCO panoptic: a JSON of segments, and a folder of PNGs whose colours are the segments' ids.
 
 https://cocodataset.org/#format-data, section 4. The PNGs are in the folder that is called as the JSON is without
-".json", or in ``panoptic`` beside it. Also read as instances, which are the segments of things, and as classes.
+".json", beside it or beside its folder, or in ``panoptic`` beside it. Also read as instances, which are the segments of
+things, and as classes.
 """
 
-import json
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotationSet, Category, Id
 from pnm.annotations.coco import file_name
 from pnm.annotations.image_folder import ImageFolder
 from pnm.annotations.json_summary import json_summary, lists_in
-from pnm.annotations.label_maps import check_inside, png_names
+from pnm.annotations.label_maps import check_inside
 from pnm.annotations.panoptic_content import PanopticFile, reader_of
-from pnm.annotations.png_encoding import colour_png
+from pnm.annotations.panoptic_writing import write_panoptic
 from pnm.errors import UserError
-from pnm.formats.atomic_files import write_bytes, write_text
 from pnm.formats.coco_instances import read_json
 from pnm.formats.coco_panoptic import (
     EXPECTED,
-    MOST_ID,
-    VOID,
     annotations_by_image,
-    ids_to_rgb,
     panoptic_folder,
     read_categories,
 )
-from pnm.formats.label_png import png_size_of, read_panoptic_png
-from pnm.masks.crops import segment_extents
+from pnm.formats.label_png import png_size_of
 
 NAME = "coco-panoptic"
 TASKS = ("panoptic", "instance", "semantic")
-logger = logging.getLogger(__name__)
-
-
-class _Written(NamedTuple):
-    """What the writer makes of an image.
-
-    Attributes:
-        ids: (H, W) of the PNG.
-        infos: its segments_info.
-        gone: segments without a pixel, which are left out.
-    """
-
-    ids: np.ndarray
-    infos: list[dict[str, Any]]
-    gone: int
 
 
 def recognises(path: Path) -> bool:
@@ -64,7 +41,13 @@ def recognises(path: Path) -> bool:
 
 def read(source: Source) -> AnnotationSet:
     """Segments, instances or classes of a COCO panoptic JSON."""
-    return panoptic_annotations(NAME, source, source.path, panoptic_folder(source.path))
+    return panoptic_annotations(NAME, source, source.path, _png_folder(source.path))
+
+
+def _png_folder(path: Path) -> Path:
+    """That of :func:`pnm.formats.coco_panoptic.panoptic_folder`, or as Detectron2 has it, beside the JSON's folder."""
+    above = path.absolute().parent.parent / path.stem
+    return above if above.is_dir() and not path.with_suffix("").is_dir() else panoptic_folder(path)
 
 
 def panoptic_annotations(name: str, source: Source, path: Path, folder: Path) -> AnnotationSet:
@@ -138,92 +121,6 @@ def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:
     for split, annotations in parts.items():
         path = output / file_name("panoptic", split)
         write_panoptic(annotations, path, path.with_suffix(""))
-
-
-def write_panoptic(annotations: AnnotationSet, path: Path, folder: Path) -> None:
-    """A panoptic JSON ``path``, whose PNGs go into ``folder``."""
-    from_json = annotations.format in PANOPTIC_JSONS
-    image_ids = [image.id if image.id is not None else n for n, image in enumerate(annotations.images, 1)]
-    if len(set(map(str, image_ids))) < len(image_ids):
-        image_ids = list(range(1, len(image_ids) + 1))
-    category_ids = _category_ids(annotations)
-    pngs = _png_names(annotations, from_json)
-    images, entries, gone = [], [], 0
-    for image, k, png in zip(annotations.images, image_ids, pngs):
-        raw = image.raw if from_json else None
-        written = _written(annotations, image, category_ids, from_json)
-        gone += written.gone
-        _write_png(folder / png, written.ids, raw.png if raw else None)
-        size = {"id": k, "file_name": image.name, "height": image.height, "width": image.width}
-        images.append({**(raw.entry if raw else {}), **size})
-        own = raw.annotation if raw else {}
-        entries.append({**own, "image_id": k, "file_name": png, "segments_info": written.infos})
-    if gone:
-        logger.warning("%d segments have no pixel, and are left out of %s", gone, path)
-    rest = annotations.raw if from_json and annotations.raw else {}
-    categories = [_category(one, k, from_json) for one, k in zip(annotations.categories, category_ids)]
-    write_text(path, json.dumps({**rest, "images": images, "annotations": entries, "categories": categories}))
-
-
-PANOPTIC_JSONS = (NAME, "mapillary", "cityscapes")  # formats whose images have a PanopticFile as raw
-
-
-def _category_ids(annotations: AnnotationSet) -> list[int]:
-    ids = [category.id for category in annotations.categories]
-    fit = all(type(k) is int for k in ids) and len(set(ids)) == len(ids)
-    return [k for k in ids if k is not None] if fit else list(range(1, len(ids) + 1))
-
-
-def _category(category: Category, number: int, from_json: bool) -> dict[str, Any]:
-    kept = {k: v for k, v in category.raw.items() if from_json or k in ("supercategory", "color")}
-    return {**kept, "id": number, "name": category.name, "isthing": int(category.isthing)}
-
-
-def _png_names(annotations: AnnotationSet, from_json: bool) -> list[str]:
-    """Of the PNGs: those that they had, else those of the images."""
-    names = png_names(annotations.images)
-    own = [image.raw.annotation["file_name"] for image in annotations.images if from_json and image.raw]
-    return own if len(own) == len(names) and len(set(own)) == len(own) else names
-
-
-def _written(
-    annotations: AnnotationSet, image: AnnotatedImage, category_ids: Sequence[int], from_json: bool
-) -> _Written:
-    ids, segments = annotations.read(image)
-    numbers = [thing.id for thing in segments]
-    new: list[int] = list(range(1, len(numbers) + 1))
-    if all(type(k) is int and VOID < k <= MOST_ID for k in numbers):
-        new = [k for k in numbers if isinstance(k, int)]
-    else:
-        ids = _renumbered(ids, numbers, new)
-    areas, boxes = segment_extents(ids, new)
-    infos = []
-    for thing, k, area, (top, left, bottom, right) in zip(segments, new, areas.tolist(), boxes.tolist()):
-        entry = dict(thing.raw) if from_json and isinstance(thing.raw, dict) else {}
-        same = not thing.redrawn and entry.get("area") == area and "bbox" in entry
-        box = {} if same else {"area": area, "bbox": [left, top, right - left, bottom - top]}
-        facts = {"id": k, "category_id": category_ids[thing.category]}
-        if thing.iscrowd or "iscrowd" in entry or not entry:
-            facts["iscrowd"] = int(thing.iscrowd)
-        attributes = {"attributes": dict(thing.attributes)} if thing.attributes else {}
-        if area:
-            infos.append({**entry, **facts, **box, **attributes})
-    return _Written(ids, infos, len(segments) - len(infos))
-
-
-def _renumbered(ids: np.ndarray, numbers: Sequence[Any], new: Sequence[int]) -> np.ndarray:
-    other = np.zeros_like(ids)
-    for old, k in zip(numbers, new):
-        other[ids == old] = k
-    return other
-
-
-def _write_png(path: Path, ids: np.ndarray, old: Path | None) -> None:
-    """The PNG, the old one if it has the same ids."""
-    if old is not None and old.is_file() and np.array_equal(read_panoptic_png(old), ids):
-        write_bytes(path, old.read_bytes())
-    else:
-        write_bytes(path, colour_png(ids_to_rgb(ids)))
 
 
 FORMAT = AnnotationFormat(

@@ -6,6 +6,7 @@ Pixels in no mask have no class.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,7 @@ def read(source: Source) -> AnnotationSet:
     instances = annotation_set(NAME, source, content, truth)
     places = {number: place for place, number in enumerate(truth.categories)}
     images = tuple(
-        AnnotatedImage(image.name, *image.size, image.id, raw=(image.raw, truth.annotations[image.id or 0]))
-        for image in instances.images
+        replace(image, raw=(image.raw, truth.annotations[k])) for image, k in zip(instances.images, truth.images)
     )
 
     def read_labels(image: AnnotatedImage) -> np.ndarray:

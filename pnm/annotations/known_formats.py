@@ -3,13 +3,43 @@
 import difflib
 from pathlib import Path
 
-from pnm.annotations import ade20k, cityscapes, coco, coco_panoptic, coco_stuff, cvat, label_pngs, label_studio, labelme, lvis, voc, yolo
+from pnm.annotations import (
+    ade20k,
+    bdd100k,
+    cityscapes,
+    coco,
+    coco_panoptic,
+    coco_stuff,
+    cvat,
+    label_pngs,
+    label_studio,
+    labelme,
+    lvis,
+    mapillary,
+    voc,
+    yolo,
+)
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotationSet
 from pnm.errors import UserError
 
 # The first that recognises a path reads it: special ones come before general ones.
-_IN_ORDER = (labelme.FORMAT, yolo.FORMAT, cvat.FORMAT, label_studio.FORMAT, lvis.FORMAT, coco_stuff.FORMAT, coco_panoptic.FORMAT, coco.FORMAT, voc.FORMAT, cityscapes.FORMAT, ade20k.FORMAT, label_pngs.FORMAT,)
+_IN_ORDER = (
+    labelme.FORMAT,
+    yolo.FORMAT,
+    cvat.FORMAT,
+    label_studio.FORMAT,
+    lvis.FORMAT,
+    mapillary.FORMAT,
+    coco_stuff.FORMAT,
+    coco_panoptic.FORMAT,
+    coco.FORMAT,
+    voc.FORMAT,
+    cityscapes.FORMAT,
+    ade20k.FORMAT,
+    bdd100k.FORMAT,
+    label_pngs.FORMAT,
+)
 FORMATS = {one.name: one for one in _IN_ORDER}
 
 

@@ -10,9 +10,7 @@ from pnm.annotations.annotation_set import AnnotatedImage, AnnotationSet
 from pnm.annotations.label_maps import numbers_of_places, places_of, where_changed
 from pnm.annotations.png_encoding import grey_png
 from pnm.formats.label_png import read_bytes, read_label_png
-from pnm.formats.label_png_rewriting import with_samples
-
-_BITS_AT = 24  # byte of a PNG that has the bit depth
+from pnm.formats.label_png_rewriting import most_value, with_samples
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,13 @@ class LabelFile:
         if np.array_equal(labels, before):
             return png
         values = where_changed(values, read_label_png(self.path), labels, before)
-        return with_samples(png, values) if values.max() < 2 ** png[_BITS_AT] else grey_png(values)
+        return with_samples(png, values) if values.max() <= most_value(png) else grey_png(values)
+
+
+def read_label_file(image: AnnotatedImage) -> np.ndarray:
+    """(H, W) int32 labels of an image whose ``raw`` is a :class:`LabelFile`."""
+    labels: np.ndarray = image.raw.labels()
+    return labels
 
 
 def label_file_png(

@@ -10,7 +10,7 @@ An example, of two classes that a file calls 7 and 8, and 0 where there is none:
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
@@ -95,7 +95,8 @@ def png_names(images: Sequence[AnnotatedImage], ending: str = ".png") -> list[st
 
 def check_inside(name: str, what: str) -> None:
     """A UserError if a relative path with slashes leads out of its folder."""
-    if name.startswith("/") or ".." in name.split("/") or ":" in name.split("/")[0] or "\0" in name or not name:
+    windows = PureWindowsPath(name)
+    if not windows.name or windows.anchor or ".." in windows.parts or "\0" in name:
         raise UserError(f"{what} {name!r} leads out of its folder: expected a name in it")
 
 

@@ -9,13 +9,11 @@ palette, whose indices count. 255 is no class, in 16 bits 65535, too. Names of t
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotationSet, Category
 from pnm.annotations.class_lists import FILES, check_same_classes, list_beside, list_text, read_list
 from pnm.annotations.image_folder import ImageFolder
-from pnm.annotations.label_file import LabelFile, label_file_png
+from pnm.annotations.label_file import LabelFile, label_file_png, read_label_file
 from pnm.annotations.label_maps import first_png, names_as_categories, png_names
 from pnm.errors import UserError, listed
 from pnm.formats.atomic_files import write_bytes, write_text
@@ -39,7 +37,9 @@ def recognises(path: Path) -> bool:
             head = file.read(26)
     except OSError:
         return False
-    return head[12:16] == b"IHDR" and (head[25] == _PALETTE or (head[25] == _GREY and head[24] in (8, 16)))
+    if len(head) < 26 or head[12:16] != b"IHDR":
+        return False
+    return head[25] == _PALETTE or (head[25] == _GREY and head[24] in (8, 16))
 
 
 def read(source: Source) -> AnnotationSet:
@@ -56,23 +56,17 @@ def read(source: Source) -> AnnotationSet:
     files = files_below(folder, ".png")
     if not files:
         raise FileNotFoundError(f"{folder} has no PNG in it: expected a label PNG for each image")
-    names, remarks = _image_names(files, source.images)
+    named, remarks = _image_names(files, source.images)
     classes = _class_names(source, folder)
     places = {place: place for place in range(len(classes))}
     images = [
         AnnotatedImage(
             name, *png_size_of(folder / file), raw=LabelFile(folder / file, tuple(classes), places, _VOIDS, _ADVICE)
         )
-        for name, file in names.items()
+        for name, file in named
     ]
     categories = names_as_categories(classes)
-    return AnnotationSet(NAME, "semantic", categories, tuple(images), read_labels, source.images, None, remarks)
-
-
-def read_labels(image: AnnotatedImage) -> np.ndarray:
-    """Of an image whose ``raw`` is a :class:`LabelFile`."""
-    labels: np.ndarray = image.raw.labels()
-    return labels
+    return AnnotationSet(NAME, "semantic", categories, tuple(images), read_label_file, source.images, None, remarks)
 
 
 def _class_names(source: Source, folder: Path) -> list[str]:
@@ -87,10 +81,10 @@ def _class_names(source: Source, folder: Path) -> list[str]:
     return read_list(beside)
 
 
-def _image_names(files: list[str], folder: Path | None) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Label files by the names of their images, and remarks."""
+def _image_names(files: list[str], folder: Path | None) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """(name of the image, label file) of each, and remarks."""
     if folder is None:
-        return {file: file for file in files}, ()
+        return [(file, file) for file in files], ()
     images = ImageFolder(folder)
     named = {file: images.of_stem(file) for file in files}
     without = [file for file, image in named.items() if image is None]
@@ -100,7 +94,7 @@ def _image_names(files: list[str], folder: Path | None) -> tuple[dict[str, str],
             "for the ending, and check the folder of images"
         )
     remark = f"{len(without)} label PNGs have no image in {folder}, and keep their names: {listed(without)}"
-    return {image or file: file for file, image in named.items()}, (remark,) if without else ()
+    return [(image or file, file) for file, image in named.items()], (remark,) if without else ()
 
 
 def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:

@@ -11,7 +11,6 @@ http://host.robots.ox.ac.uk/pascal/VOC/voc2012/, section 4 of the development ki
 An object's class is that of most of its pixels. The border is of no class and no object.
 """
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -46,7 +45,6 @@ from pnm.masks.crops import crop_segments
 
 NAME = "voc"
 CLASSES, OBJECTS, LISTS = "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"
-logger = logging.getLogger(__name__)
 
 
 class VocFiles(NamedTuple):
@@ -77,7 +75,9 @@ def read(source: Source) -> AnnotationSet:
     task = source.task or "instance"
     if task == "instance" and not (root / OBJECTS).is_dir():
         if source.task:
-            raise UserError(f"{root} has no folder {OBJECTS}, so it can be read as semantic only: add it or --task")
+            raise UserError(
+                f"{root} has no folder {OBJECTS}, so it is read as semantic only: add it, or say --task semantic"
+            )
         task = "semantic"
         remarks.append(f"{root} has no folder {OBJECTS}: classes are read, and no objects")
     folders = [CLASSES] if task == "semantic" else [CLASSES, OBJECTS]

@@ -29,6 +29,13 @@ def with_samples(png: bytes, values: np.ndarray) -> bytes:
     return png[:_START] + b"".join(_chunk(name, body) for name, body in parts)
 
 
+def most_value(png: bytes) -> int:
+    """The largest value that :func:`with_samples` can write: of the bit depth, or the last colour of a palette."""
+    chunks = dict(_chunks(png))
+    bits = chunks[b"IHDR"][8]
+    return min(2**bits, len(chunks.get(b"PLTE", bytes(3 * 2**bits))) // 3) - 1
+
+
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     at = _START
     while at < len(png):

@@ -1,5 +1,6 @@
 """Annotations in memory that have what is hard on formats: holes, parts, frames, overlaps, single pixels, crowds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,8 +106,6 @@ def image_of(annotations: AnnotationSet, name: str) -> AnnotatedImage:
 
 def with_content(annotations: AnnotationSet, change) -> AnnotationSet:
     """What is read, changed by a function of (image, content)."""
-    from dataclasses import replace
-
     return replace(annotations, read=lambda image: change(image, annotations.read(image)))
 
 

@@ -123,6 +123,8 @@ def test_a_round_trip_from_another_format(tmp_path):
         assert [(s.id, s.category, s.iscrowd) for s in other.segments] == [
             (s.id, s.category, s.iscrowd) for s in one.segments
         ]
+    categories = json.loads((tmp_path / "panoptic_train.json").read_text())["categories"]
+    assert all(len(entry["color"]) == 3 and entry["supercategory"] for entry in categories)
     with Image.open(tmp_path / "panoptic_train/straße/ünï.png") as picture:
         assert picture.mode == "RGB" and picture.getpixel((10, 0)) == (70000 % 256, 70000 // 256 % 256, 1)
 
@@ -142,13 +144,7 @@ def test_ids_that_do_not_fit_are_numbered(tmp_path):
 
 def test_real_files(real_data, tmp_path):
     path = real_data / "coco/annotations/panoptic_val2017.json"
-    with pytest.raises(FileNotFoundError, match="no folder of PNGs"):
-        read_annotations(Source(path))
-    (tmp_path / "panoptic_val2017.json").write_bytes(path.read_bytes())
-    for png in (real_data / "coco/panoptic_val2017").iterdir():
-        (tmp_path / "panoptic_val2017").mkdir(exist_ok=True)
-        (tmp_path / "panoptic_val2017" / png.name).write_bytes(png.read_bytes())
-    annotations = read_annotations(Source(tmp_path / path.name))
+    annotations = read_annotations(Source(path))  # the PNGs are beside the JSON's folder
     assert [len(annotations.read(image).segments) for image in annotations.images] in ([18, 30], [30, 18])
     FORMAT.write({"val2017": annotations}, tmp_path / "out")
     assert json.loads((tmp_path / "out" / path.name).read_text()) == json.loads(path.read_text())
@@ -194,5 +190,8 @@ def test_errors_name_the_file_and_the_way_out(path, tmp_path):
     assert "truncated" in _error(path)
     png.unlink()
     assert "000000000139.png is missing" in _error(path) and "restore it" in _error(path)
+    png.parent.rmdir()
+    assert "has no folder of PNGs" in _error(path)
+    png.parent.mkdir()
     path.write_text("{}")
     assert "not a COCO panoptic JSON" in _error(path)

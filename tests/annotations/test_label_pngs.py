@@ -71,6 +71,29 @@ def test_changed_labels_keep_the_palette_and_other_pixels(folder, tmp_path):
         assert np.array(picture).tolist() == [[1, 2], [0, 255]]
 
 
+def test_a_palette_that_is_too_short_gives_way_to_grey(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1], [0, 0]], np.uint8))
+    picture.putpalette([9, 9, 9, 200, 0, 0])
+    picture.save(tmp_path / "a.png", bits=8)
+
+    def change(image, labels):
+        labels[1] = [2, -1]
+        return labels
+
+    annotations = with_content(read_annotations(Source(tmp_path, classes=["a", "b", "c"])), change)
+    FORMAT.write({"": annotations}, tmp_path / "out")
+    with Image.open(tmp_path / "out/a.png") as picture:
+        assert picture.mode == "L" and np.array(picture).tolist() == [[0, 1], [2, 255]]
+
+
+def test_two_label_pngs_of_one_image_are_told(folder, tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (2, 2)).save(tmp_path / "images/twö.jpg")
+    (folder / "twö.PNG").write_bytes((folder / "twö.png").read_bytes())
+    with pytest.raises(UserError, match="two images have the name twö.jpg"):
+        read_annotations(Source(folder, tmp_path / "images"))
+
+
 @pytest.mark.parametrize("count", [1, 3, 255, 256, 300])
 def test_a_round_trip_from_another_format(tmp_path, count):
     names = tuple(f"class {n}" for n in range(count))
