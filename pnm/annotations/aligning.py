@@ -16,7 +16,7 @@ from pnm.annotations.annotation_set import (
     Segments,
     object_masks,
 )
-from pnm.annotations.coco import image_numbers, numbers_of
+from pnm.annotations.formats.coco import image_numbers, numbers_of
 from pnm.errors import UserError, listed
 from pnm.formats.folders import stem
 from pnm.formats.semantic_maps import image_name

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotatedObject, AnnotationSet, object_masks
-from pnm.annotations.coco import coco_object, image_numbers, numbers_of
+from pnm.annotations.formats.coco import coco_object, image_numbers, numbers_of
 from pnm.errors import UserError
 from pnm.formats.coco_instances import EXPECTED_RESULTS, check_result
 from pnm.formats.json_list import JsonList

@@ -3,7 +3,9 @@
 import difflib
 from pathlib import Path
 
-from pnm.annotations import (
+from pnm.annotations.annotation_format import AnnotationFormat, Source
+from pnm.annotations.annotation_set import AnnotationSet
+from pnm.annotations.formats import (
     ade20k,
     bdd100k,
     cityscapes,
@@ -19,8 +21,6 @@ from pnm.annotations import (
     voc,
     yolo,
 )
-from pnm.annotations.annotation_format import AnnotationFormat, Source
-from pnm.annotations.annotation_set import AnnotationSet
 from pnm.errors import UserError
 
 # The first that recognises a path reads it: special ones come before general ones.

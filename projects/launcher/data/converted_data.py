@@ -15,7 +15,7 @@ from detectron2.utils import comm
 
 from pnm.annotations.annotation_format import Source
 from pnm.annotations.annotation_set import TASKS, AnnotationSet
-from pnm.annotations.coco import numbers_of
+from pnm.annotations.formats.coco import numbers_of
 from pnm.annotations.known_formats import FORMATS
 from pnm.annotations.staging import digest_of, ignored_label, named_annotations, stage, staged_path
 from pnm.errors import UserError

@@ -1,0 +1,6 @@
+"""Scenes that the tests of formats share can be imported by their names."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
