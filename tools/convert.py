@@ -26,7 +26,7 @@ from pnm.annotations.arguments import add_source_arguments, named_source
 from pnm.annotations.class_map import read_class_map, with_class_map
 from pnm.annotations.known_formats import format_named, format_of, read_annotations
 from pnm.annotations.other_tasks import as_task
-from pnm.annotations.splits import by_split, parted
+from pnm.annotations.splits import parted
 from pnm.errors import UserError, interrupts_told, one_line_errors, print_lines
 from pnm.formats.atomic_files import atomic_folder, check_new_folder
 
@@ -88,12 +88,17 @@ def run(args: argparse.Namespace) -> None:
     source = named_source(args, None)
     reader = format_named(args.format) if args.format else format_of(source.path)
     task, goal = tasks_of(reader, writer, args.task)
-    annotations = read_annotations(replace(source, task=task), reader.name)
-    print_lines(annotations.remarks)
-    annotations = as_task(annotations, goal, args.unlabelled)
-    if args.map:
-        annotations = with_class_map(annotations, read_class_map(args.map))
-    parts = parted(annotations, args.val, args.seed) if args.val else by_split(annotations)
+    names = () if args.split or args.val else reader.splits(args.annotations)
+    parts = {}
+    for name in names or (args.split,):
+        annotations = read_annotations(replace(source, task=task, split=name), reader.name)
+        print_lines(annotations.remarks)
+        annotations = as_task(annotations, goal, args.unlabelled)
+        if args.map:
+            annotations = with_class_map(annotations, read_class_map(args.map))
+        parts[name or ""] = annotations
+    if args.val:
+        parts = parted(annotations, args.val, args.seed)
     total = sum(len(part.images) for part in parts.values())
     with atomic_folder(args.output, overwrite=args.overwrite) as folder, tqdm(total=total, unit="image") as bar:
         writer.write({split: with_progress(part, bar) for split, part in parts.items()}, folder)

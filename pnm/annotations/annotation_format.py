@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pnm.annotations.annotation_set import AnnotationSet
 from pnm.errors import UserError
+from pnm.formats.folders import files_below
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,20 @@ class Source:
     task: str | None = None
 
 
+SPLITS = ("train", "val", "test")
+
+
+def splits_below(path: Path, ending: str) -> tuple[str, ...]:
+    """Folders "train", "val" and "test" in a folder; () unless all files of an ending that are below are in them,
+    or in a folder "images"."""
+    there = tuple(name for name in SPLITS if (path / name).is_dir())
+    return (
+        there
+        if there and all(file.startswith(tuple(f"{n}/" for n in there)) for file in files_below(path, ending))
+        else ()
+    )
+
+
 @dataclass(frozen=True)
 class AnnotationFormat:
     """A format of annotations.
@@ -42,6 +57,7 @@ class AnnotationFormat:
             has no place for.
         is_folder: whether people name a folder when they mean such annotations.
         images_at: where its users look for images beside the annotations, for each ``{split}``.
+        splits: names of the splits that are in one file or folder, () where there are none: each can be read alone.
     """
 
     name: str
@@ -53,6 +69,7 @@ class AnnotationFormat:
     write: Callable[[Mapping[str, AnnotationSet], Path], None]
     is_folder: bool
     images_at: str = "images/{split}"
+    splits: Callable[[Path], tuple[str, ...]] = lambda path: ()
 
     def task_of(self, source: Source) -> str:
         """The task that annotations are to be read as; a UserError if the format can't."""

@@ -46,7 +46,6 @@ class AnnotatedImage:
         height, width: in pixels.
         id: what the format calls it by, if anything but its name.
         attributes: what people noted of it, as JSON has it.
-        split: that it belongs to ("train"), where several were read from one folder; else "".
         raw: what the file has of it. A writer of the same format starts from it, so that nothing is lost.
     """
 
@@ -56,7 +55,6 @@ class AnnotatedImage:
     id: Id | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     raw: Any = None
-    split: str = ""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -11,13 +11,6 @@ from pnm.formats.folders import stem
 TRAIN, VAL = "train", "val"
 
 
-def by_split(annotations: AnnotationSet) -> dict[str, AnnotationSet]:
-    """The splits that a data set came in; ``{"": ...}`` if there was one without a name."""
-    names = dict.fromkeys(image.split for image in annotations.images)
-    parts = {name: annotations.only([i for i in annotations.images if i.split == name]) for name in names}
-    return parts or {"": annotations}
-
-
 def parted(annotations: AnnotationSet, val: str, seed: int = 0) -> dict[str, AnnotationSet]:
     """``{"train": ..., "val": ...}``.
 

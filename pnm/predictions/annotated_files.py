@@ -19,7 +19,6 @@ from pnm.annotations.annotation_set import (
     Segments,
     object_masks,
 )
-from pnm.annotations.splits import by_split
 from pnm.errors import UserError
 from pnm.formats.image_files import Key
 from pnm.masks.crops import crop_runs
@@ -97,13 +96,13 @@ class AnnotatedFiles(PredictionSet):
             content, record = self._annotations.read(image), record_of(image.name)
             return content if record is None else _changed(content, record, image)
 
-        parts = by_split(replace(self._annotations, read=read))
+        whole = {"": replace(self._annotations, read=read)}
         if self.path.is_dir():
             places[0].mkdir()
-            self._form.write(parts, places[0])
+            self._form.write(whole, places[0])
             return
         with tempfile.TemporaryDirectory(dir=places[0].parent) as folder:
-            self._form.write({"": replace(self._annotations, read=read)}, Path(folder))
+            self._form.write(whole, Path(folder))
             made = [path for path in Path(folder).iterdir() if path.suffix == self.path.suffix.lower()]
             shutil.copyfile(made[0], places[0])
 

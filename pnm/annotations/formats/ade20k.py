@@ -133,4 +133,5 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
+    splits=lambda path: tuple(k for k, v in _CALLED.items() if (path / "annotations" / v).is_dir()),
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pnm.annotations.annotation_format import AnnotationFormat, Source
+from pnm.annotations.annotation_format import AnnotationFormat, Source, splits_below
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotatedObject, AnnotationSet
 from pnm.annotations.formats.class_lists import FILES, check_same_classes, list_beside, list_text, read_list
 from pnm.annotations.formats.label_maps import first_png, names_as_categories, png_names
@@ -186,4 +186,6 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
+    images_at="images/10k/{split}",
+    splits=lambda path: splits_below(path, ".png"),
 )

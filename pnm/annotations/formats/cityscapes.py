@@ -160,6 +160,12 @@ def _frame_file(image: AnnotatedImage) -> str:
     return f"{frame.split('_')[0]}/{frame}{SUFFIX}.png" if frame else image.name
 
 
+def splits(path: Path) -> tuple[str, ...]:
+    """Those that there are, if there are several."""
+    fine = path / "gtFine" if (path / "gtFine").is_dir() else path
+    return tuple(name for name in SPLITS if (fine / name).is_dir())
+
+
 FORMAT = AnnotationFormat(
     NAME,
     "Cityscapes (a folder with gtFine/<split>/<city>/*_gtFine_instanceIds.png)",
@@ -169,4 +175,6 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
+    images_at="leftImg8bit/{split}",
+    splits=splits,
 )

@@ -178,6 +178,13 @@ def _shapes(annotations: AnnotationSet, image: AnnotatedImage, old: list[Element
     return [shape for _, shapes in sorted(at.items()) for shape in shapes] + added
 
 
+def splits(path: Path) -> tuple[str, ...]:
+    """The subsets, in lower case as Datumaro calls them or not; () if not all images are of one."""
+    file = path / _FILE if path.is_dir() else path
+    names = [row.get("subset", "") for row in read_xml(file, _EXPECTED).findall("image")]
+    return tuple(dict.fromkeys(names)) if all(names) else ()
+
+
 FORMAT = AnnotationFormat(
     NAME,
     "CVAT for images 1.1 (an XML)",
@@ -187,4 +194,5 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=False,
+    splits=splits,
 )

@@ -9,7 +9,7 @@ palette, whose indices count. 255 is no class, in 16 bits 65535, too. Names of t
 from collections.abc import Mapping
 from pathlib import Path
 
-from pnm.annotations.annotation_format import AnnotationFormat, Source
+from pnm.annotations.annotation_format import AnnotationFormat, Source, splits_below
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotationSet, Category
 from pnm.annotations.formats.class_lists import FILES, check_same_classes, list_beside, list_text, read_list
 from pnm.annotations.formats.label_file import LabelFile, label_file_png, read_label_file
@@ -43,7 +43,8 @@ def recognises(path: Path) -> bool:
 
 
 def read(source: Source) -> AnnotationSet:
-    """Labels in a folder and the folders in it, or those in its folder ``source.split``.
+    """Labels in a folder and the folders in it, or those in its folder ``source.split``. A folder "images" in it has
+    the images.
 
     Raises:
         FileNotFoundError: no such folder, or no PNG in it.
@@ -53,20 +54,24 @@ def read(source: Source) -> AnnotationSet:
     folder = source.path / source.split if source.split else source.path
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: expected one with label PNGs")
-    files = files_below(folder, ".png")
+    inside = source.path / "images"
+    images = source.images or (inside if inside.is_dir() else None)
+    if source.images is None and source.split and (inside / source.split).is_dir():
+        images = inside / source.split
+    files = [file for file in files_below(folder, ".png") if not file.startswith("images/")]
     if not files:
         raise FileNotFoundError(f"{folder} has no PNG in it: expected a label PNG for each image")
-    named, remarks = _image_names(files, source.images)
+    named, remarks = _image_names(files, images)
     classes = _class_names(source, folder)
     places = {place: place for place in range(len(classes))}
-    images = [
+    labelled = [
         AnnotatedImage(
             name, *png_size_of(folder / file), raw=LabelFile(folder / file, tuple(classes), places, _VOIDS, _ADVICE)
         )
         for name, file in named
     ]
     categories = names_as_categories(classes)
-    return AnnotationSet(NAME, "semantic", categories, tuple(images), read_label_file, source.images, None, remarks)
+    return AnnotationSet(NAME, "semantic", categories, tuple(labelled), read_label_file, images, None, remarks)
 
 
 def _class_names(source: Source, folder: Path) -> list[str]:
@@ -128,4 +133,5 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
+    splits=lambda path: splits_below(path, ".png"),
 )

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from pnm.annotations.annotation_format import AnnotationFormat, Source
+from pnm.annotations.annotation_format import AnnotationFormat, Source, splits_below
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotatedObject, AnnotationSet, Category
 from pnm.annotations.formats.entry_checks import label_names, leads_out, name_below, size_in
 from pnm.annotations.formats.labelme_shapes import grouped, is_mask, new_shapes, object_of, shape_type
@@ -242,4 +242,6 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
+    images_at="{split}",
+    splits=lambda path: splits_below(path, ".json"),
 )

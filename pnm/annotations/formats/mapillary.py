@@ -133,6 +133,11 @@ def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:
         write_panoptic(annotations, path, path.parent, ids_are_names=annotations.format != NAME)
 
 
+def splits(path: Path) -> tuple[str, ...]:
+    """ "train" and "val", if there are such."""
+    return tuple(short for short, name in _CALLED.items() if (path / name).is_dir())
+
+
 FORMAT = AnnotationFormat(
     NAME,
     "Mapillary Vistas (a folder with {training,validation}/v2.0/panoptic/panoptic_2020.json, or instances/*.png)",
@@ -142,4 +147,6 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
+    images_at="{split}/images",
+    splits=splits,
 )

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pnm.annotations.annotation_format import AnnotationFormat, Source
+from pnm.annotations.annotation_format import SPLITS, AnnotationFormat, Source
 from pnm.annotations.annotation_set import (
     NO_CLASS,
     AnnotatedImage,
@@ -177,6 +177,11 @@ def _class_of(labels: np.ndarray, path: Path, number: int) -> int:
     return int(np.bincount(inside).argmax())
 
 
+def splits(path: Path) -> tuple[str, ...]:
+    """The lists in ImageSets/Segmentation but trainval, which has train and val in it."""
+    return tuple(name for name in SPLITS if (path / LISTS / f"{name}.txt").is_file())
+
+
 FORMAT = AnnotationFormat(
     NAME,
     "Pascal VOC segmentation (a folder with SegmentationClass, SegmentationObject and ImageSets)",
@@ -186,4 +191,6 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
+    images_at="JPEGImages",
+    splits=splits,
 )

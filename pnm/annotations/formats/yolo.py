@@ -18,7 +18,15 @@ import yaml
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotatedObject, AnnotationSet, Category, object_masks
 from pnm.annotations.formats.entry_checks import label_names, read_text
-from pnm.annotations.formats.yolo_layout import SPLITS, Layout, Pair, find_yaml, folder_layout, read_layout
+from pnm.annotations.formats.yolo_layout import (
+    SPLITS,
+    Layout,
+    Pair,
+    find_yaml,
+    folder_layout,
+    named_splits,
+    read_layout,
+)
 from pnm.annotations.image_folder import image_size
 from pnm.annotations.outlines import mask_outlines, one_outline
 from pnm.errors import UserError
@@ -221,6 +229,12 @@ def _same(one: MaskCrop, other: MaskCrop) -> bool:
     return one[1:] == other[1:] and np.array_equal(one.pixels, other.pixels)
 
 
+def splits(path: Path) -> tuple[str, ...]:
+    """Those that data.yaml names and that have images."""
+    file = find_yaml(path)
+    return named_splits(file) if file else ()
+
+
 FORMAT = AnnotationFormat(
     NAME,
     "YOLO segmentation labels (a data.yaml, labels/*.txt)",
@@ -230,4 +244,5 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
+    splits=splits,
 )

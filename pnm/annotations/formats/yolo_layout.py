@@ -8,6 +8,7 @@ folder that is called "images" being meant; without such a folder, they are besi
 import os
 import reprlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -111,6 +112,17 @@ def read_layout(file: Path, split: str | None, images: Path | None) -> Layout:
     if outside is not None:
         raise UserError(f"{file}: image {outside} is not in {below}: name the folder that all images are in (--images)")
     return Layout(file.parent, below, [Pair(f, labels_of(f)) for f in files], names, content, tuple(missing))
+
+
+def named_splits(file: Path) -> tuple[str, ...]:
+    """Those that a data.yaml names and that have images."""
+    content = read_yaml(file)
+    there = []
+    for key in SPLITS:
+        with suppress(FileNotFoundError, UserError):
+            if content.get(key) and any(_images(place) for place in _places(content, key, file)):
+                there.append(key)
+    return tuple(there)
 
 
 def _names(content: Mapping[str, Any], file: Path) -> dict[int, str]:

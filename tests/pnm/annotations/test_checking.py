@@ -41,6 +41,7 @@ def set_of(task, contents, folder=None):
     return AnnotationSet("x", task, CLASSES, images, lambda image: contents[int(image.name[:-4])], folder)
 
 
+TURN = np.arange(12) * np.pi / 6
 SPECKLED = disk(50, 50, 20) | box(2, 2, 3, 3) | box(90, 110, 92, 111)
 FOUND = {
     "nothing": ((drawn(disk(50, 50, 20)), drawn(disk(50, 50, 20) & ~disk(50, 40, 15), 1)), []),
@@ -51,7 +52,10 @@ FOUND = {
     "box": ((drawn(box(10, 10, 40, 50)),), ["box"]),
     "coarse": ((outlined((10, 10), (90, 20), (60, 80)),), ["coarse"]),
     "whole": ((drawn(np.ones(SIZE, bool)),), ["whole"]),
-    "outside": ((outlined(*[(125 + 30 * np.cos(a), 50 + 30 * np.sin(a)) for a in np.arange(12) * np.pi / 6]),), ["outside"]),
+    "outside": (
+        (outlined(*[(125 + 30 * np.cos(a), 50 + 30 * np.sin(a)) for a in np.arange(12) * np.pi / 6]),),
+        ["outside"],
+    ),
     "tiny": ((drawn(box(10, 10, 12, 14)),), ["tiny"]),
     "specks": ((drawn(SPECKLED),), ["specks"]),
     "two parts": ((drawn(disk(30, 30, 12) | disk(70, 90, 12)),), []),

@@ -3,12 +3,12 @@
 import pytest
 
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotationSet
-from pnm.annotations.splits import by_split, parted
+from pnm.annotations.splits import parted
 from pnm.errors import UserError
 
 
-def set_of(names, split=lambda name: ""):
-    images = tuple(AnnotatedImage(name, 4, 4, split=split(name)) for name in names)
+def set_of(names):
+    images = tuple(AnnotatedImage(name, 4, 4) for name in names)
     return AnnotationSet("coco", "instance", (), images, lambda image: ())
 
 
@@ -31,12 +31,6 @@ def test_a_list_decides(tmp_path):
     (tmp_path / "val.txt").write_text("003\n\n017.jpg\r\n", encoding="utf-8")
     parts = names_of(parted(set_of(NAMES), str(tmp_path / "val.txt")))
     assert parts["val"] == ["003.jpg", "017.jpg"] and len(parts["train"]) == 48
-
-
-def test_splits_that_were_there_stay():
-    parts = by_split(set_of(NAMES, lambda name: "val" if name < "010" else "train"))
-    assert {split: len(part.images) for split, part in parts.items()} == {"val": 10, "train": 40}
-    assert list(by_split(set_of([]))) == [""]
 
 
 @pytest.mark.parametrize(
