@@ -12,7 +12,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,14 +55,16 @@ def tasks_of(reader: AnnotationFormat, writer: AnnotationFormat, wanted: str | N
     return (goal if goal in reader.reads else reader.reads[0]), goal
 
 
-def place_images(parts: Mapping[str, AnnotationSet], folder: Path, place: str, link: bool) -> None:
+def place_images(
+    parts: Mapping[str, AnnotationSet], folder: Path, place: Callable[[str, str], str], link: bool
+) -> None:
     """Copies of the images, or links to them, where the format's users look for them."""
     for split, annotations in parts.items():
-        source, target = annotations.folder, folder / place.format(split=split)
+        source = annotations.folder
         if source is None:
             raise UserError("--copy-images and --link-images need the folder of the images: add --images")
         for image in tqdm(annotations.images, desc="images", unit="file", leave=False):
-            path = target / image.name
+            path = folder / place(split, image.name)
             path.parent.mkdir(parents=True, exist_ok=True)
             if not (source / image.name).is_file():
                 raise UserError(f"image {source / image.name} is missing: check --images, and the image's name")
@@ -103,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
     with atomic_folder(args.output, overwrite=args.overwrite) as folder, tqdm(total=total, unit="image") as bar:
         writer.write({split: with_progress(part, bar) for split, part in parts.items()}, folder)
         if args.copy_images or args.link_images:
-            place_images(parts, folder, writer.images_at, args.link_images)
+            place_images(parts, folder, writer.image_place, args.link_images)
     told = ", ".join(f"{split or 'all'} {len(part.images)}" for split, part in parts.items())
     print(f"{args.output}: {writer.name}, {goal}, {len(annotations.categories)} classes; images: {told}")
 

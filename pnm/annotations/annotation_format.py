@@ -16,7 +16,8 @@ class Source:
     Attributes:
         path: the file or folder.
         images: folder of the images, where the format needs it to be told, or has none of its own.
-        classes: names in the order of the numbers, where the format has numbers alone.
+        classes: names in the order of the numbers, where the format has numbers alone; else all that there may be, in
+            the order wanted.
         split: of a format with several in one folder, that to read ("train"); None: all of them.
         task: "instance", "semantic" or "panoptic" of a format that can be read as several; None: its first.
     """
@@ -35,11 +36,8 @@ def splits_below(path: Path, ending: str) -> tuple[str, ...]:
     """Folders "train", "val" and "test" in a folder; () unless all files of an ending that are below are in them,
     or in a folder "images"."""
     there = tuple(name for name in SPLITS if (path / name).is_dir())
-    return (
-        there
-        if there and all(file.startswith(tuple(f"{n}/" for n in there)) for file in files_below(path, ending))
-        else ()
-    )
+    inside = tuple(f"{name}/" for name in (*there, "images"))
+    return there if there and all(file.startswith(inside) for file in files_below(path, ending)) else ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,8 @@ class AnnotationFormat:
             the name "", then no name shows. Folders of images are not touched. Raises UserError of what the format
             has no place for.
         is_folder: whether people name a folder when they mean such annotations.
-        images_at: where its users look for images beside the annotations, for each ``{split}``.
+        image_place: (split, name of an image) -> where its users look for the image beside the annotations.
+        has_numbers: its files have numbers of classes, which ``Source.classes`` names; else these say their order.
         splits: names of the splits that are in one file or folder, () where there are none: each can be read alone.
     """
 
@@ -68,7 +67,8 @@ class AnnotationFormat:
     read: Callable[[Source], AnnotationSet]
     write: Callable[[Mapping[str, AnnotationSet], Path], None]
     is_folder: bool
-    images_at: str = "images/{split}"
+    image_place: Callable[[str, str], str] = lambda split, name: f"images/{split}/{name}"
+    has_numbers: bool = False
     splits: Callable[[Path], tuple[str, ...]] = lambda path: ()
 
     def task_of(self, source: Source) -> str:

@@ -78,6 +78,30 @@ def with_class_map(annotations: AnnotationSet, names: Mapping[str, str]) -> Anno
     return replace(annotations, format=CHANGED, categories=tuple(categories), read=mapped.read)
 
 
+def with_classes(annotations: AnnotationSet, names: Sequence[str]) -> AnnotationSet:
+    """Annotations whose classes are in another order, and may be joined by some that don't occur, as in a part of a
+    data set.
+
+    Raises:
+        UserError: a class that isn't among the names.
+    """
+    known = {category.name: category for category in annotations.categories}
+    strange = [name for name in known if name not in names]
+    if strange:
+        raise UserError(
+            f"there are annotations of {listed(strange)}, but the classes that were given are {listed(names, 20)}: add "
+            "them, or rename or leave them out with a class map"
+        )
+    kinds = {category.isthing for category in annotations.categories}
+    isthing = kinds != {False}
+    categories = tuple(known.get(name, Category(name, isthing=isthing)) for name in dict.fromkeys(names))
+    if any(category.id is None for category in categories):
+        categories = tuple(category._replace(id=None) for category in categories)
+    places = [list(dict.fromkeys(names)).index(name) for name in known]
+    mapped = _Mapped(annotations, places, [category.isthing for category in categories], join=False)
+    return replace(annotations, categories=categories, read=mapped.read)
+
+
 def _joined(name: str, old: Sequence[Category]) -> Category:
     if len({category.isthing for category in old}) > 1:
         raise UserError(f"the class map makes things and stuff one class, {name}: give them two names")
@@ -87,8 +111,10 @@ def _joined(name: str, old: Sequence[Category]) -> Category:
 class _Mapped:
     """What is on an image, in the new classes."""
 
-    def __init__(self, annotations: AnnotationSet, places: Sequence[int], is_thing: Sequence[bool]):
-        self._read, self._places, self._is_thing = annotations.read, places, is_thing
+    def __init__(
+        self, annotations: AnnotationSet, places: Sequence[int], is_thing: Sequence[bool], *, join: bool = True
+    ):
+        self._read, self._places, self._is_thing, self._join = annotations.read, places, is_thing, join
 
     def read(self, image: AnnotatedImage) -> Any:
         content = self._read(image)
@@ -105,6 +131,8 @@ class _Mapped:
                 yield replace(thing, category=place)
 
     def _segments(self, content: Segments) -> Segments:
+        if not self._join:
+            return Segments(content.ids, tuple(self._kept(content.segments)))
         kept: dict[Any, AnnotatedObject] = {}  # the first of each segment of stuff, and all others
         new_ids: dict[Any, Any] = {NO_SEGMENT: NO_SEGMENT}
         for thing in self._kept(content.segments):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotationSet
+from pnm.annotations.class_map import with_classes
 from pnm.annotations.formats import (
     ade20k,
     bdd100k,
@@ -81,4 +82,5 @@ def read_annotations(source: Source, name: str | None = None) -> AnnotationSet:
         raise FileNotFoundError(f"{source.path} does not exist: expected annotations")
     one = format_of(source.path) if name is None else format_named(name)
     one.task_of(source)
-    return one.read(source)
+    annotations = one.read(source)
+    return annotations if source.classes is None or one.has_numbers else with_classes(annotations, source.classes)

@@ -133,5 +133,7 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
+    has_numbers=True,
+    image_place=lambda split, name: f"images/{_CALLED.get(split, split)}/{name}",
     splits=lambda path: tuple(k for k, v in _CALLED.items() if (path / "annotations" / v).is_dir()),
 )

@@ -186,6 +186,7 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
-    images_at="images/10k/{split}",
+    has_numbers=True,
+    image_place=lambda split, name: f"images/10k/{split}/{name}",
     splits=lambda path: splits_below(path, ".png"),
 )

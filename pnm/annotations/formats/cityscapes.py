@@ -13,7 +13,7 @@ are evaluated. Other pixels are of no object and no class.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -160,6 +160,12 @@ def _frame_file(image: AnnotatedImage) -> str:
     return f"{frame.split('_')[0]}/{frame}{SUFFIX}.png" if frame else image.name
 
 
+def image_place(split: str, name: str) -> str:
+    """``leftImg8bit/<split>/<city>/<frame>_leftImg8bit.png``."""
+    path = PurePosixPath(name)
+    return f"leftImg8bit/{split}/{path.with_name(path.stem.removesuffix(SUFFIX) + SUFFIX + path.suffix)}"
+
+
 def splits(path: Path) -> tuple[str, ...]:
     """Those that there are, if there are several."""
     fine = path / "gtFine" if (path / "gtFine").is_dir() else path
@@ -175,6 +181,6 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
-    images_at="leftImg8bit/{split}",
+    image_place=image_place,
     splits=splits,
 )

@@ -133,5 +133,6 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
+    has_numbers=True,
     splits=lambda path: splits_below(path, ".png"),
 )

@@ -242,6 +242,6 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
-    images_at="{split}",
+    image_place=lambda split, name: f"{split}/{name}",
     splits=lambda path: splits_below(path, ".json"),
 )

@@ -147,6 +147,6 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
-    images_at="{split}/images",
+    image_place=lambda split, name: f"{_CALLED.get(split, split)}/images/{name}",
     splits=splits,
 )

@@ -191,6 +191,7 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
-    images_at="JPEGImages",
+    has_numbers=True,
+    image_place=lambda split, name: f"JPEGImages/{name}",
     splits=splits,
 )

@@ -244,5 +244,7 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
+    has_numbers=True,
+    image_place=lambda split, name: f"images/{split or 'train'}/{name}",
     splits=splits,
 )

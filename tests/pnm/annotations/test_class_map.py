@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pnm.annotations.annotation_set import NO_CLASS, AnnotatedImage, AnnotatedObject, AnnotationSet, Category, Segments
-from pnm.annotations.class_map import read_class_map, with_class_map
+from pnm.annotations.class_map import read_class_map, with_class_map, with_classes
 from pnm.errors import UserError
 from pnm.masks.crops import crop_array
 
@@ -81,3 +81,15 @@ def test_files_that_cannot_be(text, message, tmp_path):
         read_class_map(tmp_path / "names.csv")
     with pytest.raises(FileNotFoundError, match=r"none.csv is missing: expected a CSV with lines old,new"):
         read_class_map(tmp_path / "none.csv")
+
+
+def test_an_order_with_classes_that_do_not_occur():
+    objects = tuple(AnnotatedObject(k, crop=crop_array(np.ones((2, 3), bool)), id=k, raw={"k": k}) for k in range(4))
+    ordered = with_classes(set_of("instance", objects), ["sand", "cow", "dog", "grass", "cat"])
+    assert [category.name for category in ordered.categories] == ["sand", "cow", "dog", "grass", "cat"]
+    assert ordered.format == "coco" and len({category.id for category in ordered.categories}) == 1
+    assert [(thing.raw["k"], thing.category) for thing in ordered.read(IMAGE)] == [(0, 4), (1, 2), (2, 3), (3, 0)]
+    with pytest.raises(
+        UserError, match="annotations of grass, sand, but the classes that were given are cat, dog: add"
+    ):
+        with_classes(set_of("instance", ()), ["cat", "dog"])
