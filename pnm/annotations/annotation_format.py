@@ -32,6 +32,11 @@ class Source:
 SPLITS = ("train", "val", "test")
 
 
+def joined(*parts: str) -> str:
+    """A path of those parts that aren't empty."""
+    return "/".join(part for part in parts if part)
+
+
 def splits_below(path: Path, ending: str) -> tuple[str, ...]:
     """Folders "train", "val" and "test" in a folder; () unless all files of an ending that are below are in them,
     or in a folder "images"."""
@@ -67,7 +72,7 @@ class AnnotationFormat:
     read: Callable[[Source], AnnotationSet]
     write: Callable[[Mapping[str, AnnotationSet], Path], None]
     is_folder: bool
-    image_place: Callable[[str, str], str] = lambda split, name: f"images/{split}/{name}"
+    image_place: Callable[[str, str], str] = lambda split, name: joined("images", split, name)
     has_numbers: bool = False
     splits: Callable[[Path], tuple[str, ...]] = lambda path: ()
 

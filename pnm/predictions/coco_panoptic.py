@@ -58,6 +58,7 @@ class PanopticPredictions(PredictionSet):
     """
 
     FORMAT = "COCO panoptic JSON with a folder of PNGs"
+    ANNOTATIONS = "coco-panoptic"  # what the format of annotations is called
     task = "panoptic"
 
     OPTIONS = ("png_folder",)

@@ -65,6 +65,8 @@ def open_predictions(
         raise UserError(f"task is {task!r}, expected one of {', '.join(_TASKS)}")
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: expected predictions, one of{_FORMATS}")
+    if annotations == PanopticPredictions.ANNOTATIONS and task in (None, PanopticPredictions.task):
+        annotations = None  # which also lets a refiner change the list of segments
     if annotations is None:
         kind, content = (_kind_of_folder(path, task), None) if path.is_dir() else _kind_of_file(path, task)
     if annotations is not None or kind is AnnotatedFiles:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pnm.ade20k_classes import ADE20K_CLASSES
-from pnm.annotations.annotation_format import AnnotationFormat, Source
+from pnm.annotations.annotation_format import AnnotationFormat, Source, joined
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotationSet, first_twice
 from pnm.annotations.formats.class_lists import check_same_classes, list_text
 from pnm.annotations.formats.label_file import LabelFile, label_file_png, read_label_file
@@ -134,6 +134,6 @@ FORMAT = AnnotationFormat(
     write,
     is_folder=True,
     has_numbers=True,
-    image_place=lambda split, name: f"images/{_CALLED.get(split, split)}/{name}",
+    image_place=lambda split, name: joined("images", _CALLED.get(split, split), name),
     splits=lambda path: tuple(k for k, v in _CALLED.items() if (path / "annotations" / v).is_dir()),
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pnm.annotations.annotation_format import AnnotationFormat, Source, splits_below
+from pnm.annotations.annotation_format import AnnotationFormat, Source, joined, splits_below
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotatedObject, AnnotationSet
 from pnm.annotations.formats.class_lists import FILES, check_same_classes, list_beside, list_text, read_list
 from pnm.annotations.formats.label_maps import first_png, names_as_categories, png_names
@@ -59,7 +59,7 @@ def read(source: Source) -> AnnotationSet:
     folder = source.path / source.split if source.split else source.path
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: expected one with bitmask PNGs")
-    files = files_below(folder, ".png")
+    files = [file for file in files_below(folder, ".png") if not file.startswith("images/")]
     if not files:
         raise FileNotFoundError(f"{folder} has no PNG in it: expected a bitmask for each image")
     images = _image_folder(source, folder)
@@ -187,6 +187,6 @@ FORMAT = AnnotationFormat(
     write,
     is_folder=True,
     has_numbers=True,
-    image_place=lambda split, name: f"images/10k/{split}/{name}",
+    image_place=lambda split, name: joined("images/10k", split, name),
     splits=lambda path: splits_below(path, ".png"),
 )

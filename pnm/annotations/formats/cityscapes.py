@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pnm.annotations.annotation_format import AnnotationFormat, Source
+from pnm.annotations.annotation_format import AnnotationFormat, Source, joined
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotatedObject, AnnotationSet, Category
 from pnm.annotations.formats.cityscapes_writing import INSTANCES, LABELS, SUFFIX, CityscapesFiles, write
 from pnm.annotations.formats.coco_panoptic import panoptic_annotations
@@ -163,7 +163,8 @@ def _frame_file(image: AnnotatedImage) -> str:
 def image_place(split: str, name: str) -> str:
     """``leftImg8bit/<split>/<city>/<frame>_leftImg8bit.png``."""
     path = PurePosixPath(name)
-    return f"leftImg8bit/{split}/{path.with_name(path.stem.removesuffix(SUFFIX) + SUFFIX + path.suffix)}"
+    file = path.with_name(path.stem.removesuffix(SUFFIX) + SUFFIX + path.suffix)
+    return joined("leftImg8bit", split, str(file))
 
 
 def splits(path: Path) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from pnm.annotations.annotation_format import AnnotationFormat, Source, splits_below
+from pnm.annotations.annotation_format import AnnotationFormat, Source, joined, splits_below
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotatedObject, AnnotationSet, Category
 from pnm.annotations.formats.entry_checks import label_names, leads_out, name_below, size_in
 from pnm.annotations.formats.labelme_shapes import grouped, is_mask, new_shapes, object_of, shape_type
@@ -182,7 +182,8 @@ def _remarks(root: Path, files: list[_File], strange: list[str]) -> tuple[str, .
 def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:
     """``<split>/<image>.json`` of each image; those that came from labelme keep what else is in them, and their names.
 
-    Objects without any pixel have no place.
+    imagePath leads to the image where that is known; in a JSON that came from labelme it stays: such JSONs belong where
+    the ones were that they were made of. Objects without any pixel have no place.
     """
     for split, annotations in parts.items():
         is_own = annotations.format == NAME
@@ -203,7 +204,7 @@ def _content(annotations: AnnotationSet, image: AnnotatedImage, path: Path) -> d
     content |= {"imageHeight": image.height, "imageWidth": image.width}
     if file is not None and file.has_image_data:
         content["imageData"] = read_json(file.path, _EXPECTED)["imageData"]
-    if annotations.folder is not None and (annotations.folder / image.name).is_file():
+    if file is None and annotations.folder is not None and (annotations.folder / image.name).is_file():
         content["imagePath"] = _way(annotations.folder / image.name, path.parent)
     return content | {"shapes": _shapes(annotations, image, file.content["shapes"] if file else [])}
 
@@ -242,6 +243,6 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
-    image_place=lambda split, name: f"{split}/{name}",
+    image_place=joined,
     splits=lambda path: splits_below(path, ".json"),
 )

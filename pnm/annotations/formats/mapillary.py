@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pnm.annotations.annotation_format import AnnotationFormat, Source
+from pnm.annotations.annotation_format import AnnotationFormat, Source, joined
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotationSet, Content
 from pnm.annotations.formats.coco_panoptic import TASKS, panoptic_annotations
 from pnm.annotations.formats.mapillary_instances import instance_annotations
@@ -147,6 +147,6 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
-    image_place=lambda split, name: f"{_CALLED.get(split, split)}/images/{name}",
+    image_place=lambda split, name: joined(_CALLED.get(split, split), "images", name),
     splits=splits,
 )
