@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ NAME = "COCO results"
 
 
 def read_results(path: Path, truth: AnnotationSet) -> AnnotationSet:
-    """Detections as a set of the images of a ground truth, whose ids and classes they have.
+    """Detections as a set of the images of a ground truth, whose ids and classes they have; an image is as large as the
+    RLEs of its detections say.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -25,6 +27,7 @@ def read_results(path: Path, truth: AnnotationSet) -> AnnotationSet:
     places = {number: place for place, number in enumerate(numbers_of([c.id for c in truth.categories]))}
     image_of = dict(zip(image_numbers(truth.images), truth.images))
     numbers: dict[str, list[int]] = {image.name: [] for image in truth.images}
+    sizes: dict[str, tuple[int, int]] = {}
 
     def visit(n: int, entry: Any) -> None:
         image, category = check_result(path, n, entry)
@@ -32,13 +35,22 @@ def read_results(path: Path, truth: AnnotationSet) -> AnnotationSet:
             what = f"image {image}" if image not in image_of else f"category {category}"
             raise UserError(f"{path}: entry {n} is of {what}, which the ground truth doesn't have")
         numbers[image_of[image].name].append(n)
+        mask = entry.get("segmentation")
+        size = mask.get("size") if isinstance(mask, dict) else None
+        if isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size):
+            sizes[image_of[image].name] = size[0], size[1]
 
     entries = JsonList(path, EXPECTED_RESULTS, visit)
 
     def read(image: AnnotatedImage) -> tuple[AnnotatedObject, ...]:
         return tuple(coco_object(image, entry, places, str(path)) for entry in entries.read(numbers[image.name]))
 
-    return AnnotationSet(NAME, "instance", truth.categories, truth.images, read, truth.folder)
+    images = [image if image.name not in sizes else _of_size(image, sizes[image.name]) for image in truth.images]
+    return AnnotationSet(NAME, "instance", truth.categories, tuple(images), read, truth.folder)
+
+
+def _of_size(image: AnnotatedImage, size: tuple[int, int]) -> AnnotatedImage:
+    return replace(image, height=size[0], width=size[1])
 
 
 def results_json(annotations: AnnotationSet) -> str:

@@ -101,9 +101,11 @@ def check_inside(name: str, what: str) -> None:
 
 
 def first_png(folder: Path) -> Path | None:
-    """Some PNG of a folder or one in it, the first that is met; links to folders are not followed."""
+    """Some PNG of a folder or one in it, the first that is met; links to folders are not followed, and photographs in
+    its folder "images" don't count."""
     for here, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        is_top = Path(here) == folder
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not (is_top and name == "images"))
         for name in sorted(files):
             if name.lower().endswith(".png") and not name.startswith("."):
                 return Path(here, name)
