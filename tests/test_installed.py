@@ -97,6 +97,8 @@ print(pnm.pixel_weights(pnm.pixel_null_model(mask, 5)).max())
         "evaluate",
         "weights",
         "pseudo-labels",
+        "convert",
+        "check",
         "segment-changes",
         "visualize",
         "visualize-prn",
