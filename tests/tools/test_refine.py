@@ -13,14 +13,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as coco_mask
 from torch import nn
 
+from pnm.annotations.annotation_format import Source
+from pnm.annotations.annotation_set import AnnotatedImage, AnnotatedObject, AnnotationSet, Category, object_masks
+from pnm.annotations.known_formats import FORMATS, read_annotations
 from pnm.formats.cityscapes import (
     prediction_lines,
     read_cityscapes_predictions,
     read_mask,
     write_cityscapes_predictions,
 )
+from pnm.masks.crops import crop_array, paste
 from pnm.projects.bpr.networks import NETWORKS
 from pnm.projects.launcher.config import load_config
 from pnm.projects.launcher.refiner_loading import load_refiner
@@ -76,8 +81,6 @@ def photos(tmp_path):
 
 
 def rle(mask):
-    from pycocotools import mask as coco_mask
-
     encoded = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {"size": encoded["size"], "counts": encoded["counts"].decode()}
 
@@ -110,6 +113,32 @@ def test_identity_gives_the_same_objects(refine, photos, results, identity, tmp_
         assert {k: v for k, v in new.items() if k != "bbox"} == {k: v for k, v in old.items() if k != "bbox"}
     y, x = np.nonzero(blob(0))
     assert after[0]["bbox"] == [x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1] and after[3]["bbox"] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["labelme", "cvat", "label-studio"])
+def test_own_annotations_are_refined_as_results_are(name, refine, photos, results, unet, tmp_path):
+    """The masks that a refiner makes of result files are those that it makes of annotations of the same objects."""
+    objects: dict[int, list[AnnotatedObject]] = {3: [], 12: []}
+    for n, row in enumerate(json.loads(results.read_text())[:3]):
+        objects[row["image_id"]].append(AnnotatedObject(0, crop=crop_array(blob(n)), id=n + 1))
+    images = tuple(AnnotatedImage(f"{number:012}.jpg", 50, 60, number) for number in objects)
+    scene = AnnotationSet("", "instance", (Category("cat"),), images, lambda image: tuple(objects[image.id]), photos)
+    (tmp_path / "own").mkdir()
+    FORMATS[name].write({"": scene}, tmp_path / "own")
+    source = tmp_path / "own"
+    if not FORMATS[name].is_folder:
+        source = next(path for path in source.iterdir() if "config" not in path.name)
+    refine("--images", photos, "--predictions", results, "--output", tmp_path / "out.json", *unet)
+    output = tmp_path / f"refined{source.suffix}"
+    said = refine("--images", photos, "--predictions", source, "--output", output, *unet)
+    assert "2 images refined" in said and FORMATS[name].words in said
+    again = read_annotations(Source(output, photos), name)
+    refined = json.loads((tmp_path / "out.json").read_text())
+    for image in again.images:
+        rows = [row for row in refined[:3] if row["image_id"] == int(image.name[:12])]
+        masks = object_masks(image, again.read(image))
+        for row, mask in zip(rows, masks, strict=True):
+            assert np.array_equal(paste(mask, 50, 60), coco_mask.decode(row["segmentation"]))
 
 
 @pytest.mark.parametrize("task", ["semantic", "panoptic"])
@@ -167,8 +196,6 @@ def test_identity_gives_the_same_cityscapes_results(refine, photos, identity, tm
 
 
 def test_equals_the_refiner_in_python(refine, photos, results, unet, tmp_path):
-    from pycocotools import mask as coco_mask
-
     refine("--images", photos, "--predictions", results, "--output", tmp_path / "out.json", *unet)
     refiner = load_refiner(load_config(str(ROOT / CONFIG), unet))
     changed = False
