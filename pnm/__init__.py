@@ -32,6 +32,12 @@ Silhouettes (Chang et al., "SE-PSNet", 2022)
     silhouette_scores         their similarity (Eq. 1)
     silhouette_loss           1 - score of predicted logits
 
+Annotations in the formats that people have
+    read_annotations          labelme, YOLO, CVAT, Label Studio, VOC, COCO and others, as one type
+    AnnotationSource          what a user says of them: path, images, classes, split, task
+    object_masks              the pixels of an image's objects
+    mask_outlines             polygons that COCO's rule makes the same pixels of
+
 Predictions of any model in files
     open_predictions          COCO, panoptic, label PNGs, Cityscapes: read image by image, written back refined
     ImageFiles                the images that they belong to
@@ -80,6 +86,10 @@ _PUBLIC = {
     "GroupingSettings": "panoptic_grouping.grouping",
     "load_refiner": "projects.launcher.refiner_loading",
     "Refiner": "projects.refining.refiner",
+    "read_annotations": "annotations.known_formats",
+    "AnnotationSource": "annotations.annotation_format:Source",
+    "object_masks": "annotations.annotation_set",
+    "mask_outlines": "annotations.outlines",
     "open_predictions": "predictions.opening",
     "ImageFiles": "formats.image_files",
     "Partition": "predictions.image_predictions",
