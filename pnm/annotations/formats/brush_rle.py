@@ -12,7 +12,10 @@ pixel that is foreground, four values of 255::
     3 bits  3             its length, less 1
     8 bits  255           its value
 
-    bytes 0 0 0 4 57 27 252 127 224
+    >>> encode_brush(np.ones((1, 1), bool))
+    [0, 0, 0, 4, 57, 27, 252, 127, 224]
+    >>> decode_brush([0, 0, 0, 4, 57, 27, 252, 127, 224], (1, 1), "x").tolist()
+    [[True]]
 """
 
 from typing import Any
