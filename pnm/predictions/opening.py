@@ -15,13 +15,27 @@ from pnm.predictions.label_folder import LabelPngPredictions
 from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.sem_seg_json import SemSegPredictions
 
-_TASKS = ("instance", "semantic", "panoptic")
+TASKS = ("instance", "semantic", "panoptic")
 _OF_DETECTRON2 = ("coco_instances_results.json", "sem_seg_predictions.json", "predictions.json")
 _FORMATS = (
     ' COCO results (a JSON list of {"image_id", "category_id", "segmentation", "score"}); Cityscapes instance results '
     "(a folder of *_pred.txt and masks); a folder of label PNGs; Detectron2's sem_seg_predictions.json; COCO panoptic "
     'JSON ({"annotations": [{"image_id", "file_name", "segments_info"}]}) with its folder of PNGs'
 )
+
+
+def told_task(path: str | Path, task: str | None = None) -> str:
+    """The task of predictions in files, told from what is there.
+
+    Args:
+        path: as of :func:`open_predictions`.
+        task: what it is known, or wanted, to be.
+
+    Raises:
+        FileNotFoundError, UserError: as :func:`open_predictions` for a path that is no prediction, or one of another
+            task.
+    """
+    return _kind_of(Path(path), task)[0].task
 
 
 def open_predictions(
@@ -50,19 +64,25 @@ def open_predictions(
             class raises. The message lists the formats.
     """
     path = Path(path)
-    if task not in (None, *_TASKS):
-        raise UserError(f"task is {task!r}, expected one of {', '.join(_TASKS)}")
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: expected predictions, one of{_FORMATS}")
-    kind, content = (_kind_of_folder(path, task), None) if path.is_dir() else _kind_of_json(path, task)
-    if task not in (None, kind.task):
-        raise UserError(f"{path} holds {kind.task} predictions ({kind.FORMAT}), expected {task} ones:{_FORMATS}")
+    kind, content = _kind_of(path, task)
     strange = sorted(set(options) - set(kind.OPTIONS))
     if strange:
         raise UserError(f"{path} is a {kind.FORMAT}, for which there is no option {', '.join(strange)}")
     if known_sizes and "image_sizes" in kind.OPTIONS:
         options.setdefault("image_sizes", known_sizes)
     return kind(path, **options, **({} if content is None else {"content": content}))
+
+
+def _kind_of(path: Path, task: str | None) -> tuple[type[PredictionSet], Any]:
+    """The class, and what the file holds where it had to be parsed to tell."""
+    if task not in (None, *TASKS):
+        raise UserError(f"task is {task!r}, expected one of {', '.join(TASKS)}")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: expected predictions, one of{_FORMATS}")
+    kind, content = (_kind_of_folder(path, task), None) if path.is_dir() else _kind_of_json(path, task)
+    if task not in (None, kind.task):
+        raise UserError(f"{path} holds {kind.task} predictions ({kind.FORMAT}), expected {task} ones:{_FORMATS}")
+    return kind, content
 
 
 def _kind_of_folder(path: Path, task: str | None) -> type[PredictionSet]:

@@ -1,0 +1,132 @@
+"""Small pictures of images, label maps and errors, as data URIs."""
+
+import base64
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from pnm.errors import UserError
+from pnm.reporting.colours import CORRECT, FALSE, MISSED, WRONG_AREA, rgb
+from pnm.scoring.change_pages import draw_segments, outlines, resized_labels
+from pnm.scoring.error_survey import Scene
+
+SIDE = 320  # px, of the longer side of a picture
+_GREY, _PALE, _TINT, _QUALITY = 128, 0.45, 0.6, 80
+_LEAST_PATCH, _PATCH_SHARE = 48, 0.2  # px, and part of the longer side
+
+
+class Picture(NamedTuple):
+    """A picture of a page.
+
+    Attributes:
+        title: in a word or two.
+        uri: ``data:image/jpeg;base64,...``.
+        width, height: in px.
+        alt: what it shows.
+    """
+
+    title: str
+    uri: str
+    width: int
+    height: int
+    alt: str
+
+
+class Box(NamedTuple):
+    """Rows ``top`` to ``bottom`` - 1 and columns ``left`` to ``right`` - 1."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def of(self, array: np.ndarray) -> np.ndarray:
+        return array[self.top : self.bottom, self.left : self.right]
+
+
+def read_photograph(path: Path | None, shape: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8, RGB, of the size of the maps, as which it is resized if it has another; grey without a file.
+
+    Images of 16 bits are brought to 8 by their own range.
+
+    Raises:
+        UserError: no image.
+    """
+    if path is None:
+        return np.full((*shape, 3), _GREY, np.uint8)
+    try:
+        with Image.open(path) as file:
+            image: Image.Image = ImageOps.exif_transpose(file)
+            if image.mode[0] in "IF":
+                values = np.asarray(image, np.float64)
+                low, high = float(values.min()), float(values.max())
+                image = Image.fromarray(((values - low) * (255 / max(high - low, 1))).astype(np.uint8))
+            image = image.convert("RGB")
+            if image.size != shape[::-1]:
+                image = image.resize(shape[::-1], Image.Resampling.BICUBIC)
+            return np.array(image)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} is no image that can be read ({error}): restore it, or leave --images out") from None
+
+
+def fitted(shape: tuple[int, ...], side: int = SIDE) -> tuple[int, int]:
+    """(width, height) in which the longer side is ``side``."""
+    scale = side / max(shape[:2])
+    return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
+
+
+def resized_photograph(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(height, width, 3) uint8 of ``size`` (width, height)."""
+    method = Image.Resampling.BICUBIC if size[0] > image.shape[1] else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(image).resize(size, method))
+
+
+def resized_scene(scene: Scene, size: tuple[int, int]) -> Scene:
+    """Maps of ``size`` (width, height); each pixel has what the one that its centre lies in has."""
+    return Scene(*(resized_labels(part, size) for part in scene))
+
+
+def worst_patch(wrong: np.ndarray) -> Box:
+    """The square with most wrong pixels, a fifth of the longer side of the (H, W) map large, within it."""
+    height, width = wrong.shape
+    side = max(_LEAST_PATCH, round(_PATCH_SHARE * max(height, width)))
+    rows, columns = min(side, height), min(side, width)
+    sums = cv2.integral(wrong.astype(np.uint8))
+    inside = sums[rows:, columns:] - sums[:-rows, columns:] - sums[rows:, :-columns] + sums[:-rows, :-columns]
+    top, left = (int(n) for n in np.unravel_index(int(inside.argmax()), inside.shape))
+    return Box(top, left, top + rows, left + columns)
+
+
+def _thick(lines: np.ndarray) -> np.ndarray:
+    return cv2.dilate(lines.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+
+
+def error_map(image: np.ndarray, scene: Scene) -> np.ndarray:
+    """(H, W, 3) uint8: the image in pale grey; wrong pixels tinted; boundaries that truth and prediction have within a
+    pixel of each other, that the truth alone has, and that the prediction alone has, in the colours of the legend."""
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY).astype(np.float64)
+    page = np.repeat((255 - _PALE * (255 - grey))[..., None], 3, axis=2)
+    page[~scene.looked] = 255 - 0.4 * (255 - page[~scene.looked])
+    page[scene.wrong] = (1 - _TINT) * page[scene.wrong] + _TINT * np.array(rgb(WRONG_AREA))
+    true, predicted = outlines(scene.truth), outlines(scene.pred)
+    page[true & _thick(predicted)] = rgb(CORRECT)
+    page[predicted & ~_thick(true)] = rgb(FALSE)
+    page[true & ~_thick(predicted)] = rgb(MISSED)
+    return np.rint(page).astype(np.uint8)
+
+
+def overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8: the image under its segments' colours and white outlines."""
+    return draw_segments(image, labels)
+
+
+def picture(pixels: np.ndarray, title: str, alt: str) -> Picture:
+    """A picture of (H, W, 3) uint8."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=_QUALITY, optimize=True)
+    uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return Picture(title, uri, pixels.shape[1], pixels.shape[0], alt)

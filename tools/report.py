@@ -1,0 +1,86 @@
+#!/usr/bin/env python
+"""Makes a page of how good predictions are, where their errors lie, and which images and objects are worst.
+
+python tools/report.py --gt labels/ --pred maps/ --classes names.txt --images images/ --output report.html
+python tools/report.py --gt instances_val2017.json --pred coco_instances_results.json --images val2017 --output r.html
+python tools/report.py --gt panoptic_val2017.json --pred predictions.json --compare refined/predictions.json \\
+    --images val2017 --output report.html
+
+The page is one HTML file that needs no server and no network. Its numbers are those of tools/evaluate.py; the arguments
+that both have mean the same. The task is told from --pred. Without --images, maps are drawn on grey.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file of a clone
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pnm.compiling import announce_compilation
+from pnm.errors import UserError, interrupts_told, one_line_errors
+from pnm.formats.atomic_files import write_text
+from pnm.predictions.opening import TASKS, told_task
+from pnm.scoring import arguments
+from pnm.scoring.opening import DEFAULT_METRICS, open_side_by_side
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_files(parser)
+    parser.add_argument("--images", metavar="DIR", help="folder of the images; without, maps are drawn on grey")
+    parser.add_argument("--output", required=True, metavar="HTML", help="the page")
+    parser.add_argument("--task", choices=TASKS, help="of the predictions, where that isn't clear")
+    parser.add_argument("--num", type=int, default=12, metavar="N", help="images shown of each kind (default: 12)")
+    arguments.add_running(parser)
+    arguments.add_semantic(parser.add_argument_group("semantic"))
+    arguments.add_panoptic(parser.add_argument_group("panoptic"))
+    args = parser.parse_args()
+    arguments.finish(args)
+    return args
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """UserErrors that can be told before anything is read."""
+    arguments.check_numbers(args)
+    if args.num < 0:
+        raise UserError(f"--num is {args.num}, expected a number from 0")
+    if args.images is not None and not Path(args.images).is_dir():
+        raise FileNotFoundError(f"--images is {args.images}, which is no folder: expected one with images")
+    if not Path(args.output).parent.is_dir():
+        raise FileNotFoundError(f"{Path(args.output).parent} is no folder: make it, or name another file for --output")
+    arguments.check_outputs(args, ["output"])
+
+
+def run(args: argparse.Namespace) -> None:
+    from pnm.reporting.report import ReportSettings, make_report  # plots take their time to import
+
+    check_arguments(args)
+    args.task = told_task(args.pred, args.task)
+    if args.compare:
+        told_task(args.compare, args.task)
+    args.metrics = list(DEFAULT_METRICS[args.task])
+    sides, scoring = arguments.sides_of(args), arguments.settings_of(args)
+    opened = open_side_by_side(sides, scoring, allow_missing=args.allow_missing)
+    announce_compilation()
+    settings = ReportSettings(
+        paths=[path for path, _ in sides],
+        images=args.images,
+        number=args.num,
+        resamples=args.bootstrap,
+        seed=args.seed,
+        workers=args.workers,
+        allow_missing=args.allow_missing,
+    )
+    page = make_report(opened, scoring, settings)
+    write_text(args.output, page)
+    print(f"{args.output}: {len(opened.images)} image(s), {len(page.encode()) / 1e6:.1f} MB")
+
+
+def main() -> None:
+    args = parse_args()
+    with interrupts_told("nothing was written"), one_line_errors(), arguments.errors_of_images_listed():
+        run(args)
+
+
+if __name__ == "__main__":
+    main()
