@@ -32,6 +32,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--task", choices=TASKS, help="of the predictions, where that isn't clear")
     parser.add_argument("--num", type=int, default=12, metavar="N", help="images shown of each kind (default: 12)")
     arguments.add_running(parser)
+    instance = parser.add_argument_group("instance")
+    instance.add_argument(
+        "--min-score",
+        type=float,
+        metavar="S",
+        help="of detections whose errors are counted (default: as many detections as there are true objects)",
+    )
     arguments.add_semantic(parser.add_argument_group("semantic"))
     arguments.add_panoptic(parser.add_argument_group("panoptic"))
     args = parser.parse_args()
@@ -66,6 +73,7 @@ def run(args: argparse.Namespace) -> None:
         paths=[path for path, _ in sides],
         images=args.images,
         number=args.num,
+        least_score=args.min_score,
         resamples=args.bootstrap,
         seed=args.seed,
         workers=args.workers,

@@ -27,7 +27,7 @@ from pnm.null_model.pixel_weights import pixel_weights
 
 WAYS = ("another class", "no class")
 DOUBTFUL_PX = 4  # a difference beyond it is no matter of where exactly a boundary was drawn
-_FIRST_DOUBTFUL = DISTANCE_EDGES_PX.index(DOUBTFUL_PX) + 1
+FIRST_DOUBTFUL = DISTANCE_EDGES_PX.index(DOUBTFUL_PX) + 1
 
 
 def distances_and_weights(labels: np.ndarray, ignore_label: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +108,7 @@ def label_errors(pair: LabelPair, boundary_px: int) -> ImageErrors:
     add_sizes(counts, connected_regions(pair.truth), states)
     counts.confusion[:] = label_confusion(pair)
     shared, predicted, true = class_sums(pair, None, _interiors(pair, boundary_px))[3:].sum(axis=1)
-    doubt = float(counts.ways[:, _FIRST_DOUBTFUL:].sum())
+    doubt = float(counts.ways[:, FIRST_DOUBTFUL:].sum())
     return ImageErrors(counts, int(shared), int(predicted + true - shared), NO_OBJECTS, doubt, NO_SCORES)
 
 

@@ -24,6 +24,7 @@ from pnm.reporting.plots import Plot, bars, heat
 
 DISTANCES = [f"≤ {edge}" for edge in DISTANCE_EDGES_PX] + [f"> {DISTANCE_EDGES_PX[-1]}"]
 WEIGHTS = ["1"] + [f"≤ {edge:g}" for edge in WEIGHT_EDGES[1:]] + [f"> {WEIGHT_EDGES[-1]:g}"]
+_SHORT_DISTANCES, _SHORT_WEIGHTS = ([label.removeprefix("≤ ") for label in labels] for labels in (DISTANCES, WEIGHTS))
 SIZES = ("small", "medium", "large")
 SHOWN_CLASSES, SHOWN_CONFUSIONS = 24, 40
 _NEAR_BAND = 3  # bands up to 4 px
@@ -67,7 +68,7 @@ def _rate_plot(sides: Sequence[ErrorCounts]) -> Plot:
     caption = "Wrong pixels of those at each distance from the true boundary, in percent."
     if not math.isnan(rates[0][0]):
         caption += f" Beside the boundary it is {percent(rates[0][0], 1)} %{' for A' if len(sides) > 1 else ''}."
-    plot = bars(DISTANCES, rates, "rates", "distance to the true boundary (px)", "wrong (%)")
+    plot = bars(_SHORT_DISTANCES, rates, "rates", "distance to the true boundary (px), up to", "wrong (%)")
     return Plot(plot, caption, caption)
 
 
@@ -76,14 +77,14 @@ def _share_plot(sides: Sequence[ErrorCounts]) -> Plot:
     first = share(sides[0].ways[:, :_NEAR_BAND].sum(), whole_error(sides[0]))
     caption = f"Share of all errors at each distance; {percent(first, 0)} % lie within {DISTANCE_EDGES_PX[2]} px"
     caption += " (A)." if len(sides) > 1 else "."
-    plot = bars(DISTANCES, shares, "shares", "distance to the true boundary (px)", "of all errors (%)")
+    plot = bars(_SHORT_DISTANCES, shares, "shares", "distance to the true boundary (px), up to", "of all errors (%)")
     return Plot(plot, caption, caption)
 
 
 def _weight_plot(sides: Sequence[ErrorCounts]) -> Plot:
     rates = [_rates(*one.weights) for one in sides]
     caption = "Wrong pixels by the weight that the pixel null model gives them (as in Fig. 5 of the PNM paper)."
-    return Plot(bars(WEIGHTS, rates, "weights", "weight 1 − ln PNM", "wrong (%)"), caption, caption)
+    return Plot(bars(_SHORT_WEIGHTS, rates, "weights", "weight 1 − ln PNM, up to", "wrong (%)"), caption, caption)
 
 
 def _distance_table(sides: Sequence[ErrorCounts], ways: Sequence[str]) -> Table:

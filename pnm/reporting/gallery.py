@@ -43,6 +43,10 @@ class Sources(NamedTuple):
     names: Sequence[str]
     photographs: Sequence[Path | None]
 
+    def matched(self, n: int) -> list[Any]:
+        """What belongs together in image n, for each prediction."""
+        return [task.matched(one.read(self.images[n])) for one, task in zip(self.files, self.tasks)]
+
     def letters(self) -> list[str]:
         return ["A", "B"] if len(self.files) > 1 else [""]
 
@@ -60,7 +64,7 @@ def image_cards(sources: Sources, chosen: Sequence[int], texts: Sequence[str], w
 
 
 def _image_pictures(sources: Sources, n: int) -> list[Picture]:
-    scenes = [task.scene(one.read(sources.images[n])) for one, task in zip(sources.files, sources.tasks)]
+    scenes = [task.scene(one) for task, one in zip(sources.tasks, sources.matched(n))]
     photograph = read_photograph(sources.photographs[n], scenes[0].truth.shape)
     return scene_pictures(photograph, scenes, sources.letters(), sources.names[n], sources.photographs[n] is not None)
 
@@ -133,7 +137,7 @@ def object_cards(sources: Sources, places: Sequence[tuple[int, int]], texts: Seq
 
 
 def _object_card(sources: Sources, n: int, number: int, text: str) -> Card:
-    views = [task.object_view(one.read(sources.images[n]), number) for one, task in zip(sources.files, sources.tasks)]
+    views = [task.object_view(one, number) for task, one in zip(sources.tasks, sources.matched(n))]
     shape = views[0].truth.shape
     box = _around(np.logical_or.reduce([side for view in views for side in (view.truth, view.pred)]))
     photograph = box.of(read_photograph(sources.photographs[n], shape))
@@ -174,7 +178,7 @@ def doubt_cards(sources: Sources, chosen: Sequence[int], texts: Sequence[str]) -
     """A small picture of the errors of each image."""
     cards = []
     for n, text in tqdm(list(zip(chosen, texts)), desc="pictures of doubts", unit="image", disable=not chosen):
-        scene = sources.tasks[0].scene(sources.files[0].read(sources.images[n]))
+        scene = sources.tasks[0].scene(sources.matched(n)[0])
         photograph = read_photograph(sources.photographs[n], scene.truth.shape)
         size = fitted(photograph.shape, SMALL_SIDE)
         small = resized_photograph(photograph, size)

@@ -28,7 +28,7 @@ from pnm.scoring.compare import compare, intervals
 from pnm.scoring.error_survey import Surveys, TaskErrors, survey
 from pnm.scoring.opening import OpenedResults, ScoringSettings
 from pnm.scoring.scores import Scores
-from pnm.scoring.task_errors import task_errors
+from pnm.scoring.task_scenes import task_scenes
 
 
 class ReportSettings(NamedTuple):
@@ -38,6 +38,7 @@ class ReportSettings(NamedTuple):
         paths: of the predictions, as the page calls them.
         images: folder, or None for pages without photographs.
         number: most images, and most objects, of each kind that are shown.
+        least_score: of detections whose errors are counted; None: as many as there are true objects.
         resamples, seed: of the bootstrap.
         workers: threads.
         allow_missing: show grey for images that aren't there.
@@ -47,6 +48,7 @@ class ReportSettings(NamedTuple):
     paths: Sequence[str]
     images: str | Path | None = None
     number: int = 12
+    least_score: float | None = None
     resamples: int = 1000
     seed: int = 0
     workers: int = 1
@@ -83,7 +85,7 @@ def make_report(opened: OpenedResults, scoring: ScoringSettings, settings: Repor
     """
     files, images = opened.files, opened.images
     photographs = find_photographs(opened, settings)
-    tasks = [task_errors(one, scoring, images) for one in files]
+    tasks = [task_scenes(one, scoring, images, settings.least_score) for one in files]
     scores = [one.score(images, settings.workers, settings.progress) for one in files]
     values = with_intervals(scores, settings)
     surveys = survey(files, tasks, images, settings.workers, settings.progress)

@@ -57,19 +57,22 @@ class TaskErrors(Protocol):
     doubt_remark: str
     shared_doubt_remark: str
 
-    def errors(self, result: Any) -> ImageErrors:
+    def matched(self, result: Any) -> Any:
+        """What belongs together in what was read of an image; the other methods take it."""
+
+    def errors(self, matched: Any) -> ImageErrors:
         """Errors of one image."""
 
-    def shared_doubt(self, a: Any, b: Any, errors: Sequence[ImageErrors]) -> float:
-        """How far A and B agree with each other against the annotation of an image; ``errors`` are theirs."""
+    def shared_doubt(self, a: Any, b: Any) -> float:
+        """How far A and B agree with each other against the annotation of an image."""
 
     def doubt_text(self, doubt: float) -> str:
         """An image's doubt in words."""
 
-    def scene(self, result: Any) -> Scene:
+    def scene(self, matched: Any) -> Scene:
         """Maps to be drawn."""
 
-    def object_view(self, result: Any, number: int) -> ObjectView:
+    def object_view(self, matched: Any, number: int) -> ObjectView:
         """True object ``number`` of those that ``errors`` gives a boundary IoU."""
 
 
@@ -114,9 +117,9 @@ def survey(
     lock = threading.Lock()
 
     def look(image: Any) -> tuple[list[ImageErrors], float]:
-        results: list[Any] = [one.read(image) for one in files]
-        errors = [task.errors(result) for task, result in zip(tasks, results)]
-        shared = tasks[0].shared_doubt(results[0], results[1], errors) if len(files) == 2 else 0.0
+        matched = [task.matched(one.read(image)) for one, task in zip(files, tasks)]
+        errors = [task.errors(one) for task, one in zip(tasks, matched)]
+        shared = tasks[0].shared_doubt(matched[0], matched[1]) if len(files) == 2 else 0.0
         with lock:
             for n, one in enumerate(errors):
                 assert one.counts is not None

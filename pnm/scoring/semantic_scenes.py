@@ -12,7 +12,7 @@ from pnm.metrics.label_errors import DOUBTFUL_PX, WAYS, label_errors, label_stat
 from pnm.scoring.error_survey import ObjectView, Scene
 
 
-class SemanticErrors:
+class SemanticScenes:
     """See :class:`pnm.scoring.error_survey.TaskErrors`.
 
     Args:
@@ -42,20 +42,23 @@ class SemanticErrors:
             "Objects are connected regions of one class in the truth; one is found if most of it is right.",
         ]
 
-    def errors(self, result: LabelPair) -> ImageErrors:
-        return label_errors(result, boundary_width(result.truth.shape, self._ratio, self._px))
+    def matched(self, result: LabelPair) -> LabelPair:
+        return result
 
-    def shared_doubt(self, a: LabelPair, b: LabelPair, errors: Sequence[ImageErrors]) -> float:
+    def errors(self, matched: LabelPair) -> ImageErrors:
+        return label_errors(matched, boundary_width(matched.truth.shape, self._ratio, self._px))
+
+    def shared_doubt(self, a: LabelPair, b: LabelPair) -> float:
         return shared_doubt(a, b)
 
     def doubt_text(self, doubt: float) -> str:
         return f"{doubt:.0f} px in doubt"
 
-    def scene(self, result: LabelPair) -> Scene:
-        states = label_states(result)
-        looked = result.truth != result.num_classes
-        truth, pred = (np.where(looked, side.astype(np.int32) + 1, 0) for side in (result.truth, result.pred))
+    def scene(self, matched: LabelPair) -> Scene:
+        states = label_states(matched)
+        looked = matched.truth != matched.num_classes
+        truth, pred = (np.where(looked, side.astype(np.int32) + 1, 0) for side in (matched.truth, matched.pred))
         return Scene(truth, pred, looked, states >= WRONG)
 
-    def object_view(self, result: LabelPair, number: int) -> ObjectView:
+    def object_view(self, matched: LabelPair, number: int) -> ObjectView:
         raise UserError("semantic maps have no objects")
