@@ -59,7 +59,14 @@ class Cards(NamedTuple):
     kind: str = "cards"
 
 
-Block = Table | Text | Bullets | Plots | Cards
+class Beside(NamedTuple):
+    """Blocks that stand side by side where there is room."""
+
+    blocks: Sequence[Any]
+    kind: str = "beside"
+
+
+Block = Table | Text | Bullets | Plots | Cards | Beside
 
 
 class Section(NamedTuple):
@@ -74,6 +81,11 @@ def percent(value: float, digits: int = 2) -> str:
     return "–" if math.isnan(value) else f"{100 * value:.{digits}f}"
 
 
+def signed(value: float, digits: int = 1) -> str:
+    """Percentage points with their sign."""
+    return f"{100 * value:+.{digits}f}".replace("-", "−")
+
+
 def label_cell(text: str) -> Cell:
     return Cell(text, order=text.lower())
 
@@ -86,15 +98,14 @@ def count_cell(value: int) -> Cell:
     return Cell(f"{int(value):,}".replace(",", "\u202f"), order=int(value))
 
 
-def interval_cell(entry: Interval, *, signed: bool = False) -> Cell:
+def interval_cell(entry: Interval, *, is_difference: bool = False) -> Cell:
     """The value with its interval below; a difference has a sign, and is bold if its interval leaves 0 out."""
     if math.isnan(entry.value):
         return Cell("–")
-    text = ("+" if signed and entry.value > 0 else "") + percent(entry.value)
-    below = f"{percent(entry.low)} … {percent(entry.high)}"
-    return Cell(
-        text.replace("-", "−"), below.replace("-", "−"), entry.value, signed and (entry.low > 0 or entry.high < 0)
-    )
+    text = signed(entry.value, 2) if is_difference else percent(entry.value)
+    below = f"{percent(entry.low)} … {percent(entry.high)}".replace("-", "−")
+    is_sure = is_difference and (entry.low > 0 or entry.high < 0)
+    return Cell(text.replace("-", "−"), below, entry.value, is_sure)
 
 
 def share(part: float, whole: float) -> float:

@@ -28,6 +28,8 @@ _SHORT_DISTANCES, _SHORT_WEIGHTS = ([label.removeprefix("≤ ") for label in lab
 SIZES = ("small", "medium", "large")
 SHOWN_CLASSES, SHOWN_CONFUSIONS = 24, 40
 _NEAR_BAND = 3  # bands up to 4 px
+_FEW = 0.001
+_FEW_REMARK = " Pale bars are of less than 0.1 % of the pixels."
 
 
 def _letters(sides: Sequence[ErrorCounts]) -> list[str]:
@@ -36,6 +38,10 @@ def _letters(sides: Sequence[ErrorCounts]) -> list[str]:
 
 def _rates(looked: np.ndarray, wrong: np.ndarray) -> list[float]:
     return [share(w, p) for w, p in zip(wrong.tolist(), looked.tolist())]
+
+
+def _is_few(pixels: np.ndarray) -> list[bool]:
+    return (pixels < _FEW * pixels.sum()).tolist()
 
 
 def whole_error(counts: ErrorCounts) -> int:
@@ -68,7 +74,10 @@ def _rate_plot(sides: Sequence[ErrorCounts]) -> Plot:
     caption = "Wrong pixels of those at each distance from the true boundary, in percent."
     if not math.isnan(rates[0][0]):
         caption += f" Beside the boundary it is {percent(rates[0][0], 1)} %{' for A' if len(sides) > 1 else ''}."
-    plot = bars(_SHORT_DISTANCES, rates, "rates", "distance to the true boundary (px), up to", "wrong (%)")
+    pale = [_is_few(one.distances[PIXELS].sum(axis=0)) for one in sides]
+    if np.any(pale):
+        caption += _FEW_REMARK
+    plot = bars(_SHORT_DISTANCES, rates, "rates", "distance to the true boundary (px), up to", "wrong (%)", pale)
     return Plot(plot, caption, caption)
 
 
@@ -84,7 +93,10 @@ def _share_plot(sides: Sequence[ErrorCounts]) -> Plot:
 def _weight_plot(sides: Sequence[ErrorCounts]) -> Plot:
     rates = [_rates(*one.weights) for one in sides]
     caption = "Wrong pixels by the weight that the pixel null model gives them (as in Fig. 5 of the PNM paper)."
-    return Plot(bars(_SHORT_WEIGHTS, rates, "weights", "weight 1 − ln PNM, up to", "wrong (%)"), caption, caption)
+    pale = [_is_few(one.weights[0]) for one in sides]
+    if np.any(pale):
+        caption += _FEW_REMARK
+    return Plot(bars(_SHORT_WEIGHTS, rates, "weights", "weight 1 − ln PNM, up to", "wrong (%)", pale), caption, caption)
 
 
 def _distance_table(sides: Sequence[ErrorCounts], ways: Sequence[str]) -> Table:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from pnm.reporting.blocks import Card, percent
+from pnm.reporting.blocks import Card, percent, signed
 from pnm.reporting.pictures import (
     Box,
     Picture,
@@ -98,7 +98,8 @@ def _zooms(
     for letter, scene in zip(letters, scenes):
         one = resized_scene(Scene(*(patch.of(layer) for layer in scene)), size)
         title = f"errors {letter}, enlarged" if letter else "errors, enlarged"
-        pictures.append(picture(error_map(large, one), title, f"{title}, of {name}"))
+        page = error_map(large, one, size[0] / part.shape[1])
+        pictures.append(picture(page, title, f"{title}, of {name}"))
     return pictures
 
 
@@ -151,7 +152,8 @@ def _object_card(sources: Sources, n: int, number: int, text: str) -> Card:
         pictures.append(picture(overlay(large, one.pred), title, f"{title} of {name}"))
     for letter, one in zip(sources.letters(), maps):
         title = f"errors {letter}".strip()
-        pictures.append(picture(error_map(large, one), title, f"{title} of {name}"))
+        page = error_map(large, one, size[0] / photograph.shape[1])
+        pictures.append(picture(page, title, f"{title} of {name}"))
     return Card(name, text, pictures)
 
 
@@ -196,5 +198,4 @@ def iou_text(values: Sequence[float], letters: Sequence[str]) -> str:
     if len(values) == 1:
         return f"Boundary IoU {percent(values[0], 1)} %"
     parts = [f"{letter} {percent(value, 1)} %" for letter, value in zip(letters, values)]
-    change = f"{100 * (values[1] - values[0]):+.1f}".replace("-", "−")
-    return f"Boundary IoU {', '.join(parts)} ({change})"
+    return f"Boundary IoU {', '.join(parts)} ({signed(values[1] - values[0])})"

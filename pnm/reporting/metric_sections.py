@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from pnm.metrics.metric_values import MetricValues
-from pnm.reporting.blocks import Block, Bullets, Plots, Section, Table, Text, interval_cell, label_cell
+from pnm.reporting.blocks import Beside, Block, Bullets, Plots, Section, Table, Text, interval_cell, label_cell, signed
 from pnm.reporting.plots import Plot, excludes_zero, forest
 from pnm.scoring.compare import Comparison, Interval
 
@@ -14,7 +14,7 @@ _COMPARED = ("A", "B", "B − A")
 
 def _cells(entry: Interval | Comparison) -> list:
     if isinstance(entry, Comparison):
-        return [interval_cell(entry.a), interval_cell(entry.b), interval_cell(entry.difference, signed=True)]
+        return [interval_cell(entry.a), interval_cell(entry.b), interval_cell(entry.difference, is_difference=True)]
     return [interval_cell(entry)]
 
 
@@ -50,7 +50,7 @@ def changes(values: MetricValues) -> list[str]:
     lines = []
     for sign, word in ((1, "better"), (-1, "worse")):
         names = [
-            f"{name} ({100 * entry.difference.value:+.2f})".replace("-", "−")
+            f"{name} ({signed(entry.difference.value, 2)})"
             for name, entry in values.means.items()
             if sign * entry.difference.value > 0 and excludes_zero(entry.difference)
         ]
@@ -64,11 +64,12 @@ def whole_section(values: MetricValues, compared: bool, remarks: Sequence[str]) 
     rows = [[label_cell(name), *_cells(entry)] for name, entry in values.means.items()]
     caption = "In percent, with 95 % bootstrap intervals over the images"
     blocks: list[Block] = [Bullets([*(changes(values) if compared else ()), *remarks])]
-    if compared:
-        caption += "; differences in bold have intervals without 0"
-        if _known(values.means):
-            blocks.append(Plots([_forest_of_metrics(values.means)]))
-    blocks.append(Table(caption, headers, rows))
+    table = Table(caption, headers, rows)
+    if compared and _known(values.means):
+        table = table._replace(caption=f"{caption}; differences in bold have intervals without 0")
+        blocks.append(Beside([table, Plots([_forest_of_metrics(values.means)])]))
+    else:
+        blocks.append(table)
     return Section("metrics", "Metrics", [block for block in blocks if block != Bullets([])])
 
 

@@ -16,6 +16,7 @@ from pnm.scoring.error_survey import Scene
 
 SIDE = 320  # px, of the longer side of a picture
 _GREY, _PALE, _TINT, _QUALITY = 128, 0.45, 0.6, 80
+_WIDE_FROM = 2.5  # px of a picture for a pixel of the map: lines become three pixels wide
 _LEAST_PATCH, _PATCH_SHARE = 48, 0.2  # px, and part of the longer side
 
 
@@ -101,21 +102,27 @@ def worst_patch(wrong: np.ndarray) -> Box:
     return Box(top, left, top + rows, left + columns)
 
 
-def _thick(lines: np.ndarray) -> np.ndarray:
-    return cv2.dilate(lines.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+def _thick(lines: np.ndarray, reach: int) -> np.ndarray:
+    return cv2.dilate(lines.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
 
 
-def error_map(image: np.ndarray, scene: Scene) -> np.ndarray:
+def error_map(image: np.ndarray, scene: Scene, scale: float = 1) -> np.ndarray:
     """(H, W, 3) uint8: the image in pale grey; wrong pixels tinted; boundaries that truth and prediction have within a
-    pixel of each other, that the truth alone has, and that the prediction alone has, in the colours of the legend."""
+    pixel of each other, that the truth alone has, and that the prediction alone has, in the colours of the legend.
+
+    Args:
+        scale: pixels of the picture for each pixel of the maps that it was made of, where it is enlarged.
+    """
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY).astype(np.float64)
     page = np.repeat((255 - _PALE * (255 - grey))[..., None], 3, axis=2)
     page[~scene.looked] = 255 - 0.4 * (255 - page[~scene.looked])
     page[scene.wrong] = (1 - _TINT) * page[scene.wrong] + _TINT * np.array(rgb(WRONG_AREA))
     true, predicted = outlines(scene.truth), outlines(scene.pred)
-    page[true & _thick(predicted)] = rgb(CORRECT)
-    page[predicted & ~_thick(true)] = rgb(FALSE)
-    page[true & ~_thick(predicted)] = rgb(MISSED)
+    reach, pen = max(1, round(scale)), int(scale >= _WIDE_FROM)
+    near_true, near_predicted = _thick(true, reach), _thick(predicted, reach)
+    page[_thick(true & near_predicted, pen)] = rgb(CORRECT)
+    page[_thick(predicted & ~near_true, pen)] = rgb(FALSE)
+    page[_thick(true & ~near_predicted, pen)] = rgb(MISSED)
     return np.rint(page).astype(np.uint8)
 
 

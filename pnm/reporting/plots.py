@@ -14,6 +14,7 @@ from pnm.reporting.colours import BLACK, SIDES, VERMILLION
 from pnm.scoring.compare import Interval
 
 WIDTH = 5.4  # inches of 96 px: a plot is as wide as the screen of a telephone, and two fit beside each other elsewhere
+_PALE = 0.35
 _NAME = 26  # characters of a name in a plot
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -90,7 +91,14 @@ def excludes_zero(entry: Interval) -> bool:
     return bool(entry.low > 0 or entry.high < 0)
 
 
-def bars(labels: Sequence[str], sides: Sequence[Sequence[float]], name: str, x: str, y: str) -> str:
+def bars(
+    labels: Sequence[str],
+    sides: Sequence[Sequence[float]],
+    name: str,
+    x: str,
+    y: str,
+    pale: Sequence[Sequence[bool]] | None = None,
+) -> str:
     """Bars of one or two predictions, in percent, with their values written above them.
 
     Args:
@@ -98,6 +106,7 @@ def bars(labels: Sequence[str], sides: Sequence[Sequence[float]], name: str, x: 
         sides: for each prediction, a value in 0..1 of each group; nan where there is none.
         name: of the plot in the page.
         x, y: what is on the axes.
+        pale: bars that tell little, of few pixels.
     """
     with rc_context(_STYLE):
         figure, axes = _figure(2.9)
@@ -105,7 +114,9 @@ def bars(labels: Sequence[str], sides: Sequence[Sequence[float]], name: str, x: 
         for n, values in enumerate(sides):
             places = np.arange(len(labels)) + (n - (len(sides) - 1) / 2) * width
             heights = [0.0 if math.isnan(value) else 100 * value for value in values]
-            axes.bar(places, heights, width * 0.92, color=SIDES[n], label="AB"[n])
+            drawn = axes.bar(places, heights, width * 0.92, color=SIDES[n], label="AB"[n])
+            for bar, is_pale in zip(drawn, pale[n] if pale else ()):
+                bar.set_alpha(_PALE if is_pale else 1)
             for place, height, value in zip(places, heights, values):
                 text = "–" if math.isnan(value) else _short(height)
                 axes.annotate(text, (place, height), (0, 2), textcoords="offset points", ha="center", fontsize=8)
@@ -161,7 +172,8 @@ def reliability(sides: Sequence[np.ndarray], name: str) -> str:
             rows = rows[rows[:, 2] > 0]
             axes.plot(rows[:, 0], rows[:, 1], color=SIDES[n], linewidth=1.4, label="AB"[n])
             sizes = 12 + 120 * np.sqrt(rows[:, 2] / max(1.0, rows[:, 2].max(initial=1)))
-            axes.scatter(rows[:, 0], rows[:, 1], sizes, color=SIDES[n], marker="os"[n], edgecolors="white", zorder=3)
+            face = "white" if len(sides) > 1 and n == 0 else SIDES[n]
+            axes.scatter(rows[:, 0], rows[:, 1], sizes * (2 - n), face, edgecolors=SIDES[n], zorder=3 + n)
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score", ylabel="share of right detections")
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.legend(frameon=False, loc="upper left")

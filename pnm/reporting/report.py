@@ -164,10 +164,20 @@ def _number_sections(
     return [
         whole_section(values, compared, remarks),
         by_class,
-        errors_section(counts, task.ways, [line for one in tasks for line in one.remarks]),
+        errors_section(counts, task.ways, _remarks(tasks)),
         confusion_section(counts, task.class_names, task.unit, task.confusion_remark),
         score_section([side.scores for side in surveys.sides], task.class_names),
     ]
+
+
+def _remarks(tasks: Sequence[TaskErrors]) -> list[str]:
+    """How errors are counted; what differs between A and B is told of both."""
+    if len(tasks) == 1 or tasks[0].remarks == tasks[1].remarks:
+        return tasks[0].remarks
+    lines = []
+    for a, b in zip(tasks[0].remarks, tasks[1].remarks):
+        lines += [a] if a == b else [f"A: {a}", f"B: {b}"]
+    return lines
 
 
 def _picture_sections(sources: Sources, surveys: Surveys, number: int) -> list[Section]:
