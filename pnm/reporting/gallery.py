@@ -1,5 +1,6 @@
 """Which images and objects a page shows, and their pictures. Only what is shown is read."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,8 @@ from pnm.scoring.error_survey import Scene, TaskErrors
 from pnm.scoring.scores import ResultFiles
 
 SMALL_SIDE = 200  # px, of pictures in long lists
-_MARGIN, _LEAST_VIEW = 0.3, 24  # around an object, of its sides and in px
+_MARGIN, _LEAST_VIEW = 0.3, 24  # around an object, of its sides; least side of a view in px
+_MOST_OBLONG = 1.6  # of a view
 
 
 class Sources(NamedTuple):
@@ -168,10 +170,11 @@ def _around(mask: np.ndarray) -> Box:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         return Box(0, 0, *mask.shape)
+    extents = [(int(found[0]), int(found[-1]) + 1) for found in (rows, columns)]
+    least = max(_LEAST_VIEW, *((1 + 2 * _MARGIN) * (last - first) / _MOST_OBLONG for first, last in extents))
     edges = []
-    for found, side in ((rows, mask.shape[0]), (columns, mask.shape[1])):
-        first, last = int(found[0]), int(found[-1]) + 1
-        margin = max(round(_MARGIN * (last - first)), (_LEAST_VIEW - (last - first) + 1) // 2, 3)
+    for (first, last), side in zip(extents, mask.shape):
+        margin = math.ceil(max(_MARGIN * (last - first), (least - (last - first)) / 2))
         edges.append((max(0, first - margin), min(side, last + margin)))
     return Box(edges[0][0], edges[1][0], edges[0][1], edges[1][1])
 

@@ -4,7 +4,19 @@ import math
 from collections.abc import Mapping, Sequence
 
 from pnm.metrics.metric_values import MetricValues
-from pnm.reporting.blocks import Beside, Block, Bullets, Plots, Section, Table, Text, interval_cell, label_cell, signed
+from pnm.reporting.blocks import (
+    Beside,
+    Block,
+    Bullets,
+    Cell,
+    Plots,
+    Section,
+    Table,
+    Text,
+    interval_cell,
+    label_cell,
+    signed,
+)
 from pnm.reporting.plots import Plot, excludes_zero, forest
 from pnm.scoring.compare import Comparison, Interval
 
@@ -12,10 +24,11 @@ SHOWN_CLASSES = 40  # rows of a plot
 _COMPARED = ("A", "B", "B − A")
 
 
-def _cells(entry: Interval | Comparison) -> list:
+def _cells(entry: Interval | Comparison) -> list[Cell]:
     if isinstance(entry, Comparison):
         return [interval_cell(entry.a), interval_cell(entry.b), interval_cell(entry.difference, is_difference=True)]
-    return [interval_cell(entry)]
+    cell = interval_cell(entry)
+    return [cell._replace(below=""), Cell(cell.below)]
 
 
 def _known(entries: Mapping[str, Comparison]) -> list[tuple[str, Interval]]:
@@ -60,7 +73,7 @@ def changes(values: MetricValues) -> list[str]:
 
 def whole_section(values: MetricValues, compared: bool, remarks: Sequence[str]) -> Section:
     """Metrics of the whole data set."""
-    headers = ("metric", *(_COMPARED if compared else ("%",)))
+    headers = ("metric", *(_COMPARED if compared else ("%", "95 % interval")))
     rows = [[label_cell(name), *_cells(entry)] for name, entry in values.means.items()]
     caption = "In percent, with 95 % bootstrap intervals over the images"
     blocks: list[Block] = [Bullets([*(changes(values) if compared else ()), *remarks])]
