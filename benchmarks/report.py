@@ -139,9 +139,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         write_files(Path(name), args.images)
         rows = [measured(Path(name), task, both, args.workers) for task in args.tasks for both in (False, True)]
-    print(
-        f"{args.images} images of 480 x 640, {args.workers} workers; {processor()}, Python {platform.python_version()}"
-    )
+    where = f"{processor()}, Python {platform.python_version()}"
+    print(f"{args.images} images of 480 x 640, {args.workers} workers; {where}")
     headers = ("task", "evaluate.py (s)", "report.py (s)", "beyond (s)", "page (MB)", "memory (MB)")
     print(tabulate(rows, headers=headers, floatfmt=".1f"))
 
