@@ -11,6 +11,7 @@ from tqdm import tqdm
 from pnm.reporting.blocks import Card, percent, signed
 from pnm.reporting.pictures import (
     Box,
+    Photograph,
     Picture,
     error_map,
     fitted,
@@ -62,22 +63,26 @@ def lowest(values: np.ndarray, number: int) -> list[int]:
 def image_cards(sources: Sources, chosen: Sequence[int], texts: Sequence[str], what: str) -> list[Card]:
     """A card for each of the ``chosen`` images, with a bar that calls them ``what``."""
     bar = tqdm(list(zip(chosen, texts)), desc=f"pictures of {what}", unit="image", disable=not chosen)
-    return [Card(sources.names[n], text, _image_pictures(sources, n)) for n, text in bar]
+    return [_image_card(sources, n, text) for n, text in bar]
 
 
-def _image_pictures(sources: Sources, n: int) -> list[Picture]:
+def _image_card(sources: Sources, n: int, text: str) -> Card:
     scenes = [task.scene(one) for task, one in zip(sources.tasks, sources.matched(n))]
     photograph = read_photograph(sources.photographs[n], scenes[0].truth.shape)
-    return scene_pictures(photograph, scenes, sources.letters(), sources.names[n], sources.photographs[n] is not None)
+    pictures = scene_pictures(photograph, scenes, sources.letters(), sources.names[n])
+    return Card(sources.names[n], _remarked(text, photograph), pictures)
 
 
-def scene_pictures(
-    photograph: np.ndarray, scenes: Sequence[Scene], letters: Sequence[str], name: str, has_photograph: bool
-) -> list[Picture]:
+def _remarked(text: str, photograph: Photograph) -> str:
+    return f"{text}; {photograph.remark}" if photograph.remark else text
+
+
+def scene_pictures(photograph: Photograph, scenes: Sequence[Scene], letters: Sequence[str], name: str) -> list[Picture]:
     """Image, truth, predictions, their errors, and these where they are densest."""
-    size = fitted(photograph.shape)
-    small, maps = resized_photograph(photograph, size), [resized_scene(scene, size) for scene in scenes]
-    pictures = [picture(small, "image", f"image {name}")] if has_photograph else []
+    shape = photograph.pixels.shape
+    size = fitted(shape)
+    small, maps = resized_photograph(photograph.pixels, size), [resized_scene(scene, size) for scene in scenes]
+    pictures = [picture(small, "image", f"image {name}")] if photograph.is_there else []
     pictures.append(picture(overlay(small, maps[0].truth), "truth", f"ground truth of {name}"))
     for letter, one in zip(letters, maps):
         title = f"prediction {letter}".strip()
@@ -85,18 +90,18 @@ def scene_pictures(
     patch = worst_patch(_most_telling(scenes))
     for letter, one in zip(letters, maps):
         title = f"errors {letter}".strip()
-        page = _framed(error_map(small, one), patch, photograph.shape)
+        page = _framed(error_map(small, one), patch, shape)
         pictures.append(picture(page, title, f"{title} of {name}, the enlarged part framed"))
-    return pictures + _zooms(photograph, scenes, letters, patch, name, has_photograph)
+    return pictures + _zooms(photograph, scenes, letters, patch, name)
 
 
 def _zooms(
-    photograph: np.ndarray, scenes: Sequence[Scene], letters: Sequence[str], patch: Box, name: str, has_photograph: bool
+    photograph: Photograph, scenes: Sequence[Scene], letters: Sequence[str], patch: Box, name: str
 ) -> list[Picture]:
-    part = patch.of(photograph)
+    part = patch.of(photograph.pixels)
     size = fitted(part.shape)
     large = resized_photograph(part, size)
-    pictures = [picture(large, "enlarged", f"part of image {name}, enlarged")] if has_photograph else []
+    pictures = [picture(large, "enlarged", f"part of image {name}, enlarged")] if photograph.is_there else []
     for letter, scene in zip(letters, scenes):
         one = resized_scene(Scene(*(patch.of(layer) for layer in scene)), size)
         title = f"errors {letter}, enlarged" if letter else "errors, enlarged"
@@ -143,20 +148,21 @@ def _object_card(sources: Sources, n: int, number: int, text: str) -> Card:
     views = [task.object_view(one, number) for task, one in zip(sources.tasks, sources.matched(n))]
     shape = views[0].truth.shape
     box = _around(np.logical_or.reduce([side for view in views for side in (view.truth, view.pred)]))
-    photograph = box.of(read_photograph(sources.photographs[n], shape))
-    size = fitted(photograph.shape)
-    large, name = resized_photograph(photograph, size), f"{views[0].class_name} in {sources.names[n]}"
+    photograph = read_photograph(sources.photographs[n], shape)
+    part = box.of(photograph.pixels)
+    size = fitted(part.shape)
+    large, name = resized_photograph(part, size), f"{views[0].class_name} in {sources.names[n]}"
     maps = [resized_scene(_cut(view.truth, view.pred, box), size) for view in views]
-    pictures = [picture(large, "image", f"{name}, cut out")] if sources.photographs[n] is not None else []
+    pictures = [picture(large, "image", f"{name}, cut out")] if photograph.is_there else []
     pictures.append(picture(overlay(large, maps[0].truth), "truth", f"true mask of {name}"))
     for letter, one in zip(sources.letters(), maps):
         title = f"prediction {letter}".strip()
         pictures.append(picture(overlay(large, one.pred), title, f"{title} of {name}"))
     for letter, one in zip(sources.letters(), maps):
         title = f"errors {letter}".strip()
-        page = error_map(large, one, size[0] / photograph.shape[1])
+        page = error_map(large, one, size[0] / part.shape[1])
         pictures.append(picture(page, title, f"{title} of {name}"))
-    return Card(name, text, pictures)
+    return Card(name, _remarked(text, photograph), pictures)
 
 
 def _cut(truth: np.ndarray, pred: np.ndarray, box: Box) -> Scene:
@@ -185,14 +191,14 @@ def doubt_cards(sources: Sources, chosen: Sequence[int], texts: Sequence[str]) -
     for n, text in tqdm(list(zip(chosen, texts)), desc="pictures of doubts", unit="image", disable=not chosen):
         scene = sources.tasks[0].scene(sources.matched(n)[0])
         photograph = read_photograph(sources.photographs[n], scene.truth.shape)
-        size = fitted(photograph.shape, SMALL_SIDE)
-        small = resized_photograph(photograph, size)
+        size = fitted(photograph.pixels.shape, SMALL_SIDE)
+        small = resized_photograph(photograph.pixels, size)
         name = sources.names[n]
         pictures = [
             picture(overlay(small, resized_scene(scene, size).truth), "truth", f"annotation of {name}"),
             picture(error_map(small, resized_scene(scene, size)), "errors", f"errors of {name}"),
         ]
-        cards.append(Card(name, text, pictures))
+        cards.append(Card(name, _remarked(text, photograph), pictures))
     return cards
 
 

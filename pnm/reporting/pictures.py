@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from pnm.errors import UserError
 from pnm.reporting.colours import CORRECT, FALSE, MISSED, WRONG_AREA, rgb
 from pnm.scoring.change_pages import draw_segments, outlines, resized_labels
 from pnm.scoring.error_survey import Scene
@@ -49,16 +48,29 @@ class Box(NamedTuple):
         return array[self.top : self.bottom, self.left : self.right]
 
 
-def read_photograph(path: Path | None, shape: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8, RGB, of the size of the maps, as which it is resized if it has another; grey without a file.
+class Photograph(NamedTuple):
+    """An image beside its maps.
 
-    Images of 16 bits are brought to 8 by their own range.
-
-    Raises:
-        UserError: no image.
+    Attributes:
+        pixels: (H, W, 3) uint8, RGB, of the size of the maps; grey without a file.
+        is_there: whether there is more than grey.
+        remark: what is wrong with the file, or "".
     """
+
+    pixels: np.ndarray
+    is_there: bool
+    remark: str
+
+
+def read_photograph(path: Path | None, shape: tuple[int, int]) -> Photograph:
+    """Reads an image; ``shape`` is (H, W) of its maps, as which it is resized if it has another size.
+
+    Images of 16 bits are brought to 8 by their own range. A file that can't be read doesn't end a report whose numbers
+    are there: it is remarked on.
+    """
+    grey = np.full((*shape, 3), _GREY, np.uint8)
     if path is None:
-        return np.full((*shape, 3), _GREY, np.uint8)
+        return Photograph(grey, False, "")
     try:
         with Image.open(path) as file:
             image: Image.Image = ImageOps.exif_transpose(file)
@@ -66,12 +78,15 @@ def read_photograph(path: Path | None, shape: tuple[int, int]) -> np.ndarray:
                 values = np.asarray(image, np.float64)
                 low, high = float(values.min()), float(values.max())
                 image = Image.fromarray(((values - low) * (255 / max(high - low, 1))).astype(np.uint8))
-            image = image.convert("RGB")
-            if image.size != shape[::-1]:
-                image = image.resize(shape[::-1], Image.Resampling.BICUBIC)
-            return np.array(image)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is no image that can be read ({error}): restore it, or leave --images out") from None
+            image, size = image.convert("RGB"), image.size
+            if size == shape[::-1]:
+                return Photograph(np.array(image), True, "")
+            image = image.resize(shape[::-1], Image.Resampling.BICUBIC)
+            return Photograph(
+                np.array(image), True, f"{path} is {size[1]} × {size[0]}, its maps {shape[0]} × {shape[1]}"
+            )
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # as Pillow's readers raise them
+        return Photograph(grey, False, f"{path} can't be read")
 
 
 def fitted(shape: tuple[int, ...], side: int = SIDE) -> tuple[int, int]:
