@@ -76,7 +76,7 @@ def test_every_module_is_imported_without_the_development_requirements():
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-PROGRAMS = ["evaluate", "precompute_weights", "pseudo_labels", "refine", "visualize", "visualize_weights"]
+PROGRAMS = ["evaluate", "report", "precompute_weights", "pseudo_labels", "refine", "visualize", "visualize_weights"]
 
 
 @pytest.mark.parametrize("program", ["train_net.py", *(f"tools/{name}.py" for name in PROGRAMS)])

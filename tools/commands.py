@@ -9,6 +9,7 @@ PROGRAMS = {
     "train": ("train", "trains, resumes and evaluates any system"),
     "refine": ("refine", "refines result files of any model, or one mask"),
     "evaluate": ("evaluate", "scores result files of any model, alone or beside another's"),
+    "report": ("report", "makes a page of metrics, errors and the worst images, alone or beside another's"),
     "segment-changes": ("segment_changes", "says which segments a panoptic refiner changed, and draws them"),
     "boundary-shares": ("boundary_shares", "says how much of each class lies near a boundary"),
     "weights": ("precompute_weights", "makes the stored pixel weights of data sets"),

@@ -6,7 +6,6 @@ from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from pnm.reporting.blocks import Section
 from pnm.reporting.colours import CORRECT, FALSE, MISSED, WRONG_AREA
@@ -41,8 +40,8 @@ def render(
         facts=[*facts, ("Size of this page", _SIZE)],
         sections=sections,
         numbers=script_json(numbers),
-        css=Markup(_file("report.css")),
-        js=Markup(_file("report.js")),
+        css=_file("report.css"),
+        js=_file("report.js"),
         colours={"correct": CORRECT, "missed": MISSED, "false": FALSE, "wrong": WRONG_AREA},
     )
     megabytes = len(page.encode("utf-8")) / 1e6
