@@ -138,7 +138,11 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         write_files(Path(name), args.images)
-        rows = [measured(Path(name), task, both, args.workers) for task in args.tasks for both in (False, True)]
+        rows = []
+        for task in args.tasks:
+            for both in (False, True):
+                rows.append(measured(Path(name), task, both, args.workers))
+                print(*rows[-1], flush=True)
     where = f"{processor()}, Python {platform.python_version()}"
     print(f"{args.images} images of 480 x 640, {args.workers} workers; {where}")
     headers = ("task", "evaluate.py (s)", "report.py (s)", "beyond (s)", "page (MB)", "memory (MB)")

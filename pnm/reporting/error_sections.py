@@ -28,7 +28,7 @@ _SHORT_DISTANCES, _SHORT_WEIGHTS = ([label.removeprefix("≤ ") for label in lab
 SIZES = ("small", "medium", "large")
 SHOWN_CLASSES, SHOWN_CONFUSIONS = 24, 40
 _NEAR_BAND = 3  # bands up to 4 px
-_FEW = 0.001
+_FEW, _MANY = 0.001, 10
 _FEW_REMARK = " Pale bars are of less than 0.1 % of the pixels."
 
 
@@ -212,7 +212,7 @@ def _heat(counts: ErrorCounts, class_names: Sequence[str], number: int, compared
     which = f"{'AB'[number]}: of" if compared else "Of"
     caption = f"{which} each true class's {unit} (row), the percentage predicted as each class.{left}"
     svg = heat(shares, [names[r] for r in rows], [names[c] for c in columns], f"heat{number}")
-    return Plot(svg, caption, caption)
+    return Plot(svg, caption, caption, is_wide=len(columns) > _MANY)
 
 
 def _confusions(counts: ErrorCounts, class_names: Sequence[str], letter: str, unit: str) -> Table:

@@ -34,11 +34,13 @@ class Plot(NamedTuple):
         svg: inline, without anything outside of it.
         alt: what it shows, for those who don't see it.
         caption: the same in a sentence for those who do.
+        is_wide: whether it needs more room than others.
     """
 
     svg: str
     alt: str
     caption: str
+    is_wide: bool = False
 
 
 def shortened(name: str) -> str:
