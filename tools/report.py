@@ -59,8 +59,6 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from pnm.reporting.report import ReportSettings, make_report  # plots take their time to import
-
     check_arguments(args)
     args.task = told_task(args.pred, args.task)
     if args.compare:
@@ -68,6 +66,8 @@ def run(args: argparse.Namespace) -> None:
     args.metrics = list(DEFAULT_METRICS[args.task])
     sides, scoring = arguments.sides_of(args), arguments.settings_of(args)
     opened = open_side_by_side(sides, scoring, allow_missing=args.allow_missing)
+    from pnm.reporting.report import ReportSettings, make_report  # plots take their time to import
+
     announce_compilation()
     settings = ReportSettings(
         paths=[path for path, _ in sides],

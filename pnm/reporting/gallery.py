@@ -187,7 +187,7 @@ def _around(mask: np.ndarray) -> Box:
 
 def doubt_cards(sources: Sources, chosen: Sequence[int], texts: Sequence[str]) -> list[Card]:
     """A small picture of the errors of each image."""
-    cards = []
+    cards, title = [], f"errors {sources.letters()[0]}".strip()
     for n, text in tqdm(list(zip(chosen, texts)), desc="pictures of doubts", unit="image", disable=not chosen):
         scene = sources.tasks[0].scene(sources.matched(n)[0])
         photograph = read_photograph(sources.photographs[n], scene.truth.shape)
@@ -196,7 +196,7 @@ def doubt_cards(sources: Sources, chosen: Sequence[int], texts: Sequence[str]) -
         name = sources.names[n]
         pictures = [
             picture(overlay(small, resized_scene(scene, size).truth), "truth", f"annotation of {name}"),
-            picture(error_map(small, resized_scene(scene, size)), "errors", f"errors of {name}"),
+            picture(error_map(small, resized_scene(scene, size)), title, f"{title} of {name}"),
         ]
         cards.append(Card(name, _remarked(text, photograph), pictures))
     return cards

@@ -4,22 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from tqdm import tqdm
 
 from pnm.errors import UserError, listed
 from pnm.formats.image_files import ImageFiles
 from pnm.metrics.metric_values import MetricValues
-from pnm.reporting.blocks import Block, Bullets, Cards, Section, Text
+from pnm.reporting.blocks import Bullets, Section
 from pnm.reporting.error_sections import class_table, confusion_section, errors_section
+from pnm.reporting.example_sections import picture_sections
 from pnm.reporting.gallery import (
     Sources,
-    doubt_cards,
-    image_cards,
-    iou_text,
-    lowest,
-    object_cards,
-    object_places,
 )
 from pnm.reporting.metric_sections import class_section, whole_section
 from pnm.reporting.rendering import render
@@ -28,7 +22,12 @@ from pnm.scoring.compare import compare, intervals
 from pnm.scoring.error_survey import Surveys, TaskErrors, survey
 from pnm.scoring.opening import OpenedResults, ScoringSettings
 from pnm.scoring.scores import Scores
-from pnm.scoring.task_scenes import task_scenes
+from pnm.scoring.task_errors import task_errors
+
+_NEAR_REMARK = (
+    "Within the boundary's width is what lies at most d px from the true boundary, on either side, d being the width "
+    "that the boundary metrics take in that image; the rest is interior."
+)
 
 
 class ReportSettings(NamedTuple):
@@ -85,7 +84,7 @@ def make_report(opened: OpenedResults, scoring: ScoringSettings, settings: Repor
     """
     files, images = opened.files, opened.images
     photographs = find_photographs(opened, settings)
-    tasks = [task_scenes(one, scoring, images, settings.least_score) for one in files]
+    tasks = [task_errors(one, scoring, images, settings.least_score) for one in files]
     scores = [one.score(images, settings.workers, settings.progress) for one in files]
     values = with_intervals(scores, settings)
     surveys = survey(files, tasks, images, settings.workers, settings.progress)
@@ -93,7 +92,7 @@ def make_report(opened: OpenedResults, scoring: ScoringSettings, settings: Repor
     sources = Sources(files, tasks, images, names, photographs)
     sections = [
         *_number_sections(values, surveys, tasks, scores),
-        *_picture_sections(sources, surveys, settings.number),
+        *picture_sections(sources, surveys, settings.number),
     ]
     sections.append(_about(opened, scoring, settings, tasks))
     numbers = page_numbers(opened, scoring, settings, values, surveys)
@@ -172,88 +171,10 @@ def _number_sections(
 
 def _remarks(tasks: Sequence[TaskErrors]) -> list[str]:
     """How errors are counted; what differs between A and B is told of both."""
-    if len(tasks) == 1 or tasks[0].remarks == tasks[1].remarks:
-        return tasks[0].remarks
     lines = []
-    for a, b in zip(tasks[0].remarks, tasks[1].remarks):
+    for a, b in zip(tasks[0].remarks, tasks[-1].remarks):
         lines += [a] if a == b else [f"A: {a}", f"B: {b}"]
-    return lines
-
-
-def _picture_sections(sources: Sources, surveys: Surveys, number: int) -> list[Section]:
-    if len(sources.files) == 2:
-        shown = [*_changed_images(sources, surveys, number), *_changed_objects(sources, surveys, number)]
-        title = "Best gains and worst losses"
-    else:
-        shown = [*_worst_images(sources, surveys, number), *_worst_objects(sources, surveys, number)]
-        title = "Worst images and objects"
-    return [Section("examples", title, shown), _doubt_section(sources, surveys, number)]
-
-
-def _worst_images(sources: Sources, surveys: Surveys, number: int) -> list[Block]:
-    ious = surveys.sides[0].boundary_ious
-    chosen = lowest(ious, number)
-    texts = [iou_text([ious[n]], [""]) for n in chosen]
-    text = (
-        "Images by their Boundary IoU: boundary pixels that truth and prediction share, of those of either, over all "
-        f"classes and objects. {len(chosen)} of {len(ious)} are shown, the lowest first; the frame is the part that is "
-        "enlarged, where most pixels are wrong."
-    )
-    return [Text(text), Cards("Images", image_cards(sources, chosen, texts, "worst images"))]
-
-
-def _worst_objects(sources: Sources, surveys: Surveys, number: int) -> list[Block]:
-    rows = surveys.sides[0].object_ious
-    if not sum(map(len, rows)):
-        return []
-    found = [np.where(row > 0, row, np.nan) for row in rows]
-    places = object_places(found, number)
-    texts = [iou_text([found[n][k]], [""]) for n, k in places]
-    text = "Objects that were found, by the Boundary IoU with their match. Missed objects are counted above."
-    return [Text(text), Cards("Objects", object_cards(sources, places, texts, "worst objects"))]
-
-
-def _changed_images(sources: Sources, surveys: Surveys, number: int) -> list[Block]:
-    a, b = (side.boundary_ious for side in surveys.sides)
-    blocks: list[Block] = [
-        Text(
-            "Images by what B changes in their Boundary IoU, over all classes and objects; the frame is the part that "
-            "is enlarged, where A and B differ most in what is wrong."
-        )
-    ]
-    for sign, title, what in ((-1, "Images: best gains of B", "gains"), (1, "Images: worst losses of B", "losses")):
-        change = sign * (b - a)
-        chosen = lowest(np.where(change < 0, change, np.nan), number)
-        texts = [iou_text([a[n], b[n]], ["A", "B"]) for n in chosen]
-        blocks.append(Cards(title, image_cards(sources, chosen, texts, what)))
-    return blocks
-
-
-def _changed_objects(sources: Sources, surveys: Surveys, number: int) -> list[Block]:
-    a, b = (side.object_ious for side in surveys.sides)
-    if not sum(map(len, a)):
-        return []
-    blocks: list[Block] = [Text("True objects by what B changes in the Boundary IoU with their match, 0 if missed.")]
-    for sign, title, what in ((-1, "Objects: best gains of B", "gains"), (1, "Objects: worst losses of B", "losses")):
-        change = [sign * (two - one) for one, two in zip(a, b)]
-        places = object_places([np.where(row < 0, row, np.nan) for row in change], number)
-        texts = [iou_text([a[n][k], b[n][k]], ["A", "B"]) for n, k in places]
-        blocks.append(Cards(title, object_cards(sources, places, texts, what)))
-    return blocks
-
-
-def _doubt_section(sources: Sources, surveys: Surveys, number: int) -> Section:
-    task, shared = sources.tasks[0], surveys.shared_doubts
-    doubts = surveys.sides[0].doubts if shared is None else shared
-    chosen = lowest(np.where(doubts > 0, -doubts, np.nan), number)
-    texts = [task.doubt_text(doubts[n]) for n in chosen]
-    blocks: list[Block] = [
-        Text("Images whose annotation may be worth a second look, most doubtful first."),
-        Text(task.doubt_remark if shared is None else task.shared_doubt_remark),
-        Text(f"{int((doubts > 0).sum())} of {len(doubts)} images have any of it; {len(chosen)} are shown."),
-        Cards("Annotations in doubt", doubt_cards(sources, chosen, texts), small=True),
-    ]
-    return Section("annotations", "Annotation check", blocks)
+    return [*lines, _NEAR_REMARK]
 
 
 def _about(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pnm.formats.cityscapes import prediction_lines, write_cityscapes_predictions
 from pnm.formats.coco_panoptic import ids_to_rgb
 from pnm.masks.runs import array_counts, rle_text
 
@@ -160,6 +161,29 @@ def test_comparisons_are_those_of_evaluate(task, data, report, evaluate):
     page = Page(report(*arguments, "--images", data / "images", "--num", 2)).numbers
     result = evaluate(task, arguments[3], arguments[1], *arguments[4:])
     assert difference(page["metrics"], result["comparison"]) == [] and len(page["errors"]) == 2
+
+
+def test_intervals_of_one_are_those_of_a_comparison(data, report):
+    alone, both = (Page(report(*words(data, "panoptic", compared), "--num", 0)).numbers for compared in (False, True))
+    assert difference(alone["metrics"], {name: entry["a"] for name, entry in both["metrics"].items()}) == []
+
+
+def test_cityscapes_instances(tmp_path, report, evaluate):
+    ids = np.full((30, 50), 7, np.uint16)
+    ids[5:15, 5:25], ids[18:28, 30:44], ids[:4] = 26000, 24001, 26
+    name = "aachen_000000_000019"
+    save(tmp_path / f"gt/aachen/{name}_gtFine_instanceIds.png", ids)
+    save(tmp_path / f"images/aachen/{name}_leftImg8bit.png", np.zeros((30, 50, 3), np.uint8))
+    masks = [np.roll(ids == 26000, 1, 1), ids == 24001]
+    text = prediction_lines(f"{name}_leftImg8bit", [26, 24], [0.9, 0.8])
+    (tmp_path / "pred/masks").mkdir(parents=True)
+    write_cityscapes_predictions(tmp_path / f"pred/{name}_leftImg8bit_pred.txt", text, masks)
+    arguments = ["--pred", tmp_path / "pred", "--gt", tmp_path / "gt", "--cityscapes", "--bootstrap", 5]
+    page = Page(report(*arguments, "--images", tmp_path / "images")).numbers
+    result = evaluate("instance", tmp_path / "pred", tmp_path / "gt", "--cityscapes", "--bootstrap", 5)
+    assert difference({key: entry["value"] for key, entry in page["metrics"].items()}, result["metrics"]) == []
+    errors = page["errors"][0]
+    assert np.array(errors["ways"]).sum() == 20 and np.array(errors["confusion"]).sum() == 2
 
 
 @pytest.mark.parametrize("task", ["semantic", "instance", "panoptic"])

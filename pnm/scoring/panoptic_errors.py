@@ -17,7 +17,7 @@ from pnm.scoring.error_survey import ObjectView, Scene
 from pnm.scoring.image_results import PanopticImage
 
 
-class PanopticScenes:
+class PanopticErrors:
     """See :class:`pnm.scoring.error_survey.TaskErrors`.
 
     Args:

@@ -12,7 +12,7 @@ from pnm.metrics.label_errors import DOUBTFUL_PX, WAYS, label_errors, label_stat
 from pnm.scoring.error_survey import ObjectView, Scene
 
 
-class SemanticScenes:
+class SemanticErrors:
     """See :class:`pnm.scoring.error_survey.TaskErrors`.
 
     Args:

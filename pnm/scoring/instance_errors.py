@@ -20,7 +20,7 @@ from pnm.scoring.error_survey import ObjectView, Scene
 from pnm.scoring.image_results import InstanceImage
 
 
-class InstanceScenes:
+class InstanceErrors:
     """See :class:`pnm.scoring.error_survey.TaskErrors`.
 
     Args:
