@@ -15,6 +15,7 @@ from pnm.scoring.compare import Interval
 
 WIDTH = 5.4  # inches of 96 px: a plot is as wide as the screen of a telephone, and two fit beside each other elsewhere
 _PALE = 0.35
+_LEVEL = 7  # characters of a name that fits below a column
 _NAME = 26  # characters of a name in a plot
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -151,7 +152,7 @@ def heat(shares: np.ndarray, rows: Sequence[str], columns: Sequence[str], name: 
         for y, x in zip(*np.nonzero(np.nan_to_num(shares) >= 0.005)) if len(columns) <= 16 else ():
             colour = "white" if shares[y, x] > 0.5 else "black"
             axes.text(x, y, f"{100 * shares[y, x]:.0f}", ha="center", va="center", fontsize=size, color=colour)
-        turned = sum(map(len, columns)) > 40
+        turned = max(map(len, columns)) > _LEVEL
         axes.set_xticks(range(len(columns)), [shortened(c) for c in columns], rotation=90 if turned else 0)
         axes.set_yticks(range(len(rows)), [shortened(r) for r in rows])
         axes.tick_params(length=0, labelsize=9)
