@@ -10,6 +10,7 @@ by report.py as a person starts them; the same with --compare, of a prediction w
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import subprocess
@@ -137,7 +138,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        write_files(Path(name), args.images)
+        # In a process of its own: the memory of one that started others is counted among theirs.
+        writing = multiprocessing.get_context("spawn").Process(target=write_files, args=(Path(name), args.images))
+        writing.start()
+        writing.join()
         rows = []
         for task in args.tasks:
             for both in (False, True):

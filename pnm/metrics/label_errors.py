@@ -1,5 +1,7 @@
 """Where a semantic prediction is wrong, in one image."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from pnm.interior_offsets.distances import label_distances
@@ -30,16 +32,26 @@ DOUBTFUL_PX = 4  # a difference beyond it is no matter of where exactly a bounda
 FIRST_DOUBTFUL = DISTANCE_EDGES_PX.index(DOUBTFUL_PX) + 1
 
 
-def distances_and_weights(labels: np.ndarray, ignore_label: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Of each pixel of the truth, the distance to the nearest pixel of another label, in px, and its weight (Eq. 3).
+class TruthMeasures(NamedTuple):
+    """What a true map says of its pixels, whatever is predicted; (H, W) each.
 
-    The null model's windows are of ``LOCALITY`` px; what is ignored borders on labels, but has no share in windows.
-
-    Returns:
-        (H, W) float32 each.
+    Attributes:
+        distances: float32, px to the nearest pixel of another label, an ignored one being one, too; inf if none.
+        bands: uint8, of the distances.
+        weight_bands: uint8, of the weights (Zhang et al., "PNM", Eq. 3) in windows of ``LOCALITY`` px, in which ignored
+            pixels have no share.
     """
-    null_model = pixel_null_model(labels, LOCALITY, ignore_label=ignore_label)
-    return label_distances(labels), pixel_weights(null_model, overwrite_pnm=True)
+
+    distances: np.ndarray
+    bands: np.ndarray
+    weight_bands: np.ndarray
+
+
+def truth_measures(labels: np.ndarray, ignore_label: int | None) -> TruthMeasures:
+    """Measures of (H, W) true labels or segment ids."""
+    weights = pixel_weights(pixel_null_model(labels, LOCALITY, ignore_label=ignore_label), overwrite_pnm=True)
+    distances = label_distances(labels)
+    return TruthMeasures(distances, bands(distances, DISTANCE_EDGES_PX), bands(weights, WEIGHT_EDGES))
 
 
 def label_states(pair: LabelPair) -> np.ndarray:
@@ -55,7 +67,7 @@ def add_label_map(
     truth: np.ndarray,
     pred: np.ndarray,
     states: np.ndarray,
-    measures: tuple[np.ndarray, np.ndarray],
+    measures: TruthMeasures,
     boundary_px: int,
 ) -> None:
     """Adds an image's pixels to ``counts``.
@@ -63,11 +75,10 @@ def add_label_map(
     Args:
         truth, pred: (H, W) class of each pixel, K or more for none.
         states: (H, W) uint8.
-        measures: of :func:`distances_and_weights`.
+        measures: of the truth.
         boundary_px: how far the boundary reaches, for ``counts.near``.
     """
-    distances, weights = measures
-    flags = bands(distances, DISTANCE_EDGES_PX), bands(weights, WEIGHT_EDGES), distances <= boundary_px
+    flags = measures.bands, measures.weight_bands, measures.distances <= boundary_px
     flat = [array.reshape(-1) for array in (truth, pred, states, *flags)]
     add_map(*flat, counts.distances, counts.ways, counts.weights, counts.near)
 
@@ -89,22 +100,19 @@ def add_sizes(counts: ErrorCounts, objects: np.ndarray, states: np.ndarray, foun
         np.add.at(counts.sizes[n], size_band(areas), amounts.astype(np.int64))
 
 
-def label_errors(pair: LabelPair, boundary_px: int) -> ImageErrors:
-    """Errors of one image.
-
-    A pixel's distance is that to the nearest pixel of another true label, ignored ones being a label of their own. True
-    objects are the connected regions of the truth.
+def label_errors(pair: LabelPair, boundary_px: int, measures: TruthMeasures) -> ImageErrors:
+    """Errors of one image; true objects are the connected regions of the truth.
 
     Args:
         pair: classes, see :class:`pnm.metrics.exact_sums.LabelPair`.
         boundary_px: width of the boundary of Boundary IoU.
+        measures: of the truth.
 
     Returns:
         Doubt is the number of wrong pixels further than ``DOUBTFUL_PX`` from the true boundary.
     """
-    classes, states = pair.num_classes, label_states(pair)
-    counts = no_errors(classes, len(WAYS))
-    add_label_map(counts, pair.truth, pair.pred, states, distances_and_weights(pair.truth, classes), boundary_px)
+    counts, states = no_errors(pair.num_classes, len(WAYS)), label_states(pair)
+    add_label_map(counts, pair.truth, pair.pred, states, measures, boundary_px)
     add_sizes(counts, connected_regions(pair.truth), states)
     counts.confusion[:] = label_confusion(pair)
     shared, predicted, true = class_sums(pair, None, _interiors(pair, boundary_px))[3:].sum(axis=1)
@@ -124,9 +132,7 @@ def label_confusion(pair: LabelPair) -> np.ndarray:
     return np.bincount(index, minlength=side * side).reshape(side, side)
 
 
-def shared_doubt(a: LabelPair, b: LabelPair) -> float:
+def shared_doubt(a: LabelPair, b: LabelPair, measures: TruthMeasures) -> float:
     """Pixels further than ``DOUBTFUL_PX`` from the true boundary where A and B agree against the annotation."""
     agree = (a.pred == b.pred) & (a.pred != a.truth) & (a.pred < a.num_classes)
-    if not agree.any():
-        return 0.0
-    return float(np.count_nonzero(agree & (label_distances(a.truth) > DOUBTFUL_PX)))
+    return float(np.count_nonzero(agree & (measures.distances > DOUBTFUL_PX)))

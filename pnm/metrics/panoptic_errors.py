@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from pnm.interior_offsets.distances import label_distances
 from pnm.metrics.error_counts import NO_SCORES, NOT_COUNTED, RIGHT, WRONG, ImageErrors, no_errors
-from pnm.metrics.label_errors import DOUBTFUL_PX, FIRST_DOUBTFUL, add_label_map, add_sizes, distances_and_weights
-from pnm.metrics.segment_matching import VOID, SegmentMatches, Segments, match_segments
+from pnm.metrics.label_errors import DOUBTFUL_PX, FIRST_DOUBTFUL, TruthMeasures, add_label_map, add_sizes
+from pnm.metrics.segment_matching import SegmentMatches, Segments, match_segments
 from pnm.metrics.segment_pairs import SegmentPairs
 
 _kernel: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -96,15 +95,17 @@ def match_panoptic(
     return PanopticMatching(truth_ids, truth, pred, gt, dt, matches, any_class, boundary_px)
 
 
-def panoptic_errors(matching: PanopticMatching, num_classes: int) -> ImageErrors:
+def panoptic_errors(matching: PanopticMatching, num_classes: int, measures: TruthMeasures) -> ImageErrors:
     """Errors of one image; true objects are its segments.
+
+    Args:
+        measures: of the true ids.
 
     Returns:
         Doubt is the number of wrong pixels further than ``DOUBTFUL_PX`` from the true boundary.
     """
     counts, states = no_errors(num_classes, len(WAYS)), matching.states()
     gt_class, pred_class = (np.append(side.column, num_classes) for side in (matching.gt, matching.dt))
-    measures = distances_and_weights(matching.truth_ids, VOID)
     columns = gt_class[matching.truth], pred_class[matching.pred]
     add_label_map(counts, *columns, states, measures, matching.boundary_px)
     outcomes = matching.matches.outcomes
@@ -138,11 +139,11 @@ def _boundaries(matching: PanopticMatching) -> tuple[int, int, np.ndarray]:
     return int(shared.sum()), int(either), ious
 
 
-def shared_panoptic_doubt(a: PanopticMatching, b: PanopticMatching) -> float:
+def shared_panoptic_doubt(a: PanopticMatching, b: PanopticMatching, measures: TruthMeasures) -> float:
     """Pixels further than ``DOUBTFUL_PX`` from the true boundary for which A and B predict one class, the annotation
     another."""
     counted = np.append(~a.gt.crowd, False)[a.truth]
     true = np.append(a.gt.column, -1)[a.truth]
     of_a, of_b = (np.append(one.dt.column, -1)[one.pred] for one in (a, b))
     agree = counted & (of_a == of_b) & (of_a != true) & (of_a >= 0)
-    return float(np.count_nonzero(agree & (label_distances(a.truth_ids) > DOUBTFUL_PX))) if agree.any() else 0.0
+    return float(np.count_nonzero(agree & (measures.distances > DOUBTFUL_PX)))

@@ -60,10 +60,13 @@ class TaskErrors(Protocol):
     def matched(self, result: Any) -> Any:
         """What belongs together in what was read of an image; the other methods take it."""
 
-    def errors(self, matched: Any) -> ImageErrors:
+    def measures(self, matched: Any) -> Any:
+        """What the truth alone tells, which is the same for two predictions of an image."""
+
+    def errors(self, matched: Any, measures: Any) -> ImageErrors:
         """Errors of one image."""
 
-    def shared_doubt(self, a: Any, b: Any) -> float:
+    def shared_doubt(self, a: Any, b: Any, measures: Any) -> float:
         """How far A and B agree with each other against the annotation of an image."""
 
     def doubt_text(self, doubt: float) -> str:
@@ -118,8 +121,9 @@ def survey(
 
     def look(image: Any) -> tuple[list[ImageErrors], float]:
         matched = [task.matched(one.read(image)) for one, task in zip(files, tasks)]
-        errors = [task.errors(one) for task, one in zip(tasks, matched)]
-        shared = tasks[0].shared_doubt(matched[0], matched[1]) if len(files) == 2 else 0.0
+        measures = tasks[0].measures(matched[0])
+        errors = [task.errors(one, measures) for task, one in zip(tasks, matched)]
+        shared = tasks[0].shared_doubt(matched[0], matched[1], measures) if len(files) == 2 else 0.0
         with lock:
             for n, one in enumerate(errors):
                 assert one.counts is not None

@@ -73,10 +73,13 @@ class InstanceErrors:
         width = boundary_width(result.size, self._ratio, self._px)
         return match_instances(*result, self._columns, self.least_score, width)
 
-    def errors(self, matched: InstanceMatching) -> ImageErrors:
+    def measures(self, matched: InstanceMatching) -> None:
+        """Nothing: each object is measured within the box of itself and its match."""
+
+    def errors(self, matched: InstanceMatching, measures: None) -> ImageErrors:
         return instance_errors(matched, len(self.class_names))
 
-    def shared_doubt(self, a: InstanceMatching, b: InstanceMatching) -> float:
+    def shared_doubt(self, a: InstanceMatching, b: InstanceMatching, measures: None) -> float:
         return shared_instance_doubt(a, b)
 
     def doubt_text(self, doubt: float) -> str:

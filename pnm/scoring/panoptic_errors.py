@@ -4,7 +4,7 @@ import numpy as np
 
 from pnm.metrics.boundary_pixels import boundary_width
 from pnm.metrics.error_counts import LOCALITY, NOT_COUNTED, WRONG, ImageErrors
-from pnm.metrics.label_errors import DOUBTFUL_PX
+from pnm.metrics.label_errors import DOUBTFUL_PX, TruthMeasures, truth_measures
 from pnm.metrics.panoptic_errors import (
     WAYS,
     PanopticMatching,
@@ -13,6 +13,7 @@ from pnm.metrics.panoptic_errors import (
     shared_panoptic_doubt,
 )
 from pnm.metrics.panoptic_quality import PanopticQuality
+from pnm.metrics.segment_matching import VOID
 from pnm.scoring.error_survey import ObjectView, Scene
 from pnm.scoring.image_results import PanopticImage
 
@@ -54,11 +55,14 @@ class PanopticErrors:
         width = boundary_width(result.truth.shape, quality.boundary_ratio, quality.boundary_px)
         return match_panoptic(result.truth, result.pred, *quality.image_pairs(*result), width)
 
-    def errors(self, matched: PanopticMatching) -> ImageErrors:
-        return panoptic_errors(matched, len(self.class_names))
+    def measures(self, matched: PanopticMatching) -> TruthMeasures:
+        return truth_measures(matched.truth_ids, VOID)
 
-    def shared_doubt(self, a: PanopticMatching, b: PanopticMatching) -> float:
-        return shared_panoptic_doubt(a, b)
+    def errors(self, matched: PanopticMatching, measures: TruthMeasures) -> ImageErrors:
+        return panoptic_errors(matched, len(self.class_names), measures)
+
+    def shared_doubt(self, a: PanopticMatching, b: PanopticMatching, measures: TruthMeasures) -> float:
+        return shared_panoptic_doubt(a, b, measures)
 
     def doubt_text(self, doubt: float) -> str:
         return f"{doubt:.0f} px in doubt"

@@ -8,7 +8,15 @@ from pnm.errors import UserError
 from pnm.metrics.boundary_pixels import boundary_width
 from pnm.metrics.error_counts import LOCALITY, WRONG, ImageErrors
 from pnm.metrics.exact_sums import LabelPair
-from pnm.metrics.label_errors import DOUBTFUL_PX, WAYS, label_errors, label_states, shared_doubt
+from pnm.metrics.label_errors import (
+    DOUBTFUL_PX,
+    WAYS,
+    TruthMeasures,
+    label_errors,
+    label_states,
+    shared_doubt,
+    truth_measures,
+)
 from pnm.scoring.error_survey import ObjectView, Scene
 
 
@@ -45,11 +53,14 @@ class SemanticErrors:
     def matched(self, result: LabelPair) -> LabelPair:
         return result
 
-    def errors(self, matched: LabelPair) -> ImageErrors:
-        return label_errors(matched, boundary_width(matched.truth.shape, self._ratio, self._px))
+    def measures(self, matched: LabelPair) -> TruthMeasures:
+        return truth_measures(matched.truth, matched.num_classes)
 
-    def shared_doubt(self, a: LabelPair, b: LabelPair) -> float:
-        return shared_doubt(a, b)
+    def errors(self, matched: LabelPair, measures: TruthMeasures) -> ImageErrors:
+        return label_errors(matched, boundary_width(matched.truth.shape, self._ratio, self._px), measures)
+
+    def shared_doubt(self, a: LabelPair, b: LabelPair, measures: TruthMeasures) -> float:
+        return shared_doubt(a, b, measures)
 
     def doubt_text(self, doubt: float) -> str:
         return f"{doubt:.0f} px in doubt"

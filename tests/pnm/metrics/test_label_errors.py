@@ -7,7 +7,7 @@ from scipy import ndimage
 from pnm.metrics.connected_regions import connected_regions
 from pnm.metrics.error_counts import FALSE, MISSED, PIXELS, SIZE_EDGES_PX, bands, no_errors, size_band
 from pnm.metrics.exact_sums import pair_labels
-from pnm.metrics.label_errors import DOUBTFUL_PX, label_errors, shared_doubt
+from pnm.metrics.label_errors import DOUBTFUL_PX, label_errors, shared_doubt, truth_measures
 from tests.error_oracles import boundary, distance, distance_band, weight_band
 
 CLASSES, IGNORED = 3, 255
@@ -32,11 +32,15 @@ def example(seed, shape=(22, 27)):
     return truth, pred
 
 
+def errors_of(pair, d):
+    return label_errors(pair, d, truth_measures(pair.truth, pair.num_classes))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_counts_are_those_of_loops(seed):
     truth, pred = example(seed)
     d, pair = 2, pair_labels(pred, truth, CLASSES, IGNORED)
-    errors = label_errors(pair, d)
+    errors = errors_of(pair, d)
     wanted = no_errors(CLASSES, 2)
     doubt = 0
     for y, x in np.argwhere(truth != IGNORED):
@@ -68,7 +72,7 @@ def test_counts_are_those_of_loops(seed):
 def test_boundary_iou_is_that_of_loops():
     truth, pred = example(5)
     pred = np.where(truth == IGNORED, IGNORED, pred)
-    errors = label_errors(pair_labels(pred, truth, CLASSES, IGNORED), 2)
+    errors = errors_of(pair_labels(pred, truth, CLASSES, IGNORED), 2)
     sides = [[boundary(side == k, 2) for side in (truth, pred)] for k in range(CLASSES)]
     assert errors.shared_boundary == sum((a & b).sum() for a, b in sides)
     assert errors.all_boundary == sum((a | b).sum() for a, b in sides)
@@ -76,20 +80,20 @@ def test_boundary_iou_is_that_of_loops():
 
 def test_right_ignored_and_empty_maps():
     truth, _ = example(1)
-    right = label_errors(pair_labels(np.where(truth == IGNORED, 0, truth), truth, CLASSES, IGNORED), 1)
+    right = errors_of(pair_labels(np.where(truth == IGNORED, 0, truth), truth, CLASSES, IGNORED), 1)
     assert right.counts.ways.sum() == 0 and right.boundary_iou == 1 and right.doubt == 0
     ignored = np.full((5, 6), IGNORED, np.uint8)
-    nothing = label_errors(pair_labels(np.zeros_like(ignored), ignored, CLASSES, IGNORED), 1)
+    nothing = errors_of(pair_labels(np.zeros_like(ignored), ignored, CLASSES, IGNORED), 1)
     assert all(array.sum() == 0 for array in nothing.counts) and np.isnan(nothing.boundary_iou)
-    one = label_errors(pair_labels(np.ones((1, 1), np.uint8), np.zeros((1, 1), np.uint8), 2, None), 1)
+    one = errors_of(pair_labels(np.ones((1, 1), np.uint8), np.zeros((1, 1), np.uint8), 2, None), 1)
     assert one.counts.ways.sum() == 1 and one.counts.distances[PIXELS].sum() == 1
-    alone = label_errors(pair_labels(np.ones((9, 9), np.uint8), np.zeros((9, 9), np.uint8), 2, None), 1)
+    alone = errors_of(pair_labels(np.ones((9, 9), np.uint8), np.zeros((9, 9), np.uint8), 2, None), 1)
     assert alone.counts.ways[0, -1] == 81  # without another label, all is interior
 
 
 def test_a_wide_label_map():
     labels = np.array([[0, 299, 299, 0]], np.uint16)
-    errors = label_errors(pair_labels(labels[:, ::-1].copy() * 0, labels, 300, None), 1)
+    errors = errors_of(pair_labels(labels[:, ::-1].copy() * 0, labels, 300, None), 1)
     assert errors.counts.confusion[299, 0] == 2 and errors.counts.confusion.shape == (301, 301)
 
 
@@ -99,8 +103,8 @@ def test_doubt_where_both_agree():
     a, b = truth.copy(), truth.copy()
     a[:, :5], b[:, 3:8], b[:, 24:] = 2, 2, 2
     pairs = [pair_labels(side, truth, 3, None) for side in (a, b)]
-    assert shared_doubt(*pairs) == 2  # columns 3 and 4
-    assert shared_doubt(pairs[0], pair_labels(truth, truth, 3, None)) == 0
+    assert shared_doubt(*pairs, truth_measures(truth, None)) == 2  # columns 3 and 4
+    assert shared_doubt(pairs[0], pair_labels(truth, truth, 3, None), truth_measures(truth, None)) == 0
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pnm.metrics.error_counts import FALSE, MISSED, PIXELS, SIZE_EDGES_PX, no_errors
+from pnm.metrics.label_errors import truth_measures
 from pnm.metrics.panoptic_errors import dense_index, match_panoptic, panoptic_errors, shared_panoptic_doubt
 from pnm.metrics.panoptic_quality import PanopticQuality
 from tests.error_oracles import boundary, distance, distance_band, weight_band
@@ -44,6 +45,10 @@ def matched(truth, gt, pred, dt):
     return match_panoptic(truth, pred, *quality.image_pairs(truth, gt, pred, dt), D), quality
 
 
+def errors_of(matching):
+    return panoptic_errors(matching, 3, truth_measures(matching.truth_ids, 0))
+
+
 def partners(truth, gt, pred, dt):
     """{predicted id: true id} by PQ's rule."""
     found = {}
@@ -60,7 +65,7 @@ def partners(truth, gt, pred, dt):
 def test_counts_are_those_of_loops(seed):
     truth, gt, pred, dt = example(seed)
     matching, quality = matched(truth, gt, pred, dt)
-    errors = panoptic_errors(matching, 3)
+    errors = errors_of(matching)
     partner = partners(truth, gt, pred, dt)
     true_class = {s["id"]: CLASS[s["category_id"]] for s in gt if not s.get("iscrowd")}
     pred_class = {s["id"]: CLASS[s["category_id"]] for s in dt}
@@ -93,7 +98,7 @@ def test_counts_are_those_of_loops(seed):
 @pytest.mark.parametrize("seed", range(2))
 def test_boundary_ious_are_those_of_loops(seed):
     truth, gt, pred, dt = example(seed)
-    errors = panoptic_errors(matched(truth, gt, pred, dt)[0], 3)
+    errors = errors_of(matched(truth, gt, pred, dt)[0])
     partner = {t: p for p, t in partners(truth, gt, pred, dt).items()}
     for n, number in enumerate(sorted(segment["id"] for segment in gt)):
         crowd = next(segment.get("iscrowd", 0) for segment in gt if segment["id"] == number)
@@ -107,12 +112,12 @@ def test_boundary_ious_are_those_of_loops(seed):
 def test_a_perfect_prediction_and_none():
     truth, gt, _, _ = example(0)
     gt = [{k: v for k, v in segment.items() if k != "iscrowd"} for segment in gt]
-    right = panoptic_errors(matched(truth, gt, truth, gt)[0], 3)
+    right = errors_of(matched(truth, gt, truth, gt)[0])
     assert right.counts.ways.sum() == 0 and right.boundary_iou == 1 and right.doubt == 0
-    nothing = panoptic_errors(matched(truth, gt, np.zeros_like(truth), [])[0], 3)
+    nothing = errors_of(matched(truth, gt, np.zeros_like(truth), [])[0])
     assert nothing.counts.ways[2].sum() == (truth > 0).sum() == nothing.counts.ways.sum()
     assert nothing.counts.confusion[:, 3].sum() == len(gt) and nothing.boundary_iou == 0
-    void = panoptic_errors(matched(np.zeros_like(truth), [], truth, gt)[0], 3)
+    void = errors_of(matched(np.zeros_like(truth), [], truth, gt)[0])
     assert all(array.sum() == 0 for array in void.counts) and np.isnan(void.boundary_iou)
 
 
@@ -124,8 +129,8 @@ def test_doubt_where_both_agree():
     pred[:, :5], other[:, 2:9] = 9, 8
     a = matched(truth, gt, pred, [*gt, {"id": 9, "category_id": 3}])[0]
     b = matched(truth, gt, other, [*gt, {"id": 8, "category_id": 3}])[0]
-    assert shared_panoptic_doubt(a, b) == 9
-    assert shared_panoptic_doubt(a, matched(truth, gt, truth, gt)[0]) == 0
+    assert shared_panoptic_doubt(a, b, truth_measures(truth, 0)) == 9
+    assert shared_panoptic_doubt(a, matched(truth, gt, truth, gt)[0], truth_measures(truth, 0)) == 0
 
 
 def test_dense_index():
