@@ -82,8 +82,9 @@ def percent(value: float, digits: int = 2) -> str:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """Percentage points with their sign."""
-    return f"{100 * value:+.{digits}f}".replace("-", "−")
+    """Percentage points with their sign, which what rounds to 0 doesn't have."""
+    text = f"{100 * value:+.{digits}f}"
+    return text.replace("-", "−") if float(text) else text[1:]
 
 
 def label_cell(text: str) -> Cell:

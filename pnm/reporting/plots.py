@@ -134,7 +134,7 @@ def bars(
 
 
 def _short(percent: float) -> str:
-    return f"{percent:.0f}" if percent >= 10 or percent == 0 else f"{percent:.1f}" if percent >= 0.1 else "<0.1"
+    return f"{percent:.0f}" if percent >= 9.95 or percent == 0 else f"{percent:.1f}" if percent >= 0.05 else "<0.1"
 
 
 def heat(shares: np.ndarray, rows: Sequence[str], columns: Sequence[str], name: str) -> str:

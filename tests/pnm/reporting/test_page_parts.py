@@ -112,7 +112,12 @@ def test_plots_are_sound_elements_with_text_in_them(name):
 
 
 def test_cells():
-    assert percent(NAN) == "–" and signed(-0.014) == "−1.4" and signed(0.2, 2) == "+20.00"
+    assert (
+        percent(NAN) == "–"
+        and signed(-0.014) == "−1.4"
+        and signed(0.2, 2) == "+20.00"
+        and signed(-1e-9) == signed(0) == "0.0"
+    )
     sure = interval_cell(Interval(-0.1, -0.2, -0.05), is_difference=True)
     assert (sure.text, sure.below, sure.bold) == ("−10.00", "−20.00 … −5.00", True)
     assert not interval_cell(ENTRY, is_difference=True).bold and interval_cell(Interval(NAN, NAN, NAN)).text == "–"
