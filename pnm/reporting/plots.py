@@ -122,7 +122,8 @@ def bars(
                 bar.set_alpha(_PALE if is_pale else 1)
             for place, height, value in zip(places, heights, values):
                 text = "–" if math.isnan(value) else _short(height)
-                axes.annotate(text, (place, height), (0, 2), textcoords="offset points", ha="center", fontsize=8)
+                above: Any = {"textcoords": "offset points", "ha": "center", "fontsize": 8 if len(sides) == 1 else 6.5}
+                axes.annotate(text, (place, height), (0, 2), **above)
         axes.set_xticks(range(len(labels)), labels)
         axes.margins(y=0.12)
         axes.set_xlabel(x)
