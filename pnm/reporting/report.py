@@ -12,9 +12,7 @@ from pnm.metrics.metric_values import MetricValues
 from pnm.reporting.blocks import Bullets, Section
 from pnm.reporting.error_sections import class_table, confusion_section, errors_section
 from pnm.reporting.example_sections import picture_sections
-from pnm.reporting.gallery import (
-    Sources,
-)
+from pnm.reporting.gallery import Sources
 from pnm.reporting.metric_sections import class_section, whole_section
 from pnm.reporting.rendering import render
 from pnm.reporting.score_section import score_section
