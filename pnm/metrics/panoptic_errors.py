@@ -44,15 +44,50 @@ class PanopticMatching(NamedTuple):
 
     def states(self) -> np.ndarray:
         """(H, W) uint8: what each pixel counts as; see ``WAYS``. Void and crowds don't count."""
-        counted = np.append(~self.gt.crowd, False)[self.truth]  # the last one is that of -1
-        partner, pred_class = np.append(self.matches.partner, -2), np.append(self.dt.column, -1)
-        gt_class = np.append(self.gt.column, -2)
-        right = partner[self.pred] == self.truth
-        states = np.where(pred_class[self.pred] == gt_class[self.truth], np.uint8(WRONG + 1), np.uint8(WRONG))
-        states[self.pred < 0] = WRONG + 2
-        states[right] = RIGHT
-        states[~counted] = NOT_COUNTED
+        states = np.empty(self.truth.shape, np.uint8)
+        flat = self.truth.reshape(-1), self.pred.reshape(-1), states.reshape(-1)
+        _find_states(*flat, self.gt.crowd, self.matches.partner, self.gt.column, self.dt.column)
         return states
+
+
+@_kernel
+def _find_states(
+    truth: np.ndarray,
+    pred: np.ndarray,
+    states: np.ndarray,
+    crowd: np.ndarray,
+    partner: np.ndarray,
+    gt_column: np.ndarray,
+    column: np.ndarray,
+) -> None:
+    """Writes ``states`` of flat maps of places; the rest as in :class:`PanopticMatching`."""
+    for i in range(truth.size):
+        t, p = truth[i], pred[i]
+        if t < 0 or crowd[t]:
+            states[i] = NOT_COUNTED
+        elif p < 0:
+            states[i] = WRONG + 2
+        elif partner[p] == t:
+            states[i] = RIGHT
+        else:
+            states[i] = WRONG + 1 if column[p] == gt_column[t] else WRONG
+
+
+@_kernel
+def _take(index: np.ndarray, values: np.ndarray, none: int, out: np.ndarray) -> None:
+    for i in range(index.size):
+        out[i] = values[index[i]] if index[i] >= 0 else none
+
+
+def class_map(index: np.ndarray, column: np.ndarray, none: int) -> np.ndarray:
+    """(H, W) int32: the class of each pixel's segment, ``none`` where ``index`` (H, W) is -1.
+
+    Args:
+        column: (N,) class of each segment.
+    """
+    classes = np.empty(index.shape, np.int32)
+    _take(index.reshape(-1), column, none, classes.reshape(-1))
+    return classes
 
 
 @_kernel
@@ -105,9 +140,9 @@ def panoptic_errors(matching: PanopticMatching, num_classes: int, measures: Trut
         Doubt is the number of wrong pixels further than ``DOUBTFUL_PX`` from the true boundary.
     """
     counts, states = no_errors(num_classes, len(WAYS)), matching.states()
-    gt_class, pred_class = (np.append(side.column, num_classes) for side in (matching.gt, matching.dt))
-    columns = gt_class[matching.truth], pred_class[matching.pred]
-    add_label_map(counts, *columns, states, measures, matching.boundary_px)
+    truth = class_map(matching.truth, matching.gt.column, num_classes)
+    pred = class_map(matching.pred, matching.dt.column, num_classes)
+    add_label_map(counts, truth, pred, states, measures, matching.boundary_px)
     outcomes = matching.matches.outcomes
     add_sizes(counts, matching.truth, states, outcomes.gt_matched)
     counts.confusion[:] = _confusion(matching, num_classes)
@@ -142,8 +177,7 @@ def _boundaries(matching: PanopticMatching) -> tuple[int, int, np.ndarray]:
 def shared_panoptic_doubt(a: PanopticMatching, b: PanopticMatching, measures: TruthMeasures) -> float:
     """Pixels further than ``DOUBTFUL_PX`` from the true boundary for which A and B predict one class, the annotation
     another."""
-    counted = np.append(~a.gt.crowd, False)[a.truth]
-    true = np.append(a.gt.column, -1)[a.truth]
-    of_a, of_b = (np.append(one.dt.column, -1)[one.pred] for one in (a, b))
-    agree = counted & (of_a == of_b) & (of_a != true) & (of_a >= 0)
+    true = class_map(a.truth, np.where(a.gt.crowd, -1, a.gt.column), -1)
+    of_a, of_b = (class_map(one.pred, one.dt.column, -1) for one in (a, b))
+    agree = (true >= 0) & (of_a == of_b) & (of_a != true) & (of_a >= 0)
     return float(np.count_nonzero(agree & (measures.distances > DOUBTFUL_PX)))
