@@ -95,6 +95,7 @@ print(pnm.pixel_weights(pnm.pixel_null_model(mask, 5)).max())
         "train",
         "refine",
         "evaluate",
+        "report",
         "weights",
         "pseudo-labels",
         "convert",
@@ -111,6 +112,24 @@ def test_programs_are_commands(installed, program):
     assert done.returncode == 0 and done.stdout.startswith(f"usage: pnm {program}"), done.stderr[-2000:]
     wrong = run(installed, "pnm", program, "--no-such-option")
     assert wrong.returncode == 2 and "error" in wrong.stderr
+
+
+def test_a_report_finds_its_page(installed):
+    """Template, style and script are in the wheel."""
+    code = """
+import json
+from pathlib import Path
+import numpy as np
+from PIL import Image
+for side in ("gt", "pred"):
+    Path(side).mkdir()
+    Image.fromarray(np.eye(9, dtype=np.uint8)).save(f"{side}/a.png")
+"""
+    made = run(installed, "python", "-c", code)
+    words = ["--gt", "gt", "--pred", "pred", "--classes", "2", "--bootstrap", "5", "--output", "report.html"]
+    done = run(installed, "pnm", "report", *words)
+    assert made.returncode == done.returncode == 0, made.stderr + done.stderr[-2000:]
+    assert "</html>" in (installed[1] / "report.html").read_text("utf-8")
 
 
 def test_the_command_tells_its_programs(installed):

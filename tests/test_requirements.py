@@ -83,6 +83,7 @@ PROGRAMS = [
     "precompute_weights",
     "pseudo_labels",
     "refine",
+    "report",
     "visualize",
     "visualize_weights",
 ]

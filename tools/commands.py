@@ -9,6 +9,7 @@ PROGRAMS = {
     "train": ("train", "trains, resumes and evaluates any system"),
     "refine": ("refine", "refines result files of any model, or one mask"),
     "evaluate": ("evaluate", "scores result files of any model, alone or beside another's"),
+    "report": ("report", "makes a page of metrics, errors and the worst images, alone or beside another's"),
     "convert": ("convert", "converts annotations of one format to another"),
     "check": ("check", "says what is in a data set, and draws what a person should look at"),
     "segment-changes": ("segment_changes", "says which segments a panoptic refiner changed, and draws them"),

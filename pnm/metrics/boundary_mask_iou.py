@@ -119,9 +119,14 @@ def _shared(a: MaskRuns, i: int, b: MaskRuns, j: int) -> int:
 
 
 @_kernel
-def _boundary_iou(a: MaskRuns, a_inside: MaskRuns, i: int, b: MaskRuns, b_inside: MaskRuns, j: int) -> float:
+def _shared_boundary(a: MaskRuns, a_inside: MaskRuns, i: int, b: MaskRuns, b_inside: MaskRuns, j: int) -> int:
     shared = _shared(a, i, b, j) - _shared(a, i, b_inside, j) - _shared(a_inside, i, b, j)
-    shared += _shared(a_inside, i, b_inside, j)
+    return shared + _shared(a_inside, i, b_inside, j)
+
+
+@_kernel
+def _boundary_iou(a: MaskRuns, a_inside: MaskRuns, i: int, b: MaskRuns, b_inside: MaskRuns, j: int) -> float:
+    shared = _shared_boundary(a, a_inside, i, b, b_inside, j)
     return shared / (a.areas[i] - a_inside.areas[i] + b.areas[j] - b_inside.areas[j] - shared)
 
 
@@ -161,3 +166,24 @@ def boundary_iou(a: MaskRuns, i: int, b: MaskRuns, j: int, d: int) -> float:
     """Boundary IoU of mask i of ``a`` and mask j of ``b``, masks of the same image; nan if both are empty."""
     inside = [erode(masks, np.arange(masks.areas.size) == n, d) for masks, n in ((a, i), (b, j))]
     return float(_boundary_iou(a, inside[0], i, b, inside[1], j))
+
+
+def boundary_sizes(masks: MaskRuns, wanted: np.ndarray, d: int) -> np.ndarray:
+    """(N,) int64: boundary pixels of the ``wanted`` (N,) masks, 0 of the others."""
+    return np.where(wanted, masks.areas - erode(masks, wanted, d).areas, 0)
+
+
+def shared_boundaries(a: MaskRuns, i: np.ndarray, b: MaskRuns, j: np.ndarray, d: int) -> np.ndarray:
+    """(P,) int64: boundary pixels that masks ``i`` (P,) of ``a`` share with masks ``j`` (P,) of ``b``."""
+    inside = [erode(masks, np.isin(np.arange(masks.areas.size), n), d) for masks, n in ((a, i), (b, j))]
+    return _shared_boundaries(a, inside[0], i, b, inside[1], j)
+
+
+@_kernel
+def _shared_boundaries(
+    a: MaskRuns, a_inside: MaskRuns, i: np.ndarray, b: MaskRuns, b_inside: MaskRuns, j: np.ndarray
+) -> np.ndarray:
+    shared = np.zeros(i.size, np.int64)
+    for n in range(i.size):
+        shared[n] = _shared_boundary(a, a_inside, i[n], b, b_inside, j[n])
+    return shared

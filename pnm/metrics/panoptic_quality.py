@@ -15,7 +15,7 @@ from pnm.metrics.boundary_pixels import check_distance
 from pnm.metrics.exact_sums import QUOTIENT_SCALE, distinct_names, mean_over_classes, quotient
 from pnm.metrics.metric_values import MetricValues
 from pnm.metrics.segment_matching import COUNTS, VOID, Segments, match_counts, match_outcomes
-from pnm.metrics.segment_pairs import MAX_ID, count_pairs
+from pnm.metrics.segment_pairs import MAX_ID, SegmentPairs, count_pairs
 
 _QUALITIES = ("PQ", "SQ", "RQ")
 _SUFFIXES = {"All": "", "Things": "_th", "Stuff": "_st"}
@@ -113,9 +113,22 @@ class PanopticQuality:
             UserError: sizes differ, a category is unknown, an id is void's or occurs twice, or a predicted id is in
                 only one of map and list.
         """
-        gt, pred = self._segments(gt_segments, "ground truth"), self._segments(pred_segments, "prediction")
-        pairs = count_pairs(gt_ids, pred_ids, self.boundary_px, self.boundary_ratio)
+        gt, pred, pairs = self.image_pairs(gt_ids, gt_segments, pred_ids, pred_segments)
         return match_counts(gt, pred, pairs, len(self.isthing), self.has_boundary)
+
+    def image_pairs(
+        self,
+        gt_ids: np.ndarray,
+        gt_segments: Iterable[Mapping[str, Any]],
+        pred_ids: np.ndarray,
+        pred_segments: Iterable[Mapping[str, Any]],
+    ) -> tuple[Segments, Segments, SegmentPairs]:
+        """True and predicted segments of one image, and what they share.
+
+        Args and errors are those of :meth:`image_statistics`.
+        """
+        gt, pred = self._segments(gt_segments, "ground truth"), self._segments(pred_segments, "prediction")
+        return gt, pred, count_pairs(gt_ids, pred_ids, self.boundary_px, self.boundary_ratio)
 
     def image_matches(
         self,

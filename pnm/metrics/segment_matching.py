@@ -74,6 +74,44 @@ def match_outcomes(gt: Segments, pred: Segments, pairs: SegmentPairs) -> Outcome
     return _outcomes(match, _pair_ious(match, pairs.shared, pairs.shared, pairs.shared))
 
 
+class SegmentMatches(NamedTuple):
+    """Which segment matches which, and their boundaries, of G true and P predicted segments.
+
+    Attributes:
+        outcomes: see :class:`Outcomes`.
+        partner: (P,) the true segment that each predicted one matches, -1 if none.
+        gt_boundary, pred_boundary: (G,) and (P,) boundary pixels; of predictions, those off void.
+        shared_boundary: (G,) boundary pixels that each true segment shares with its match.
+    """
+
+    outcomes: Outcomes
+    partner: np.ndarray
+    gt_boundary: np.ndarray
+    pred_boundary: np.ndarray
+    shared_boundary: np.ndarray
+
+
+def match_segments(gt: Segments, pred: Segments, pairs: SegmentPairs) -> SegmentMatches:
+    """Matches by PQ's rule, with the boundary pixels that ``pairs`` have counted.
+
+    Raises:
+        UserError: a predicted id is in only one of map and list.
+    """
+    match = _joined(gt, pred, pairs)
+    ious = _pair_ious(match, pairs.shared, pairs.shared, pairs.shared)
+    chosen = ious > 0.5
+    partner, shared = np.full(len(pred.ids), -1, np.int64), np.zeros(len(gt.ids), np.int64)
+    partner[match.pred_index[chosen]] = match.gt_index[chosen]
+    shared[match.gt_index[chosen]] = pairs.shared_boundary[chosen]
+    return SegmentMatches(
+        _outcomes(match, ious),
+        partner,
+        gt.sums(match.gt_index, pairs.gt_boundary),
+        pred.sums(match.pred_index, np.where(match.on_void, 0, pairs.pred_boundary)),
+        shared,
+    )
+
+
 def match_counts(gt: Segments, pred: Segments, pairs: SegmentPairs, classes: int, has_boundary: bool) -> np.ndarray:
     """``COUNTS`` of each class, IoU in 2**-40, for PQ and, with a boundary, Boundary PQ.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pnm.annotations.annotation_format import Source
+from pnm.annotations.annotation_set import TASKS
 from pnm.annotations.known_formats import FORMATS, format_named, format_of, read_annotations
 from pnm.errors import UserError
 from pnm.formats.coco_instances import read_json
@@ -19,7 +20,6 @@ from pnm.predictions.label_folder import LabelPngPredictions
 from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.sem_seg_json import SemSegPredictions
 
-_TASKS = ("instance", "semantic", "panoptic")
 _OF_DETECTRON2 = ("coco_instances_results.json", "sem_seg_predictions.json", "predictions.json")
 _FORMATS = (
     ' COCO results (a JSON list of {"image_id", "category_id", "segmentation", "score"}); Cityscapes instance results '
@@ -29,6 +29,24 @@ _FORMATS = (
 )
 # Folders that are taken for annotations without being told: the others are label PNGs, too.
 _FOLDERS = {name for name, one in FORMATS.items() if one.is_folder} - {"label-pngs", "cityscapes", "ade20k"}
+
+
+def told_task(path: str | Path, task: str | None = None, annotations: str | None = None) -> str:
+    """The task of predictions in files, told from what is there.
+
+    Args:
+        path: as of :func:`open_predictions`.
+        task: what it is known, or wanted, to be.
+        annotations: as of :func:`open_predictions`.
+
+    Raises:
+        FileNotFoundError, UserError: as :func:`open_predictions` for a path that is no prediction, or one of another
+            task.
+    """
+    kind = None if annotations else _kind_of(Path(path), task)[0]
+    if kind not in (None, AnnotatedFiles):
+        return kind.task
+    return task or (format_named(annotations) if annotations else format_of(Path(path))).reads[0]
 
 
 def open_predictions(
@@ -61,26 +79,31 @@ def open_predictions(
             class raises. The message lists the formats.
     """
     path = Path(path)
-    if task not in (None, *_TASKS):
-        raise UserError(f"task is {task!r}, expected one of {', '.join(_TASKS)}")
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: expected predictions, one of{_FORMATS}")
     if annotations == PanopticPredictions.ANNOTATIONS and task in (None, PanopticPredictions.task):
         annotations = None  # which also lets a refiner change the list of segments
-    if annotations is None:
-        kind, content = (_kind_of_folder(path, task), None) if path.is_dir() else _kind_of_file(path, task)
-    if annotations is not None or kind is AnnotatedFiles:
+    kind, content = (AnnotatedFiles, None) if annotations else _kind_of(path, task)
+    if kind is AnnotatedFiles:
         if options:
             raise UserError(f"{path} holds annotations, for which there is no option {', '.join(sorted(options))}")
         return _annotated(path, annotations, replace(source or Source(path), path=path, task=task))
-    if task not in (None, kind.task):
-        raise UserError(f"{path} holds {kind.task} predictions ({kind.FORMAT}), expected {task} ones:{_FORMATS}")
     strange = sorted(set(options) - set(kind.OPTIONS))
     if strange:
         raise UserError(f"{path} is a {kind.FORMAT}, for which there is no option {', '.join(strange)}")
     if known_sizes and "image_sizes" in kind.OPTIONS:
         options.setdefault("image_sizes", known_sizes)
     return kind(path, **options, **({} if content is None else {"content": content}))
+
+
+def _kind_of(path: Path, task: str | None) -> tuple[type[PredictionSet], Any]:
+    """The class, and what the file holds where it had to be parsed to tell."""
+    if task not in (None, *TASKS):
+        raise UserError(f"task is {task!r}, expected one of {', '.join(TASKS)}")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: expected predictions, one of{_FORMATS}")
+    kind, content = (_kind_of_folder(path, task), None) if path.is_dir() else _kind_of_file(path, task)
+    if kind is not AnnotatedFiles and task not in (None, kind.task):
+        raise UserError(f"{path} holds {kind.task} predictions ({kind.FORMAT}), expected {task} ones:{_FORMATS}")
+    return kind, content
 
 
 def _kind_of_folder(path: Path, task: str | None) -> type[PredictionSet]:

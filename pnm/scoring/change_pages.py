@@ -121,12 +121,12 @@ def draw_row(row: ChangedImage, width: int) -> list[np.ndarray]:
         raise UserError(f"{row.caption}: the image is {sizes[0]}, its segments {sizes[1]}: they don't belong together")
     size = width, max(1, round(width * row.image.shape[0] / row.image.shape[1]))
     image = np.asarray(Image.fromarray(row.image).resize(size, Image.Resampling.BICUBIC))
-    before, after = (_resized(labels, size) for labels in (row.before, row.after))
+    before, after = (resized_labels(labels, size) for labels in (row.before, row.after))
     changes = draw_changes(image, before, after, row.changed)
     return [image, draw_segments(image, before), draw_segments(image, after), changes]
 
 
-def _resized(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resized_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Each pixel has the label of the one that its centre lies in."""
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size[::-1], labels.shape)

@@ -21,6 +21,8 @@ from pnm.formats.label_png import read_label_png
 from pnm.masks.runs import array_counts, rle_text
 from pnm.metrics.cityscapes_instance_ap import CityscapesInstanceAP
 from pnm.metrics.instance_ap import InstanceMetrics
+from pnm.metrics.instance_errors import break_even_score
+from pnm.scoring.image_results import InstanceImage
 from pnm.scoring.scores import Scores, for_each_image, missing_lines
 
 _TRUTH = "_gtFine_instanceIds.png"
@@ -62,6 +64,8 @@ class CityscapesInstanceFiles:
         UserError: damaged text files, with a line for each, or two files of one image.
     """
 
+    task = "instance"
+
     def __init__(self, pred: str | Path, gt: str | Path, **options: Any):
         self._options = options
         self._truth = files_by_frame(gt, _TRUTH)
@@ -87,17 +91,16 @@ class CityscapesInstanceFiles:
     def score(self, images: Sequence[str], workers: int = 1, progress: bool = False) -> Scores:
         names = list(CITYSCAPES_INSTANCE_CLASSES.values())
         own = CityscapesInstanceAP()
-        coco = InstanceMetrics(list(CITYSCAPES_INSTANCE_CLASSES), class_names=names, **self._options)
+        coco = self.metric()
 
         def add(image: str) -> None:
             ids = read_label_png(self._truth[image])
-            height, width = ids.shape
-            detections = [self._detection(prediction, (height, width)) for prediction in self._pred[image]]
+            size, annotations, detections = self._with_masks(image, ids)
             try:
                 own.update(image, ids, detections)
             except UserError as error:
                 raise UserError(f"{self._truth[image]}: {error}") from None
-            coco.update(image, height, width, instance_annotations(ids), detections)
+            coco.update(image, *size, annotations, detections)
 
         for_each_image(add, images, workers, progress)
 
@@ -107,6 +110,35 @@ class CityscapesInstanceFiles:
             lambda counts: own.compute_many(counts).joined(coco.compute_many(counts), _BY_COCO),
             lambda: own.per_image().joined(coco.per_image(), _BY_COCO),
         )
+
+    def break_even_score(self, images: Sequence[str]) -> float:
+        """See :func:`pnm.metrics.instance_errors.break_even_score`."""
+        scores = [prediction.score for image in images for prediction in self._pred[image]]
+        ids = (np.flatnonzero(np.bincount(read_label_png(self._truth[image]).ravel())) for image in images)
+        labels = [number // FIRST_INSTANCE for numbers in ids for number in numbers[numbers >= FIRST_INSTANCE].tolist()]
+        return break_even_score(np.array(scores), sum(label in CITYSCAPES_INSTANCE_CLASSES for label in labels))
+
+    def metric(self) -> InstanceMetrics:
+        """An empty metric by COCO's rules."""
+        names = list(CITYSCAPES_INSTANCE_CLASSES.values())
+        return InstanceMetrics(list(CITYSCAPES_INSTANCE_CLASSES), class_names=names, **self._options)
+
+    def read(self, image: str) -> InstanceImage:
+        """Annotations and detections of an image.
+
+        Raises:
+            UserError: a damaged file.
+        """
+        return self._with_masks(image, read_label_png(self._truth[image]))
+
+    def image_key(self, image: str) -> str:
+        """What the image is called, for :class:`pnm.formats.image_files.ImageFiles`."""
+        return image
+
+    def _with_masks(self, image: str, ids: np.ndarray) -> InstanceImage:
+        height, width = ids.shape
+        detections = [self._detection(prediction, (height, width)) for prediction in self._pred[image]]
+        return InstanceImage((height, width), instance_annotations(ids), detections)
 
     @staticmethod
     def _detection(prediction: CityscapesPrediction, size: tuple[int, int]) -> dict[str, Any]:

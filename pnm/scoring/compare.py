@@ -75,6 +75,24 @@ def interval(value: float, samples: np.ndarray, level: float = 0.95) -> Interval
     return Interval(float(value), float(low), float(high))
 
 
+def intervals(
+    on_samples: OnSamples,
+    images: int,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    done: Callable[[int], object] = lambda number: None,
+) -> MetricValues:
+    """Every metric of one prediction as an :class:`Interval`, from the draws that :func:`compare` makes.
+
+    Args and errors are those of :func:`compare`.
+    """
+    drawn = _on_all(on_samples, resampled(images, resamples, seed), done)
+    whole = on_samples(np.ones((1, images), np.int64))
+    return whole.like(lambda name: interval(whole[name][0], drawn[name], level))
+
+
 def compare(
     a: OnSamples,
     b: OnSamples,

@@ -33,7 +33,7 @@ class ScoringSettings(NamedTuple):
         metrics: some of ``METRICS[task]``.
         cityscapes: files are Cityscapes'.
         boundary_ratio, boundary_px: width of boundaries, as a fraction of the diagonal or, if given, in pixels.
-        classes: number of semantic classes, or a file with their names.
+        classes: number of semantic classes, a file with their names, or these.
         ignore_label: of label maps; negative if there is none.
         category_ids, pred_train_ids: see :class:`pnm.scoring.result_files.SemanticFiles`.
         f_score_px, f_score_absent: see :class:`pnm.metrics.semantic_metrics.SemanticMetrics`.
@@ -46,7 +46,7 @@ class ScoringSettings(NamedTuple):
     cityscapes: bool = False
     boundary_ratio: float = COCO_RATIO
     boundary_px: int | None = None
-    classes: str | None = None
+    classes: str | Sequence[str] | None = None
     ignore_label: int = 255
     category_ids: Sequence[int] | None = None
     pred_train_ids: bool = False
@@ -77,8 +77,10 @@ class OpenedResults(NamedTuple):
     problems: list[str]
 
 
-def class_names(classes: str | None, cityscapes: bool) -> list[str]:
-    """Names of ``--classes N``, ``--classes names.txt`` (one a line) or ``--cityscapes``."""
+def class_names(classes: str | Sequence[str] | None, cityscapes: bool) -> list[str]:
+    """Names of ``--classes N``, ``--classes names.txt`` (one a line) or ``--cityscapes``; or those given."""
+    if classes is not None and not isinstance(classes, str):
+        return list(classes)
     return list(CITYSCAPES_CLASSES.values()) if classes is None and cityscapes else read_class_names(classes)
 
 

@@ -1,6 +1,7 @@
 """COCO panoptic predictions in files, beside their ground truth: PQ and Boundary PQ, scored and tabulated."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from pnm.errors import UserError
 from pnm.formats.coco_panoptic import id_offset, panoptic_folder, read_annotations, read_categories, read_prediction
 from pnm.formats.label_png import png_size_of, read_panoptic_png
 from pnm.metrics.panoptic_quality import PanopticQuality
+from pnm.scoring.image_results import PanopticImage
 from pnm.scoring.scores import Scores, for_each_image, missing_lines, stacked_scores
 
 _SPLITS = {"All": "", "Things": "_th", "Stuff": "_st"}
@@ -33,6 +35,8 @@ class PanopticFiles:
         FileNotFoundError, UserError: a path that holds no such files.
     """
 
+    task = "panoptic"
+
     def __init__(
         self,
         pred: str | Path,
@@ -50,6 +54,12 @@ class PanopticFiles:
         self.quality = PanopticQuality(
             isthing, class_names=names, boundary_ratio=boundary_ratio, boundary_px=boundary_px
         )
+        listed = content.get("images")
+        self._image_names = {
+            entry.get("id"): str(entry.get("file_name", ""))
+            for entry in (listed if isinstance(listed, list) else ())
+            if isinstance(entry, dict) and isinstance(entry.get("id"), (int, str))
+        }
         self.missing = [image for image in self._truth if image not in self._pred]
         self.faults: list[str] = []
         self.images = [image for image in self._truth if image in self._pred and self._fits(image)]
@@ -85,15 +95,32 @@ class PanopticFiles:
         return stacked_scores(self.quality, names, self.statistics(images, workers, progress))
 
     def _statistics(self, image: Any) -> np.ndarray:
-        pred_file, gt_file = self._files(image)
-        listed = self._pred[image]["segments_info"]
-        pred, pred_segments = read_prediction(pred_file, listed)
-        truth = read_panoptic_png(gt_file)
+        maps = self.read(image)
+        with self._errors_named(image):
+            return self.quality.image_statistics(*maps)
+
+    @contextmanager
+    def _errors_named(self, image: Any) -> Iterator[None]:
         try:
-            return self.quality.image_statistics(truth, self._truth[image]["segments_info"], pred, pred_segments)
+            yield
         except UserError as error:
-            remark = ", its predicted ids raised by 1, as 0 is one of them" if id_offset(listed) else ""
+            raised = id_offset(self._pred[image]["segments_info"])
+            remark = ", its predicted ids raised by 1, as 0 is one of them" if raised else ""
             raise UserError(f"image {image}{remark}: {error}") from None
+
+    def read(self, image: Any) -> PanopticImage:
+        """Maps and segments of an image, predicted ids raised by 1 if 0 is one of them.
+
+        Raises:
+            UserError: a damaged file.
+        """
+        pred_file, gt_file = self._files(image)
+        pred, pred_segments = read_prediction(pred_file, self._pred[image]["segments_info"])
+        return PanopticImage(read_panoptic_png(gt_file), self._truth[image]["segments_info"], pred, pred_segments)
+
+    def image_key(self, image: Any) -> str:
+        """What the image is called, for :class:`pnm.formats.image_files.ImageFiles`."""
+        return self._image_names.get(image) or self._truth[image]["file_name"]
 
 
 class PanopticScores(NamedTuple):

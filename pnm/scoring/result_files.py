@@ -13,8 +13,11 @@ import numpy as np
 from pnm.errors import UserError
 from pnm.formats import semantic_maps
 from pnm.formats.coco_instances import read_coco_ground_truth, read_coco_results
+from pnm.metrics.exact_sums import LabelPair, pair_labels
 from pnm.metrics.instance_ap import InstanceMetrics
+from pnm.metrics.instance_errors import break_even_score
 from pnm.metrics.semantic_metrics import SemanticMetrics
+from pnm.scoring.image_results import InstanceImage
 from pnm.scoring.scores import Scores, for_each_image, missing_lines, stacked_scores
 
 
@@ -30,6 +33,8 @@ class SemanticFiles:
         FileNotFoundError, UserError: a path that holds no such files.
     """
 
+    task = "semantic"
+
     def __init__(
         self,
         pred: str | Path,
@@ -40,7 +45,7 @@ class SemanticFiles:
         pred_train_ids: bool = False,
         category_ids: Sequence[int] | None = None,
     ):
-        self._metric, self._cityscapes, self._pred_train_ids = metric, cityscapes, pred_train_ids
+        self.metric, self._cityscapes, self._pred_train_ids = metric, cityscapes, pred_train_ids
         self._category_ids = range(metric.num_classes) if category_ids is None else list(category_ids)
         if len(self._category_ids) != metric.num_classes:
             raise UserError(
@@ -63,22 +68,42 @@ class SemanticFiles:
 
     def score(self, images: Sequence[str], workers: int = 1, progress: bool = False) -> Scores:
         rows = for_each_image(self._statistics, images, workers, progress)
-        scores = stacked_scores(self._metric, images, rows)
-        counted = sum(int(row[self._metric.rows.index("truth")].sum()) for row in rows)
+        scores = stacked_scores(self.metric, images, rows)
+        counted = sum(int(row[self.metric.rows.index("truth")].sum()) for row in rows)
         pixels = sum(math.prod(semantic_maps.source_size(self._truth[name])) for name in images)
         return scores._replace(share_ignored=1 - counted / pixels if pixels else 0.0)
 
-    def _statistics(self, name: str) -> np.ndarray:
+    def _maps(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(H, W) predicted and true labels."""
         source, file = self._pred[name], self._truth[name]
         pred, truth = semantic_maps.read_labels(source, self._category_ids), semantic_maps.read_labels(file, [])
         if self._cityscapes:
             truth = semantic_maps.train_ids(file, truth, truth=True)
             if isinstance(source, Path) and not self._pred_train_ids:
                 pred = semantic_maps.train_ids(source, pred, truth=False)
+        return pred, truth
+
+    def _statistics(self, name: str) -> np.ndarray:
+        pred, truth = self._maps(name)
         try:
-            return self._metric.image_statistics(pred, truth)
+            return self.metric.image_statistics(pred, truth)
         except UserError as error:
-            raise UserError(f"{file}: {error}") from None
+            raise UserError(f"{self._truth[name]}: {error}") from None
+
+    def read(self, name: str) -> LabelPair:
+        """Truth and prediction of an image, classes alone.
+
+        Raises:
+            UserError: a damaged file, or a true label that is neither a class nor ignored.
+        """
+        try:
+            return pair_labels(*self._maps(name), self.metric.num_classes, self.metric.ignore_label)
+        except UserError as error:
+            raise UserError(f"{self._truth[name]}: {error}") from None
+
+    def image_key(self, name: str) -> str:
+        """What the image is called, for :class:`pnm.formats.image_files.ImageFiles`."""
+        return name
 
 
 class InstanceFiles:
@@ -87,6 +112,8 @@ class InstanceFiles:
     Raises:
         FileNotFoundError, UserError: as the readers of :mod:`pnm.formats.coco_instances` do.
     """
+
+    task = "instance"
 
     def __init__(self, pred: str | Path, gt: str | Path, **options: Any):
         self._options = options
@@ -97,13 +124,32 @@ class InstanceFiles:
         self.images = list(self._truth.images)
 
     def score(self, images: Sequence[Any], workers: int = 1, progress: bool = False) -> Scores:
-        categories = self._truth.categories
-        metric = InstanceMetrics(list(categories), class_names=list(categories.values()), **self._options)
+        metric = self.metric()
 
         def add(image: Any) -> None:
-            height, width, _ = self._truth.images[image]
-            metric.update(image, height, width, self._truth.annotations[image], self._results.by_image[image])
+            (height, width), annotations, detections = self.read(image)
+            metric.update(image, height, width, annotations, detections)
 
         for_each_image(add, images, workers, progress)
         named = [self._truth.images[image].file_name or str(image) for image in metric.image_ids]
         return Scores(named, metric.class_names, metric.compute_many, metric.per_image)
+
+    def break_even_score(self, images: Sequence[Any]) -> float:
+        """See :func:`pnm.metrics.instance_errors.break_even_score`."""
+        scores = [float(entry["score"]) for image in images for entry in self._results.by_image[image]]
+        objects = sum(not entry.get("iscrowd", 0) for image in images for entry in self._truth.annotations[image])
+        return break_even_score(np.array(scores), objects)
+
+    def metric(self) -> InstanceMetrics:
+        """An empty metric of the ground truth's categories."""
+        categories = self._truth.categories
+        return InstanceMetrics(list(categories), class_names=list(categories.values()), **self._options)
+
+    def read(self, image: Any) -> InstanceImage:
+        """Annotations and detections of an image."""
+        height, width, _ = self._truth.images[image]
+        return InstanceImage((height, width), self._truth.annotations[image], self._results.by_image[image])
+
+    def image_key(self, image: Any) -> int | str:
+        """What the image is called, for :class:`pnm.formats.image_files.ImageFiles`."""
+        return self._truth.images[image].file_name or image

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from pnm.errors import UserError
 from pnm.metrics.metric_values import MetricValues
+from pnm.scoring.image_results import ImageResult
 
 
 class Scores(NamedTuple):
@@ -39,11 +40,13 @@ class ResultFiles(Protocol):
     """A prediction beside its ground truth.
 
     Attributes:
+        task: "semantic", "instance" or "panoptic".
         problems: a line for each thing that doesn't fit.
         remarks: lines on what is as it may be.
         images: those that can be scored.
     """
 
+    task: str
     problems: list[str]
     remarks: list[str]
     images: list[Any]
@@ -55,9 +58,24 @@ class ResultFiles(Protocol):
             UserError: one or more files are damaged or inconsistent; the message has a line for each of them.
         """
 
+    def read(self, image: Any) -> ImageResult:
+        """Truth and prediction of one image.
 
-def for_each_image(work: Callable[[Any], Any], images: Sequence[Any], workers: int, progress: bool) -> list:
-    """Results of ``work`` in the order of ``images``, in threads; UserErrors are gathered into one with a line each."""
+        Raises:
+            UserError: a damaged file.
+        """
+
+    def image_key(self, image: Any) -> int | str:
+        """What the image is called, for :class:`pnm.formats.image_files.ImageFiles`."""
+
+
+def for_each_image(
+    work: Callable[[Any], Any], images: Sequence[Any], workers: int, progress: bool, what: str | None = None
+) -> list:
+    """Results of ``work`` in the order of ``images``, in threads; UserErrors are gathered into one with a line each.
+
+    ``progress`` shows a bar, which ``what`` stands before.
+    """
     if workers < 1:
         raise UserError(f"workers is {workers}, expected at least 1")
 
@@ -69,7 +87,9 @@ def for_each_image(work: Callable[[Any], Any], images: Sequence[Any], workers: i
 
     pool = ThreadPoolExecutor(workers)
     try:
-        results = list(tqdm(pool.map(attempt, images), total=len(images), unit="image", disable=not progress))
+        results = list(
+            tqdm(pool.map(attempt, images), total=len(images), desc=what, unit="image", disable=not progress)
+        )
     finally:
         pool.shutdown(cancel_futures=True)
     errors = [str(result) for result in results if isinstance(result, UserError)]

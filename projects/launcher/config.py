@@ -43,6 +43,9 @@ def add_launcher_config(cfg: CfgNode) -> None:
     cfg.SOLVER.POLY_LR_CONSTANT_ENDING = 0.0
     # --eval-only refuses a checkpoint that does not fit the model, unless this is True.
     cfg.TEST.ALLOW_PARTIAL_WEIGHTS = False
+    # After each evaluation, a page of metrics, errors and the worst images as tools/report.py makes it, in
+    # OUTPUT_DIR/inference/<data set>/report.html. A refiner's has what it was given as A and what it made of it as B.
+    cfg.TEST.REPORT = False
 
 
 def all_keys(cfg: CfgNode, prefix: str = "") -> list[str]:

@@ -17,6 +17,7 @@ from .data.mappers import build_mapper
 from .data.shared_batches import check_shares
 from .data.train_loader import SeedEachIteration, build_train_loader, start_at, training_entries
 from .evaluation.evaluators import build_evaluator
+from .evaluation.report_pages import write_reports
 from .solver import lr_scheduler_from_config, optimizer_from_config
 
 
@@ -105,7 +106,10 @@ class Trainer(DefaultTrainer):
     @classmethod
     def test(cls, cfg, model, evaluators=None):
         share_buffers(model)
-        return super().test(cfg, model, evaluators)
+        results = super().test(cfg, model, evaluators)
+        if cfg.TEST.REPORT and comm.is_main_process():
+            write_reports(cfg)
+        return results
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name, output_folder=None):

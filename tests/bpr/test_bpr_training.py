@@ -1,6 +1,7 @@
 """Training and evaluation through train_net.py, for all three tasks."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -32,12 +33,15 @@ def overrides(task, files):
 
 @pytest.mark.parametrize("task", DATASETS)
 def test_trains_evaluates_and_evaluates_again_in_two_processes(train_net, tmp_path, coarse_files, task):
-    done = train_net(overrides(task, coarse_files), config="bpr_instance")
+    done = train_net(f"{overrides(task, coarse_files)} TEST.REPORT True", config="bpr_instance")
     assert done.returncode == 0, done.stdout[-3000:]
     assert "predictions for 12 of 12 images" in done.stdout and "predictions for 6 of 6 images" in done.stdout
     assert "bpr/refined_accuracy" in (tmp_path / "run/metrics.json").read_text()
     result = tmp_path / "run/inference" / DATASETS[task].format("val") / RESULTS[task]
     once = result.read_bytes()
+    page = (result.parent / "report.html").read_text("utf-8")
+    numbers = json.loads(re.search(r'id="numbers">(.*?)</script>', page)[1])
+    assert numbers["task"] == task and numbers["predictions"] == [str(coarse_files[task]["val"]), str(result)]
     again = train_net(
         "--eval-only", "--num-gpus", "2",
         f"{overrides(task, coarse_files)} MODEL.WEIGHTS {tmp_path / 'run/model_final.pth'}", config="bpr_instance",

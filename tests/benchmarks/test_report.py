@@ -1,0 +1,17 @@
+"""The benchmark of the report runs on a handful of images."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_it_measures_all_tasks():
+    words = ["benchmarks/report.py", "--images", "3", "--workers", "1"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for task in ("semantic", "instance", "panoptic"):
+        assert f"{task}, compared" in done.stdout
