@@ -1,6 +1,6 @@
 # Each target does all its own set-up: it needs Python >= 3.10 and nothing else.
 #   make quickstart     trains Mask R-CNN with pixel weights on synthetic scenes and BPR on what it predicts, and shows
-#                       the masks before and after in a table and a picture
+#                       the masks before and after in a table, a picture and a page of their errors
 #   make test           linters and tests
 #   make venv           the environment alone; VENV=path puts or finds it elsewhere
 #   make test-detectron2 DETECTRON2=clone   the tests on real Detectron2, and both engines against each other
@@ -37,6 +37,9 @@ quickstart: venv shapes
 	$(PY) tools/evaluate.py instance --gt $(DATA)/annotations/instances_val.json \
 		--pred $(COARSE)/coco_instances_results.json --compare $(REFINED)/coco_instances_results.json \
 		--show AP AP90 Boundary-AP AF --output output/quickstart/refined.json
+	$(PY) tools/report.py --gt $(DATA)/annotations/instances_val.json --images $(DATA)/images/val \
+		--pred $(COARSE)/coco_instances_results.json --compare $(REFINED)/coco_instances_results.json \
+		--output output/quickstart/report.html
 
 lint: venv
 	$(PY) -m ruff check .
