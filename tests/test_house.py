@@ -12,6 +12,7 @@ FLOORS = (
     {"masks"},
     {"compiling", "formats", "metrics", "null_model", "boundary_patches", "interior_offsets", "panoptic_grouping"}
     | {"panoptic_fusion", "silhouettes", "fcos"},
+    {"pictures"},
     {"annotations"},
     {"predictions", "scoring"},
 )

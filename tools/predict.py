@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Predicts your own pictures with a trained model: a folder of images, one image, a list of them, or a video.
 
-python tools/predict.py --config-file configs/quickstart/mask_rcnn_R_18_FPN_PNM.yaml --images photos --output predicted \\
-    MODEL.WEIGHTS output/quickstart/mask_rcnn_pnm/model_final.pth
+python tools/predict.py --config-file configs/quickstart/mask_rcnn_R_18_FPN_PNM.yaml --images photos \\
+    --output predicted MODEL.WEIGHTS output/quickstart/mask_rcnn_pnm/model_final.pth
 
 No annotations are needed. The output folder has result files that refine, evaluate and report take:
 coco_instances_results.json of instances, labels/*.png and names.txt of classes, predictions.json and panoptic/*.png of
@@ -28,10 +28,13 @@ from pathlib import Path
 
 if not __package__:  # run as a file of a clone
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pnm.annotations.known_formats import writable_format
 from pnm.errors import interrupts_told, one_line_errors
+from pnm.formats.folders import check_apart
 from pnm.pictures.picture_files import PictureFiles
 from pnm.pictures.pictures import Toning
 from pnm.pictures.video import Video, is_video
+from pnm.predictions.result_folder import check_place
 from pnm.projects.launcher.config_files import find_config_file
 
 REFINE = "--refine"
@@ -58,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "--overlays", action=argparse.BooleanOptionalAction, default=True, help="draw predictions over the images"
     )
     reading = parser.add_argument_group("reading")
-    reading.add_argument("--bands", type=int, nargs=3, metavar="N", help="channels that are red, green and blue, from 1")
+    reading.add_argument("--bands", type=int, nargs=3, metavar="N", help="channels, from 1, of red, green and blue")
     reading.add_argument(
         "--stretch", type=float, nargs=2, metavar="P", help="percentiles of each image that become black and white"
     )
@@ -89,9 +92,7 @@ def parse_args(words: Sequence[str]) -> argparse.Namespace:
             parts[-1].append(word)
     parser = _parser()
     args = parser.parse_args(parts[0])
-    args.refiners = [
-        _refiner_parser().parse_args(part, argparse.Namespace(offsets=None)) for part in parts[1:]
-    ]
+    args.refiners = [_refiner_parser().parse_args(part, argparse.Namespace(offsets=None)) for part in parts[1:]]
     if args.every < 1:
         parser.error(f"--every is {args.every}, expected 1 or more")
     if not 0 <= args.min_score <= 1:
@@ -101,14 +102,19 @@ def parse_args(words: Sequence[str]) -> argparse.Namespace:
 
 
 def find_pictures(args: argparse.Namespace) -> None:
-    """Adds ``video`` or ``files``, the other being None, all of whose headers can be read."""
+    """Adds ``video`` or ``files``, the other being None; a UserError if there are none, or the output may not be."""
     args.video = args.files = None
     Toning(args.bands, args.stretch)
-    if is_video(args.images):
+    if not is_video(args.images):
+        args.files = PictureFiles(args.images)
+    check_apart(args.images, args.output, "predictions")
+    check_place(args.output, resume=args.resume, overwrite=args.overwrite)
+    if args.format is not None:
+        writable_format(args.format)
+    if args.files is None:
         args.video = Video(args.images)
-        return
-    args.files = PictureFiles(args.images)
-    args.files.check_headers()
+    else:
+        args.files.check_headers()
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ class CheckedDatasetMapper(DatasetMapper):
             UserError: the model takes neither RGB nor BGR.
         """
         if self.image_format not in ("RGB", "BGR"):
-            raise UserError(f"INPUT.FORMAT is {self.image_format}, expected RGB or BGR for pictures that are in no file")
+            raise UserError(f"INPUT.FORMAT is {self.image_format}, expected RGB or BGR of a picture in memory")
         image = picture if self.image_format == "RGB" else picture[..., ::-1]
         sample = dict(zip(("height", "width"), picture.shape[:2]))
         aug_input = T.AugInput(image)

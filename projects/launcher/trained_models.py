@@ -1,19 +1,19 @@
-"""A trained model for images without annotations: weights that are there, classes from the config, samples ahead."""
+"""A trained model for images without annotations, with its weights, and labels from the scores that it gives."""
 
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from pnm.errors import UserError
-from pnm.read_ahead import read_ahead
 
 from .checkpoint import SafeCheckpointer
 from .main import as_tested
 
-_AHEAD = 2  # images that are read while the model looks at another
+MOST_CLASSES = 1 << 16  # that a PNG of 16 bits can tell apart
+_MOST_IN_8_BITS = 255  # classes; 255 is left for pixels to ignore
 
 
 def check_weights_file(weights: str, use: str) -> None:
@@ -28,16 +28,6 @@ def check_weights_file(weights: str, use: str) -> None:
         raise UserError(f"MODEL.WEIGHTS {weights} does not exist; check the path")
 
 
-def check_apart(images: Path, output: Path, what: str) -> None:
-    """A UserError if one folder is the other or lies in it: ``what`` is written would be taken for images."""
-    one, other = images.resolve(), output.resolve()
-    if one == other or one in other.parents or other in one.parents:
-        raise UserError(
-            f"--output {output} and --images {images} lie one in the other, and {what} would be taken for images: "
-            "choose an output folder beside the images'"
-        )
-
-
 def trained_model(cfg: CfgNode) -> tuple[CfgNode, torch.nn.Module]:
     """The model with its weights, in eval mode and augmented as ``TEST.AUG`` says, and the config of its mapper.
 
@@ -49,13 +39,8 @@ def trained_model(cfg: CfgNode) -> tuple[CfgNode, torch.nn.Module]:
     return as_tested(cfg, model)
 
 
-def mapped_ahead(mapper: Callable[[Path], dict], images: Sequence[Path]) -> Iterator[dict | UserError]:
-    """The sample of each image, or why it cannot be read; in other threads, while those before are looked at."""
-
-    def read(image: Path) -> dict | UserError:
-        try:
-            return mapper(image)
-        except UserError as error:
-            return error
-
-    return read_ahead(read, images, _AHEAD)
+def label_map(scores: torch.Tensor) -> np.ndarray:
+    """Classes of pixels from (K, H, W) scores: (H, W) uint8, or uint16 of more than 255 classes."""
+    assert len(scores) <= MOST_CLASSES
+    dtype = np.uint8 if len(scores) <= _MOST_IN_8_BITS else np.uint16
+    return scores.argmax(dim=0).cpu().numpy().astype(dtype)

@@ -7,10 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pnm.annotations.annotation_format import AnnotationFormat
 from pnm.annotations.annotation_set import Category
-from pnm.annotations.known_formats import format_named
-from pnm.errors import UserError
 from pnm.formats.atomic_files import write_bytes
 from pnm.formats.folders import stem
 from pnm.masks.crops import MaskCrop
@@ -69,9 +66,17 @@ def draw_prediction(
     labelled = {
         label: name_of[category] for label, category in zip(prediction.segments, prediction.categories, strict=True)
     }
-    if predicted.task == "semantic":
-        return draw_segments(pixels, prediction.labels, labelled, {label: label for label in labelled})
-    return draw_segments(pixels, prediction.labels, labelled)
+    return draw_segments(pixels, prediction.labels, labelled, _colours(prediction, categories))
+
+
+def _colours(prediction: Partition, categories: Sequence[Category]) -> dict[int, int]:
+    """The number of each segment's colour: things differ, a class of stuff has one on all images."""
+    place_of = {category.id: place for place, category in enumerate(categories)}
+    colours = {}
+    for n, (label, category) in enumerate(zip(prediction.segments, prediction.categories)):
+        place = place_of[category]
+        colours[label] = len(categories) + n if categories[place].isthing else place
+    return colours
 
 
 def _certain(objects: Objects, min_score: float) -> list[int]:
@@ -94,13 +99,3 @@ def numbers_of(predicted: PredictedImage, min_score: float) -> np.ndarray:
 def _window(numbers: np.ndarray, mask: MaskCrop) -> np.ndarray:
     height, width = mask.pixels.shape
     return numbers[mask.top : mask.top + height, mask.left : mask.left + width]
-
-
-def checked_format(name: str | None) -> AnnotationFormat | None:
-    """The format of annotations that a user names; a UserError if it can't be written."""
-    if name is None:
-        return None
-    form = format_named(name)
-    if not form.writes:
-        raise UserError(f"--format {name} can be read, but not written: choose another")
-    return form

@@ -16,18 +16,10 @@ from ..data.mappers import build_mapper
 from ..data.named_classes import ModelClasses
 from ..evaluation.instance_results import with_scores
 from ..evaluation.panoptic_evaluator import segment_row
+from ..trained_models import MOST_CLASSES, label_map
 
 _KEYS = {"panoptic": "panoptic_seg", "semantic": "sem_seg", "instance": "instances"}  # the richest first
-_MOST_IN_8_BITS = 255  # classes; 255 is left for pixels to ignore
 _TRIAL = 64  # px, side of a black picture that is given to a model to see what it predicts
-MOST_CLASSES = 1 << 16  # that a PNG of 16 bits can tell apart
-
-
-def label_map(scores: torch.Tensor) -> np.ndarray:
-    """Classes of pixels from (K, H, W) scores: (H, W) uint8, or uint16 of more than 255 classes."""
-    assert len(scores) <= MOST_CLASSES
-    dtype = np.uint8 if len(scores) <= _MOST_IN_8_BITS else np.uint16
-    return scores.argmax(dim=0).cpu().numpy().astype(dtype)
 
 
 class PicturePredictor:

@@ -11,13 +11,14 @@ from detectron2.config import CfgNode
 from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
+from pnm.annotations.known_formats import writable_format
 from pnm.compiling import announce_compilation
 from pnm.errors import UserError, print_lines
 from pnm.pictures.pictures import Toning
 from pnm.pictures.video import write_video
 from pnm.predictions.predicted_image import refined
 from pnm.predictions.refinement import Chain, common_task
-from pnm.predictions.result_folder import RESULTS, ResultFolder, check_place
+from pnm.predictions.result_folder import RESULTS, ResultFolder
 from pnm.programs import program
 
 from ...refining import refiner_class
@@ -27,9 +28,9 @@ from ..data.named_classes import register_names
 from ..refiner_loading import weights_digest
 from ..refining_files import NetworkStep, Part
 from ..run_setup import check_device, register_builtin_data
-from ..trained_models import check_apart, check_weights_file, trained_model
+from ..trained_models import check_weights_file, trained_model
 from .annotations import predicted_annotations, write_annotations
-from .beside import Beside, checked_format
+from .beside import Beside
 from .model_outputs import PicturePredictor
 from .sources import FileSource, Source, VideoSource
 
@@ -89,8 +90,8 @@ def _check_goes_together(parts: Sequence[Part], predictor: PicturePredictor, cfg
     task = common_task(parts)
     if task not in (None, predictor.task):
         raise UserError(
-            f"{cfg.MODEL.META_ARCHITECTURE} gives {predictor.task} predictions, but the refiner is of task {task}: give "
-            "a refiner of that task, or a model of the refiner's"
+            f"{cfg.MODEL.META_ARCHITECTURE} gives {predictor.task} predictions, but the refiner is of task {task}: "
+            "give a refiner of that task, or a model of the refiner's"
         )
     if any(part.relists_segments for part in parts) and predictor.task != "panoptic":
         raise UserError(f"a refiner of lists of segments takes panoptic predictions, not {predictor.task} ones")
@@ -120,8 +121,8 @@ def _finish(args: argparse.Namespace, results: ResultFolder, source: Source, is_
     """Result files of all that is done, annotations, and the video of overlays."""
     results.close()
     results.assemble()
-    form = checked_format(args.format)
-    if form is not None:
+    if args.format is not None:
+        form = writable_format(args.format)
         annotations = predicted_annotations(results, args.min_score, source.folder)
         write_annotations(annotations, form, results.folder / "annotations")
     if is_whole and args.video is not None and args.overlays:
@@ -140,17 +141,14 @@ def _summary(output: Path, task: str, written: int, kept: int, seconds: float, u
 def _tell_failures(args: argparse.Namespace, failures: Sequence[str], total: int) -> None:
     print_lines(failures)
     raise UserError(
-        f"{len(failures)} of {total} images of {args.images} could not be read, see above; the others are done. Mend or "
-        "remove them and run the same command with --resume"
+        f"{len(failures)} of {total} images of {args.images} could not be read, see above; the others are done. Mend "
+        "or remove them and run the same command with --resume"
     )
 
 
 def run(args: argparse.Namespace) -> None:
     """Predicts all that the arguments name. A UserError if some could not be read, with the others done."""
     place: dict[str, Any] = {"resume": args.resume, "overwrite": args.overwrite}
-    check_apart(args.images if args.images.is_dir() else args.images / "", args.output, "predictions")
-    check_place(args.output, **place)
-    checked_format(args.format)
     setup_logger(name="pnm")
     source, (cfg, remarks) = _source(args), checked_config(args.config_file, args.opts)
     parts = checked_refiners(args.refiners)
