@@ -104,7 +104,7 @@ def parse_args(words: Sequence[str]) -> argparse.Namespace:
 def find_pictures(args: argparse.Namespace) -> None:
     """Adds ``video`` or ``files``, the other being None; a UserError if there are none, or the output may not be."""
     args.video = args.files = None
-    Toning(args.bands, args.stretch)
+    toning = Toning(args.bands, args.stretch)
     if not is_video(args.images):
         args.files = PictureFiles(args.images)
     check_apart(args.images, args.output, "predictions")
@@ -114,7 +114,7 @@ def find_pictures(args: argparse.Namespace) -> None:
     if args.files is None:
         args.video = Video(args.images)
     else:
-        args.files.check_headers()
+        args.files.check_headers(toning)
 
 
 def main() -> None:

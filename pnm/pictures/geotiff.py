@@ -32,7 +32,7 @@ def encode_geotiff(labels: np.ndarray, geo: Mapping[int, GeoTag], classes: Colle
     kept = {code: tag for code, tag in geo.items() if code not in (_X, _Y, _UNIT)}
     if _NODATA in kept and _number(kept[_NODATA].value) in set(classes):
         del kept[_NODATA]
-    tags = [(code, tag.dtype, 0 if tag.dtype == _ASCII else tag.count, tag.value, True) for code, tag in kept.items()]
+    tags = [(code, tag.dtype, 0 if tag.dtype == _ASCII else tag.length, tag.value, True) for code, tag in kept.items()]
     content = io.BytesIO()
     tifffile.imwrite(
         content,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pnm.errors import UserError, print_lines
 from pnm.formats.folders import IMAGE_ENDINGS, files_below, one_file_each, stem
-from pnm.pictures.samples import read_header
+from pnm.pictures.pictures import Toning, check_header
 
 LIST_ENDING = ".txt"
 
@@ -47,23 +47,21 @@ class PictureFiles:
         """The file of an image."""
         return self.folder / name
 
-    def check_headers(self) -> None:
+    def check_headers(self, toning: Toning) -> None:
         """Reads the headers of all images.
 
         Raises:
-            UserError: some are no images, or too large; each is told on a line of its own.
+            UserError: some are no images, too large, or can't be read so; each is told on a line of its own.
         """
         faults = []
         for name in self.names:
             try:
-                read_header(self.path(name))
+                check_header(self.path(name), toning)
             except (UserError, OSError) as error:
                 faults.append(str(error))
         if faults:
             print_lines(faults)
-            raise UserError(
-                f"{len(faults)} of {len(self)} files are no images that can be read, see above; restore or remove them"
-            )
+            raise UserError(f"{len(faults)} of {len(self)} images can't be read, see above; mend or remove them")
 
 
 def _listed_images(path: Path) -> tuple[Path, tuple[str, ...]]:

@@ -61,6 +61,15 @@ def read_picture(path: Path, toning: Toning, read_plain: Callable[[Path], np.nda
     return Picture(toned(samples, toning, str(path)), samples.geo)
 
 
+def check_header(path: Path, toning: Toning) -> None:
+    """A UserError if a file's header says that it can't be read as RGB."""
+    header = read_header(path)
+    if header.channels is not None:
+        _channels(header.channels, toning, str(path))
+    if not (header.is_plain or toning.stretch):
+        _check_range(header.dtype, str(path))
+
+
 def toned(samples: Samples, toning: Toning, name: str) -> np.ndarray:
     """(H, W, 3) uint8 of any numbers.
 
@@ -72,12 +81,16 @@ def toned(samples: Samples, toning: Toning, name: str) -> np.ndarray:
         return _stretched(values, toning.stretch, samples.nodata)
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
-    if values.dtype != np.uint16:
-        raise UserError(
-            f"image {name} has numbers of type {values.dtype}, whose range isn't known: add --stretch LOW HIGH, "
-            "percentiles that become black and white, e.g. --stretch 2 98"
-        )
+    _check_range(str(values.dtype), name)
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _check_range(dtype: str, name: str) -> None:
+    if dtype not in ("uint8", "uint16"):
+        raise UserError(
+            f"image {name} has numbers of type {dtype}, whose range isn't known: add --stretch LOW HIGH, percentiles "
+            "that become black and white, e.g. --stretch 2 98"
+        )
 
 
 def _channels(count: int, toning: Toning, name: str) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pnm.errors import UserError
 from pnm.masks.runs import MOST_PIXELS
@@ -40,7 +40,7 @@ class GeoTag(NamedTuple):
     """A tag of a TIFF: its type by TIFF's number, how many values, and they."""
 
     dtype: int
-    count: int
+    length: int
     value: Any
 
 
@@ -63,12 +63,16 @@ class Header(NamedTuple):
 
     Attributes:
         size: (height, width) as it is stored.
+        channels: of a TIFF; None of other files.
+        dtype: of its numbers, by NumPy's name.
         is_plain: every reader gives the same: 8 bits, or grey; see :mod:`pnm.pictures.pictures`.
         geo: as that of :class:`Samples`.
     """
 
     size: tuple[int, int]
     is_plain: bool
+    channels: int | None = None
+    dtype: str = "uint8"
     geo: Mapping[int, GeoTag] = {}
 
 
@@ -112,7 +116,8 @@ def _tiff_header(path: Path) -> Header:
         page = _first_page(file, path)
         few = page.bitspersample <= 8 and page.samplesperpixel in (1, 3, 4)
         is_plain = few or int(page.photometric) not in _PHOTOMETRIC
-        return Header((page.imagelength, page.imagewidth), is_plain, _geo_tags(page))
+        size, dtype = (page.imagelength, page.imagewidth), str(page.dtype)
+        return Header(size, is_plain, page.samplesperpixel, dtype, _geo_tags(page))
 
 
 def _first_page(file: Any, path: Path) -> Any:
@@ -153,9 +158,12 @@ def _tiff_samples(path: Path) -> Samples:
 
     with tifffile.TiffFile(path) as file:
         page = _first_page(file, path)
-        # (depth, channels where they are planes, length, width, channels where they are interleaved)
-        depth, planes, height, width, interleaved = page.shaped
-        values = page.asarray().reshape(page.shaped)[0]
+        if int(page.photometric) not in _PHOTOMETRIC:  # a palette, inks, ...: numbers that are no light
+            with Image.open(path) as image:
+                return Samples(np.asarray(ImageOps.exif_transpose(image).convert("RGB")), None, _geo_tags(page))
+        # (channels where they are planes, depth, height, width, channels where they are interleaved)
+        planes, _, height, width, interleaved = page.shaped
+        values = page.asarray().reshape(page.shaped)[:, 0]
         values = values.transpose(1, 2, 0, 3).reshape(height, width, planes * interleaved)
         if int(page.photometric) == _WHITE_IS_ZERO and values.dtype.kind == "u":
             values = (2**page.bitspersample - 1) - values

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from pnm.errors import UserError
-from pnm.formats.atomic_files import WriteError
+from pnm.formats.atomic_files import WriteError, atomic_path
 
 ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 _CODEC = "mp4v"  # MPEG-4 part 2: in every build of OpenCV, and played by VLC, mpv and FFmpeg
@@ -83,17 +83,26 @@ def write_video(path: Path, pictures: Sequence[Path], rate: float) -> None:
     Raises:
         WriteError: it can't be written.
     """
-    first = cv2.imread(str(pictures[0]))
-    size = first.shape[1] - first.shape[1] % 2, first.shape[0] - first.shape[0] % 2  # codecs want even sides
+    height, width, _ = _read(pictures[0]).shape
+    size = width - width % 2, height - height % 2  # codecs want even sides
     if min(size) == 0:
         raise WriteError(f"{path} can't be written: a video has at least 2 x 2 pixels")
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*_CODEC), rate, size)
-    try:
-        if not writer.isOpened():
-            raise WriteError(f"{path} can't be written: OpenCV has no codec {_CODEC}, or the folder is not writable")
-        for picture in pictures:
-            writer.write(cv2.imread(str(picture))[: size[1], : size[0]])
-    finally:
-        writer.release()
-    temporary.replace(path)
+    with atomic_path(path) as temporary:
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*_CODEC), rate, size)
+        try:
+            if not writer.isOpened():
+                raise WriteError(
+                    f"{path} can't be written: OpenCV has no codec {_CODEC}, or the folder is not writable"
+                )
+            for picture in pictures:
+                writer.write(_read(picture)[: size[1], : size[0]])
+        finally:
+            writer.release()
+
+
+def _read(picture: Path) -> np.ndarray:
+    """(H, W, 3) uint8, BGR, of a picture that we made."""
+    pixels = cv2.imread(str(picture))
+    if pixels is None:
+        raise UserError(f"{picture} can't be read: the run in its folder is damaged, start it anew with --overwrite")
+    return pixels

@@ -76,7 +76,7 @@ class VideoSource:
     """Every n-th frame of a video, called <video>_000123.png by its number from 0."""
 
     unit = "frame"
-    folder = None
+    folder: Path | None = None
 
     def __init__(self, video: Video, every: int):
         self._video = video
