@@ -49,6 +49,7 @@ def test_each_import_is_declared():
 
 def test_each_requirement_is_imported_and_has_its_reason_in_the_readme():
     imported = {PACKAGE_OF.get(name, name).lower() for name in packages_imported()} | {"tensorboard"}  # by torch
+    imported |= {"imagecodecs"}  # by tifffile
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for package in requirements("requirements.txt"):
         assert package in imported or package == "cityscapesscripts", package
@@ -76,7 +77,7 @@ def test_every_module_is_imported_without_the_development_requirements():
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-PROGRAMS = ["evaluate", "precompute_weights", "pseudo_labels", "refine", "visualize", "visualize_weights"]
+PROGRAMS = ["evaluate", "precompute_weights", "predict", "pseudo_labels", "refine", "visualize", "visualize_weights"]
 
 
 @pytest.mark.parametrize("program", ["train_net.py", *(f"tools/{name}.py" for name in PROGRAMS)])

@@ -81,7 +81,7 @@ def _told(path: Path) -> Iterator[None]:
     """Whatever goes wrong while a file is read, as a UserError that names it."""
     try:
         yield
-    except (UserError, FileNotFoundError, MemoryError):
+    except (UserError, FileNotFoundError, MemoryError, ImportError):
         raise
     except Exception as error:  # of a damaged file tifffile and its decoders raise of all kinds
         cause = (str(error).splitlines() or [type(error).__name__])[0]

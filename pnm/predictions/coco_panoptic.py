@@ -144,7 +144,7 @@ class PanopticPredictions(PredictionSet):
                 gone, new = gone + len(before) - kept, new + len(rows) - kept
                 annotation = {**annotation, "segments_info": [segment_entry(row, before, isthing) for row in rows]}
             annotations.append(annotation)
-        json_file.write_text(json.dumps({**self._content, "annotations": annotations}))
+        json_file.write_text(json.dumps({**self._content, "annotations": annotations}), "utf-8")
         if gone or new:
             logger.warning("%d segments are gone after refinement and %d are new", gone, new)
 

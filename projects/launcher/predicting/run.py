@@ -18,7 +18,7 @@ from pnm.pictures.pictures import Toning
 from pnm.pictures.video import write_video
 from pnm.predictions.predicted_image import refined
 from pnm.predictions.refinement import Chain, common_task
-from pnm.predictions.result_folder import RESULTS, ResultFolder
+from pnm.predictions.result_folder import FOLDERS, RESULTS, ResultFolder
 from pnm.programs import program
 
 from ...refining import refiner_class
@@ -134,7 +134,8 @@ def _finish(args: argparse.Namespace, results: ResultFolder, source: Source, is_
 
 
 def _summary(output: Path, task: str, written: int, kept: int, seconds: float, unit: str) -> str:
-    line = f"{output / RESULTS[task]}: {written} {unit}s predicted, {kept} kept"
+    place = output / (FOLDERS[task] if task == "semantic" else RESULTS[task])
+    line = f"{place}: {written} {unit}s predicted, {kept} kept"
     return f"{line}; {seconds:.1f} s, {written / seconds:.1f} {unit}s/s" if written else line
 
 
