@@ -1,5 +1,6 @@
 """A trained model for images without annotations, with its weights, and labels from the scores that it gives."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from detectron2.modeling import build_model
 
 from pnm.errors import UserError
 
+from ..semantic_networks.multi_scale_testing import SemanticSegmentorWithTTA
 from .checkpoint import SafeCheckpointer
-from .main import as_tested
+
+logger = logging.getLogger(__name__)
 
 MOST_CLASSES = 1 << 16  # that a PNG of 16 bits can tell apart
 _MOST_IN_8_BITS = 255  # classes; 255 is left for pixels to ignore
@@ -26,6 +29,27 @@ def check_weights_file(weights: str, use: str) -> None:
         raise UserError(f"{use}; add: MODEL.WEIGHTS path/to/model_final.pth")
     if "://" not in weights and not Path(weights.partition("?")[0]).is_file():
         raise UserError(f"MODEL.WEIGHTS {weights} does not exist; check the path")
+
+
+def as_tested(cfg: CfgNode, model: torch.nn.Module) -> tuple[CfgNode, torch.nn.Module]:
+    """Config and model to evaluate.
+
+    With ``TEST.AUG.ENABLED`` the model averages its predictions over scales and mirror images, and takes images as they
+    are stored, so that they are resized once.
+    """
+    options = cfg.TEST.AUG
+    if not options.ENABLED:
+        return cfg, model
+    augmented = SemanticSegmentorWithTTA(model, options.MIN_SIZES, options.MAX_SIZE, options.FLIP)
+    sizes, mirrored = ", ".join(map(str, options.MIN_SIZES)), " and mirrored" if options.FLIP else ""
+    logger.info(
+        "test-time augmentation: %d passes an image, shortest edges %s px%s", augmented.num_passes, sizes, mirrored
+    )
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.INPUT.MIN_SIZE_TEST = 0
+    cfg.freeze()
+    return cfg, augmented
 
 
 def trained_model(cfg: CfgNode) -> tuple[CfgNode, torch.nn.Module]:

@@ -58,10 +58,10 @@ def weights(tmp_path_factory, shapes_root):
             register_builtin_data()  # PRN has its classes from there
             cfg = load_config(CONFIGS[kind], words)
             take_from_data(cfg)
+            model = build_model(cfg)
             for name in set(DatasetCatalog.list()) - known:
                 DatasetCatalog.remove(name)
                 MetadataCatalog.remove(name)
-            model = build_model(cfg)
             for module in model.modules():
                 if getattr(module, "out_channels", 0) in (5, 8) and hasattr(module, "kernel_size"):
                     torch.nn.init.normal_(module.weight, std=1.0)
@@ -341,8 +341,8 @@ def test_16_bits_are_their_8_bit_twin_and_lie_where_they_did(predicted, shapes_r
     assert one == two and len(tiffs) == 2
     for name in tiffs:
         with tifffile.TiffFile(tmp_path / "of_deep" / name) as file:
-            tags, labels = file.pages[0].tags, file.asarray()
-        assert {code: tags[code].value for code in GEO} == {code: tag[2] for code, tag in GEO.items()}
+            tags, labels = {code: file.pages[0].tags[code].value for code in GEO}, file.asarray()
+        assert tags == {code: tag[2] for code, tag in GEO.items()}
         stem = name.removeprefix("geotiff/").removesuffix(".tif")
         if kind == "semantic":
             np.testing.assert_array_equal(labels, read_label_png(tmp_path / f"of_deep/labels/{stem}.png"))
