@@ -15,7 +15,7 @@ Beside them lies whatever the caller adds: overlays, GeoTIFFs, annotations.
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ import cv2
 from pnm.annotations.annotation_set import Category
 from pnm.annotations.class_lists import FILES, list_text
 from pnm.errors import UserError, listed
-from pnm.formats.atomic_files import check_folder_writable, write_bytes, write_text
+from pnm.formats.atomic_files import atomic_file, check_folder_writable, write_bytes, write_text
 from pnm.formats.coco_instances import read_json
 from pnm.formats.coco_panoptic import ids_to_rgb
 from pnm.formats.folders import stem
@@ -132,28 +132,42 @@ class ResultFolder:
 
     def assemble(self) -> None:
         """Writes the result files of all images that are done, after :meth:`close`."""
-        present = [(image, self.stored(image.name)) for image in self.images if image.name in self.done]
+        present = [image for image in self.images if image.name in self.done]
+        sizes = [self.stored(image.name).size for image in present]
         infos = [
-            {"id": image.id, "file_name": image.name, "height": stored.size[0], "width": stored.size[1]}
-            for image, stored in present
+            {"id": image.id, "file_name": image.name, "height": height, "width": width}
+            for image, (height, width) in zip(present, sizes)
         ]
         listing = {"images": infos, "categories": _category_entries(self.categories, self.task)}
         write_text(self.folder / _IMAGES, json.dumps(listing))
-        content: Any = [{"image_id": image.id, **row} for image, stored in present for row in stored.rows]
-        if self.task == "panoptic":
-            rows = [
-                {"image_id": image.id, "file_name": f"{stem(image.name)}.png", "segments_info": stored.rows}
-                for image, stored in present
-            ]
-            content = {**listing, "annotations": rows}
-        names = [category.name for category in self.categories]
-        text = list_text(names) if self.task == "semantic" else json.dumps(content)
-        write_text(self.folder / RESULTS[self.task], text)
+        path = self.folder / RESULTS[self.task]
+        if self.task == "semantic":
+            write_text(path, list_text([category.name for category in self.categories]))
+        elif self.task == "panoptic":
+            write_text(path, json.dumps({**listing, "annotations": [self._segments(image) for image in present]}))
+        else:
+            with atomic_file(path) as file:  # row by row: those of many images, parsed, take gigabytes
+                file.writelines(_json_list(row for image in present for row in self._detections(image)))
+
+    def _segments(self, image: ImageId) -> dict[str, Any]:
+        rows = self.stored(image.name).rows
+        return {"image_id": image.id, "file_name": f"{stem(image.name)}.png", "segments_info": rows}
+
+    def _detections(self, image: ImageId) -> list[dict[str, Any]]:
+        return [{"image_id": image.id, **row} for row in self.stored(image.name).rows]
 
     def finish(self) -> None:
         """Says that all is there, and drops what was kept to go on with."""
         write_text(self.folder / _RUN, json.dumps({**self._settings, "images": len(self.images)}, indent=1))
         shutil.rmtree(self.folder / _PARTIAL, ignore_errors=True)
+
+
+def _json_list(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """The text of a list as json.dumps writes it, in parts."""
+    yield b"["
+    for n, row in enumerate(rows):
+        yield ((", " if n else "") + json.dumps(row)).encode()
+    yield b"]"
 
 
 def encode_prediction(predicted: PredictedImage) -> bytes:

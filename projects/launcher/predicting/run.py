@@ -180,3 +180,8 @@ def run(args: argparse.Namespace) -> None:
     print(_summary(args.output, predictor.task, written, kept, seconds, source.unit))
     if failures:
         _tell_failures(args, failures, len(source.images))
+    if args.video is not None and args.video.lacks:
+        raise UserError(
+            f"{args.images} has {args.video.stated} frames by its header, but only {args.video.frames} can be decoded: "
+            "its end is missing or damaged; what is there has been predicted"
+        )

@@ -86,5 +86,7 @@ class VideoSource:
 
     def pictures(self, left_out: Collection[str]) -> Iterator[Given]:
         wanted = {number: name for name, number in self._number_of.items() if name not in left_out}
-        for number, pixels in self._video.read(wanted):
-            yield Given(wanted[number], Picture(pixels))
+        for number, pixels in self._video.read(set(wanted)):
+            yield Given(wanted.pop(number), Picture(pixels))
+        for number, name in wanted.items():
+            yield Given(name, UserError(f"frame {number} of {self._video.path} cannot be decoded"))
