@@ -133,7 +133,7 @@ def _write_scene(k: int, root: Path, split: str, seed: int, size: tuple[int, int
     for kind in ("labelIds", "labelTrainIds", "instanceIds"):
         Image.fromarray(maps[kind]).save(root / f"cityscapes/gtFine/{split}/shapes/{stem}_gtFine_{kind}.png")
     polygons = root / f"cityscapes/gtFine/{split}/shapes/{stem}_gtFine_polygons.json"
-    polygons.write_text(json.dumps(_cityscapes_polygons(scene)))
+    polygons.write_text(json.dumps(_cityscapes_polygons(scene)), "utf-8")
     twin = root / f"cityscapes/leftImg8bit/{split}/shapes/{stem}_leftImg8bit.png"
     try:
         os.link(root / "images" / split / name, twin)
@@ -158,7 +158,7 @@ def _write_split(root: Path, split: str, n: int, seed: int, size: tuple[int, int
     things = [c for c in categories() if c["isthing"]]
     for kind, rows, kinds in (("instances", annotations, things), ("panoptic", panoptic, categories())):
         content = {"info": {"description": "shapes"}, "images": images, "annotations": rows, "categories": kinds}
-        (root / f"annotations/{kind}_{split}.json").write_text(json.dumps(content))
+        (root / f"annotations/{kind}_{split}.json").write_text(json.dumps(content), "utf-8")
 
 
 def make(output: Path, train: int, val: int, seed: int, size: tuple[int, int], workers: int) -> bool:
@@ -171,7 +171,7 @@ def make(output: Path, train: int, val: int, seed: int, size: tuple[int, int], w
     """
     settings = {"format": FORMAT, "train": train, "val": val, "seed": seed, "size": list(size)}
     marker = output / "shapes.json"
-    if marker.is_file() and json.loads(marker.read_text()) == settings:
+    if marker.is_file() and json.loads(marker.read_text("utf-8")) == settings:
         return False
     if output.exists():
         raise FileExistsError(f"{output} exists and was not made with {settings}: remove it or choose another --output")
@@ -180,7 +180,7 @@ def make(output: Path, train: int, val: int, seed: int, size: tuple[int, int], w
     with Pool(workers) as pool:
         for split, n in (("train", train), ("val", val)):
             _write_split(partial_root, split, n, seed, size, pool)
-    (partial_root / "shapes.json").write_text(json.dumps(settings))
+    (partial_root / "shapes.json").write_text(json.dumps(settings), "utf-8")
     os.replace(partial_root, output)
     return True
 

@@ -19,6 +19,7 @@ Files that are there already are kept, so an interrupted run continues where it 
 
 import argparse
 import os
+import shutil
 import urllib.error
 import urllib.request
 from functools import partial
@@ -133,8 +134,16 @@ def link_val_100(root: Path) -> None:
         folder.mkdir(exist_ok=True)
         for name in names:
             if not os.path.lexists(folder / name):
-                (folder / name).symlink_to(Path("..") / f"{kind}_val2017" / name)
+                _link(folder / name, Path("..") / f"{kind}_val2017" / name)
     print(f"{len(names)} images of val2017_100 are linked in {root}")
+
+
+def _link(path: Path, target: Path) -> None:
+    """A link, or a copy where the system has no links for everybody, as Windows."""
+    try:
+        path.symlink_to(target)
+    except (OSError, NotImplementedError):
+        shutil.copyfile(path.parent / target, path)
 
 
 def main() -> None:

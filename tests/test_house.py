@@ -12,6 +12,7 @@ FLOORS = (
     {"masks"},
     {"compiling", "formats", "metrics", "null_model", "boundary_patches", "interior_offsets", "panoptic_grouping"}
     | {"panoptic_fusion", "silhouettes", "fcos"},
+    {"pictures"},
     {"annotations"},
     {"predictions", "scoring"},
     {"reporting"},
@@ -127,3 +128,57 @@ def test_no_module_under_a_second_name():
     for name in ("projects", "embedded"):
         with pytest.raises(ImportError, match="import pnm"):
             __import__(name)
+
+
+NOT_FILES = {"Image", "PathManager", "self.path_manager", "webbrowser"}  # whose open() has another second argument
+
+
+def mode_of(call: ast.Call, place: int) -> str:
+    """The mode that a call of open() gives, as its argument number ``place`` or by name."""
+    named = [word.value for word in call.keywords if word.arg == "mode"]
+    value = named[0] if named else call.args[place] if len(call.args) > place else ast.Constant("r")
+    return str(value.value) if isinstance(value, ast.Constant) else "b"
+
+
+def lacks_encoding(call: ast.Call) -> bool:
+    """Whether a call opens a text file in whatever encoding the machine has: not UTF-8 on Windows."""
+    if any(word.arg == "encoding" or word.arg is None for word in call.keywords):
+        return False
+    if isinstance(call.func, ast.Name):
+        return call.func.id == "open" and "b" not in mode_of(call, 1) and len(call.args) < 4
+    if not isinstance(call.func, ast.Attribute) or ast.unparse(call.func.value) in NOT_FILES:
+        return False
+    texts = {"read_text": 1, "write_text": 2}
+    if call.func.attr in texts:
+        return len(call.args) < texts[call.func.attr]
+    is_path = call.func.attr == "open" and (not call.args or isinstance(call.args[0], ast.Constant))
+    return is_path and not mode_of(call, 0).startswith("http") and "b" not in mode_of(call, 0) and len(call.args) < 3
+
+
+def test_each_text_file_names_its_encoding():
+    for path in [ROOT / "train_net.py", *files("pnm", "projects", "tools", "datasets", "embedded")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and lacks_encoding(node):
+                pytest.fail(f"{path.relative_to(ROOT)}, line {node.lineno}: {ast.unparse(node)} names no encoding")
+
+
+@pytest.mark.parametrize(
+    ("call", "lacks"),
+    [
+        ("open(x)", True),
+        ("open(x, 'w')", True),
+        ("open(x, 'rb')", False),
+        ("open(x, encoding='utf-8')", False),
+        ("x.open()", True),
+        ("x.open('a')", True),
+        ("x.open('xb')", False),
+        ("x.read_text()", True),
+        ("x.read_text('utf-8')", False),
+        ("x.write_text(y)", True),
+        ("x.write_text(y, 'utf-8')", False),
+        ("write_text(x, y)", False),
+        ("Image.open(x)", False),
+    ],
+)
+def test_encodings_are_seen(call, lacks):
+    assert lacks_encoding(ast.parse(call, mode="eval").body) is lacks

@@ -93,6 +93,7 @@ print(pnm.pixel_weights(pnm.pixel_null_model(mask, 5)).max())
     "program",
     [
         "train",
+        "predict",
         "refine",
         "evaluate",
         "report",

@@ -49,6 +49,7 @@ def test_each_import_is_declared():
 
 def test_each_requirement_is_imported_and_has_its_reason_in_the_readme():
     imported = {PACKAGE_OF.get(name, name).lower() for name in packages_imported()} | {"tensorboard"}  # by torch
+    imported |= {"imagecodecs"}  # by tifffile
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for package in requirements("requirements.txt"):
         assert package in imported or package == "cityscapesscripts", package
@@ -81,6 +82,7 @@ PROGRAMS = [
     "convert",
     "evaluate",
     "precompute_weights",
+    "predict",
     "pseudo_labels",
     "refine",
     "report",

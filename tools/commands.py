@@ -7,6 +7,7 @@ import pnm
 
 PROGRAMS = {
     "train": ("train", "trains, resumes and evaluates any system"),
+    "predict": ("predict", "predicts your own pictures: images of any depth, GeoTIFFs, a video"),
     "refine": ("refine", "refines result files of any model, or one mask"),
     "evaluate": ("evaluate", "scores result files of any model, alone or beside another's"),
     "report": ("report", "makes a page of metrics, errors and the worst images, alone or beside another's"),

@@ -53,6 +53,15 @@ def format_named(name: str) -> AnnotationFormat:
     raise UserError(f"there is no format {name!r}; {advice}Known are {', '.join(sorted(FORMATS))}")
 
 
+def writable_format(name: str) -> AnnotationFormat:
+    """As :func:`format_named`; a UserError if it is only read, too."""
+    one = format_named(name)
+    if not one.writes:
+        writable = ", ".join(sorted(other.name for other in FORMATS.values() if other.writes))
+        raise UserError(f"format {name} is read, but not written here: choose one of {writable}")
+    return one
+
+
 def format_of(path: Path) -> AnnotationFormat:
     """The format that a file or folder is in.
 

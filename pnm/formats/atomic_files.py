@@ -49,6 +49,24 @@ def atomic_file(path: str | Path, *, sync: bool = False) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """As :func:`atomic_file`, for writers that want a file's name: that of one to be made, of the same ending."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{ENDING}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise WriteError(f"{path} can't be written ({error.strerror}): make room, or name another file") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
 def write_bytes(path: str | Path, content: bytes, *, sync: bool = False) -> None:
     """Writes a file by :func:`atomic_file`."""
     with atomic_file(path, sync=sync) as file:

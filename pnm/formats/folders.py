@@ -47,6 +47,16 @@ def one_file_each(named: Iterable[tuple[str, Path]], folder: str | Path, kind: s
     return dict(sorted(by_name.items()))
 
 
+def check_apart(images: Path, output: Path, what: str) -> None:
+    """A UserError if one folder is the other or lies in it: ``what`` is written would be taken for images."""
+    one, other = images.resolve(), output.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        raise UserError(
+            f"--output {output} and --images {images} lie one in the other, and {what} would be taken for images: "
+            "choose an output folder beside the images'"
+        )
+
+
 def _walk(folder: str, below: str, entered: set[tuple[int, int]]) -> Iterator[str]:
     state = os.stat(folder)
     if (state.st_dev, state.st_ino) in entered:

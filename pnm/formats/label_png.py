@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from zlib_ng import zlib_ng
 
@@ -125,6 +126,15 @@ def png_size_of(path: str | Path) -> tuple[int, int]:
     """(height, width) that a PNG file's header states; a UserError if it is no PNG."""
     with Path(path).open("rb") as file:
         return png_size(file.read(64), path)
+
+
+def encode_label_png(labels: np.ndarray) -> bytes:
+    """A grey PNG of (H, W) uint8 or uint16 labels, with as many bits, H and W at least 1."""
+    if labels.dtype == np.uint16:
+        return encode_grey16_png(labels)
+    done, png = cv2.imencode(".png", labels)
+    assert done and labels.dtype == np.uint8
+    return png.tobytes()
 
 
 def encode_grey16_png(values: np.ndarray) -> bytes:

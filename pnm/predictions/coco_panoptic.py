@@ -116,10 +116,10 @@ class PanopticPredictions(PredictionSet):
         return output.with_suffix(""), output
 
     def encode(self, key: Key, refined: Any, coarse: Partition) -> Record:
-        """The list of segments, :class:`_Row` by row, and the PNG if it is another."""
-        result = _checked(coarse, refined, f"image {key}")
+        """The list of segments, :class:`SegmentRow` by row, and the PNG if it is another."""
+        result = checked_segments(coarse, refined, f"image {key}")
         raised = id_offset(self._annotations[key]["segments_info"]) if result.labels.all() else 0
-        meta = _rows(result, coarse, raised)
+        meta = segment_rows(result, coarse, raised)
         if np.array_equal(result.labels, coarse.labels):
             return Record(meta)
         done, png = cv2.imencode(".png", ids_to_rgb(result.labels - raised)[..., ::-1])
@@ -140,17 +140,17 @@ class PanopticPredictions(PredictionSet):
             else:
                 shutil.copyfile(self._png(key), png)
             if record:
-                rows, before = [_Row(*row) for row in record.meta], annotation["segments_info"]
+                rows, before = [SegmentRow(*row) for row in record.meta], annotation["segments_info"]
                 kept = sum(row.place is not None for row in rows)
                 gone, new = gone + len(before) - kept, new + len(rows) - kept
-                annotation = {**annotation, "segments_info": [_segment(row, before, isthing) for row in rows]}
+                annotation = {**annotation, "segments_info": [segment_entry(row, before, isthing) for row in rows]}
             annotations.append(annotation)
-        json_file.write_text(json.dumps({**self._content, "annotations": annotations}))
+        json_file.write_text(json.dumps({**self._content, "annotations": annotations}), "utf-8")
         if gone or new:
             logger.warning("%d segments are gone after refinement and %d are new", gone, new)
 
 
-class _Row(NamedTuple):
+class SegmentRow(NamedTuple):
     """A segment of a refined image, as a record holds it.
 
     Attributes:
@@ -166,7 +166,7 @@ class _Row(NamedTuple):
     bbox: list[int]
 
 
-def _checked(coarse: Partition, refined: Any, name: str) -> Partition:
+def checked_segments(coarse: Partition, refined: Any, name: str) -> Partition:
     """A refined image in the coarse one's ids; segments may be without pixels."""
     if not isinstance(refined, Partition):
         return replace(coarse, labels=checked_labels(coarse, refined, (VOID,), name))
@@ -176,13 +176,13 @@ def _checked(coarse: Partition, refined: Any, name: str) -> Partition:
         raise UserError(f"{name}: {error}") from None
 
 
-def _rows(result: Partition, coarse: Partition, raised: int) -> list[_Row]:
+def segment_rows(result: Partition, coarse: Partition, raised: int = 0) -> list[SegmentRow]:
     """Those segments that have pixels; ``raised`` is by how much labels are above the ids in the output."""
     places = {label: place for place, label in enumerate(coarse.segments)}
     areas, boxes = segment_extents(result.labels, result.segments)
     rows = zip(result.segments, result.categories, areas.tolist(), boxes.tolist(), strict=True)
     return [
-        _Row(places.get(label), label - raised, category, area, [left, top, right - left, bottom - top])
+        SegmentRow(places.get(label), label - raised, category, area, [left, top, right - left, bottom - top])
         for label, category, area, (top, left, bottom, right) in rows
         if area
     ]
@@ -199,7 +199,9 @@ def _isthing(content: Mapping[str, Any]) -> dict[int, bool | int]:
     return {category: kind(thing) for category, thing in pairs if type(category) is int and thing in (0, 1)}
 
 
-def _segment(row: _Row, before: Sequence[Mapping[str, Any]], isthing: Mapping[int, bool | int]) -> dict[str, Any]:
+def segment_entry(
+    row: SegmentRow, before: Sequence[Mapping[str, Any]], isthing: Mapping[int, bool | int]
+) -> dict[str, Any]:
     """The entry of a refined segment: that of the coarse list with what follows from the mask, or a new one."""
     if row.place is not None:
         new = {"id": row.id, "area": row.area, "bbox": row.bbox}

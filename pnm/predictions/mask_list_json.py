@@ -119,7 +119,7 @@ class MaskListPredictions(PredictionSet):
         return (output,)
 
     def assemble(self, places: Sequence[Path], record_of: RecordOf) -> None:
-        with places[0].open("w") as file:
+        with places[0].open("w", encoding="utf-8") as file:
             file.write("[")
             for n, entry in enumerate(self._refined_entries(record_of)):
                 file.write((", " if n else "") + json.dumps(entry))

@@ -68,6 +68,23 @@ class CheckedDatasetMapper(DatasetMapper):
             self._fill(sample, aug_input, transforms)
         return MappedSample(sample, transforms, labels)
 
+    def sample_of(self, picture: np.ndarray) -> dict:
+        """The sample for inference of a picture in memory, as that of a file with the same pixels.
+
+        Args:
+            picture: (H, W, 3) uint8, RGB.
+
+        Raises:
+            UserError: the model takes neither RGB nor BGR.
+        """
+        if self.image_format not in ("RGB", "BGR"):
+            raise UserError(f"INPUT.FORMAT is {self.image_format}, expected RGB or BGR of a picture in memory")
+        image = picture if self.image_format == "RGB" else picture[..., ::-1]
+        sample = dict(zip(("height", "width"), picture.shape[:2]))
+        aug_input = T.AugInput(image)
+        self._fill(sample, aug_input, self.augmentations(aug_input))
+        return sample
+
     def _read(self, sample: dict) -> tuple[np.ndarray, np.ndarray | None]:
         image = read_image(sample["file_name"], self.image_format)
         detection_utils.check_image_size(sample, image)

@@ -41,6 +41,9 @@ def add_launcher_config(cfg: CfgNode) -> None:
     # LR_SCHEDULER_NAME "WarmupPolyLR": lr = BASE_LR * (1 - iter / MAX_ITER) ** POWER, never below BASE_LR * ENDING.
     cfg.SOLVER.POLY_LR_POWER = 0.9
     cfg.SOLVER.POLY_LR_CONSTANT_ENDING = 0.0
+    # Images of the first data set in DATASETS.TEST that are drawn after each evaluation in training, truth beside
+    # prediction, for TensorBoard; 0 for none.
+    cfg.TEST.VIS_IMAGES = 0
     # --eval-only refuses a checkpoint that does not fit the model, unless this is True.
     cfg.TEST.ALLOW_PARTIAL_WEIGHTS = False
     # After each evaluation, a page of metrics, errors and the worst images as tools/report.py makes it, in

@@ -7,7 +7,6 @@ import sys
 
 import torch
 import torch.distributed as dist
-from detectron2.config import CfgNode
 from detectron2.engine import launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
@@ -15,34 +14,13 @@ from detectron2.utils import comm
 from pnm.compiling import announce_compilation
 from pnm.errors import EXIT_USER_ERROR, UserError, one_line_errors
 
-from ..semantic_networks.multi_scale_testing import SemanticSegmentorWithTTA
 from .checkpoint import SafeCheckpointer
 from .data.overview import overview
 from .run_setup import check_processes, leave_together, register_builtin_data, setup_run
+from .trained_models import as_tested
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
-
-
-def as_tested(cfg: CfgNode, model: torch.nn.Module) -> tuple[CfgNode, torch.nn.Module]:
-    """Config and model to evaluate.
-
-    With ``TEST.AUG.ENABLED`` the model averages its predictions over scales and mirror images, and takes images as they
-    are stored, so that they are resized once.
-    """
-    options = cfg.TEST.AUG
-    if not options.ENABLED:
-        return cfg, model
-    augmented = SemanticSegmentorWithTTA(model, options.MIN_SIZES, options.MAX_SIZE, options.FLIP)
-    sizes, mirrored = ", ".join(map(str, options.MIN_SIZES)), " and mirrored" if options.FLIP else ""
-    logger.info(
-        "test-time augmentation: %d passes an image, shortest edges %s px%s", augmented.num_passes, sizes, mirrored
-    )
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.INPUT.MIN_SIZE_TEST = 0
-    cfg.freeze()
-    return cfg, augmented
 
 
 def evaluate(cfg, resume: bool) -> dict:

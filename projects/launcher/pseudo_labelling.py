@@ -6,33 +6,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.modeling import META_ARCH_REGISTRY, SemanticSegmentor, build_model
+from detectron2.modeling import META_ARCH_REGISTRY, SemanticSegmentor
 from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
 from pnm.errors import UserError, listed, print_lines
 from pnm.formats.atomic_files import check_folder_writable, write_bytes
-from pnm.formats.folders import files_below, one_file_each, stem
-from pnm.formats.label_png import encode_grey16_png
+from pnm.formats.folders import check_apart, files_below, one_file_each, stem
+from pnm.formats.label_png import encode_label_png
 from pnm.predictions.refinement import image_names
 from pnm.programs import program
 from pnm.read_ahead import read_ahead
 
 from ..refining import refiner_class
-from .checkpoint import SafeCheckpointer
 from .config import load_config
 from .data.checks import take_from_data
 from .data.mappers import build_mapper
 from .data.user_data import register_user_data
-from .main import as_tested
 from .run_setup import check_device, register_builtin_data
+from .trained_models import MOST_CLASSES, check_weights_file, label_map, trained_model
 
-MOST_CLASSES = 1 << 16  # that a PNG of 16 bits can tell apart
-_MOST_IN_8_BITS = 255  # 255 is left for pixels to ignore
 _AHEAD = 2  # images that are read while the model looks at another
 
 
@@ -58,7 +54,7 @@ def labelling(images: Path, output: Path, resume: bool) -> Labelling:
     """
     named = [(stem(name), images / name) for name in image_names(images)]
     image_of = {output / f"{name}.png": image for name, image in one_file_each(named, images, "image").items()}
-    check_apart(images, output)
+    check_apart(images, output, "labels")
     present = files_below(output, "") if output.is_dir() else []
     if present and not resume:
         raise UserError(
@@ -68,16 +64,6 @@ def labelling(images: Path, output: Path, resume: bool) -> Labelling:
     check_folder_writable(output, "--output")
     todo = {label: image for label, image in image_of.items() if not label.is_file()}
     return Labelling(todo, len(image_of) - len(todo))
-
-
-def check_apart(images: Path, output: Path) -> None:
-    """A UserError if one folder is the other or lies in it: label PNGs would be taken for images."""
-    one, other = images.resolve(), output.resolve()
-    if one == other or one in other.parents or other in one.parents:
-        raise UserError(
-            f"--output {output} and --images {images} lie one in the other, and labels would be taken for images: "
-            "choose an output folder beside the images'"
-        )
 
 
 def check_semantic(cfg: CfgNode) -> None:
@@ -96,19 +82,11 @@ def check_semantic(cfg: CfgNode) -> None:
         )
 
 
-def check_weights_file(weights: str) -> None:
-    """A UserError unless ``MODEL.WEIGHTS`` names a file, or an address, which is seen to when it is loaded."""
-    if not weights:
-        raise UserError("labels are made by a trained model; add: MODEL.WEIGHTS path/to/model_final.pth")
-    if "://" not in weights and not Path(weights.partition("?")[0]).is_file():
-        raise UserError(f"MODEL.WEIGHTS {weights} does not exist; check the path")
-
-
 def checked_config(config_file: str, overrides: Sequence[str]) -> CfgNode:
     """The config of a trained semantic model; a UserError if it is of something else, or cannot be used."""
     cfg = load_config(config_file, overrides)
     check_semantic(cfg)
-    check_weights_file(cfg.MODEL.WEIGHTS)
+    check_weights_file(cfg.MODEL.WEIGHTS, "labels are made by a trained model")
     check_device(cfg)
     register_builtin_data()
     if cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == get_cfg().MODEL.SEM_SEG_HEAD.NUM_CLASSES:
@@ -124,43 +102,6 @@ def checked_config(config_file: str, overrides: Sequence[str]) -> CfgNode:
     return cfg
 
 
-def trained_model(cfg: CfgNode) -> tuple[CfgNode, torch.nn.Module]:
-    """The model with its weights, in eval mode and augmented as ``TEST.AUG`` says, and the config of its mapper.
-
-    Raises:
-        CheckpointError: the weights cannot be had or don't fit.
-    """
-    model = build_model(cfg).eval()
-    SafeCheckpointer(model, strict=not cfg.TEST.ALLOW_PARTIAL_WEIGHTS).load(cfg.MODEL.WEIGHTS)
-    return as_tested(cfg, model)
-
-
-@torch.no_grad()
-def predicted_labels(model: torch.nn.Module, sample: dict[str, Any]) -> np.ndarray:
-    """Classes of an image's pixels.
-
-    Args:
-        sample: of a mapper, with "height" and "width" of the image as its file has it.
-
-    Returns:
-        (height, width) uint8, or uint16 if the model has more than 255 classes.
-    """
-    (output,) = model([sample])
-    scores = output["sem_seg"]
-    assert len(scores) <= MOST_CLASSES
-    dtype = np.uint8 if len(scores) <= _MOST_IN_8_BITS else np.uint16
-    return scores.argmax(dim=0).cpu().numpy().astype(dtype)
-
-
-def encode_labels(labels: np.ndarray) -> bytes:
-    """A grey PNG of (H, W) uint8 or uint16 labels, with as many bits."""
-    if labels.dtype == np.uint16:
-        return encode_grey16_png(labels)
-    done, png = cv2.imencode(".png", labels)
-    assert done
-    return png.tobytes()
-
-
 def mapped_ahead(mapper: Callable[[dict], dict], images: Sequence[Path]) -> Iterator[dict | UserError]:
     """The sample of each image, or why it cannot be read; in other threads, while those before are looked at."""
 
@@ -171,6 +112,12 @@ def mapped_ahead(mapper: Callable[[dict], dict], images: Sequence[Path]) -> Iter
             return error
 
     return read_ahead(read, images, _AHEAD)
+
+
+@torch.no_grad()
+def _labels(model: torch.nn.Module, sample: dict[str, Any]) -> np.ndarray:
+    (output,) = model([sample])
+    return label_map(output["sem_seg"])
 
 
 def write_labels(cfg: CfgNode, model: torch.nn.Module, todo: Mapping[Path, Path], kept: int) -> list[str]:
@@ -190,7 +137,7 @@ def write_labels(cfg: CfgNode, model: torch.nn.Module, todo: Mapping[Path, Path]
             if isinstance(sample, UserError):
                 failures.append(str(sample))
             else:
-                write_bytes(label, encode_labels(predicted_labels(model, sample)))
+                write_bytes(label, encode_label_png(_labels(model, sample)))
             bar.update(1)
     return failures
 

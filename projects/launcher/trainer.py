@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
-from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, hooks
 from detectron2.utils import comm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -19,6 +19,7 @@ from .data.train_loader import SeedEachIteration, build_train_loader, start_at, 
 from .evaluation.evaluators import build_evaluator
 from .evaluation.report_pages import write_reports
 from .solver import lr_scheduler_from_config, optimizer_from_config
+from .validation_pictures import ValidationPictures
 
 
 def distribute(model: torch.nn.Module) -> torch.nn.Module:
@@ -70,6 +71,14 @@ class Trainer(DefaultTrainer):
             self.iter = self.max_iter - 1  # the run was killed between its last checkpoint and this one
             self.checkpointer.save("model_final", iteration=self.iter)
         return super().train()
+
+    def build_hooks(self):
+        """Detectron2's; pictures follow the evaluation, and come before the writers, which take them."""
+        built = super().build_hooks()
+        if self.cfg.TEST.VIS_IMAGES and self.cfg.DATASETS.TEST:
+            place = next(n for n, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
+            built.insert(place + 1, ValidationPictures(self.cfg, self._trainer.model))
+        return built
 
     @classmethod
     def build_optimizer(cls, cfg, model):

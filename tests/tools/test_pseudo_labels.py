@@ -110,7 +110,7 @@ def refused(label):
 
     def run(*arguments, **paths):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("pnm.projects.launcher.pseudo_labelling.build_model", pytest.fail)
+            patch.setattr("pnm.projects.launcher.trained_models.build_model", pytest.fail)
             status, _, errors = label(*arguments, **paths)
         assert status == 2 and errors[-1].startswith("error: "), errors
         return errors[-1].removeprefix("error: ")

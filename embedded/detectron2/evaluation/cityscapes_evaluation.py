@@ -115,7 +115,7 @@ class CityscapesInstanceEvaluator(CityscapesEvaluator):
                     png = f"{stem}_{number}_{name.replace(' ', '_')}.png"
                     Image.fromarray(np.asarray(mask, dtype=np.uint8) * np.uint8(255)).save(png)
                     lines.append(f"{os.path.basename(png)} {_ID_OF_NAME[name]} {score}\n")
-            with open(f"{stem}_pred.txt", "w") as stream:
+            with open(f"{stem}_pred.txt", "w", encoding="utf-8") as stream:
                 stream.writelines(lines)
 
     @staticmethod

@@ -171,7 +171,7 @@ def write_weight_maps(
         seen = set(listed)
         bar = tqdm(total=len(files), desc=parameters.dataset, unit="map", disable=not progress)
         outcomes = []
-        with (folder / MANIFEST).open("a") as lines:
+        with (folder / MANIFEST).open("a", encoding="utf-8") as lines:
             for outcome in map_of_threads(make, files, workers, bar):
                 outcomes.append(outcome)
                 if outcome.row and outcome.row not in seen:

@@ -46,14 +46,15 @@ def register_user_data(cfg: CfgNode) -> None:
     if not isinstance(cfg.DATASETS.REGISTER, list | tuple):
         raise UserError(f"DATASETS.REGISTER is {str(cfg.DATASETS.REGISTER)[:80]}, expected a list of mappings")
     for entry in cfg.DATASETS.REGISTER:
-        _check_entry(entry)
+        check_entry(entry)
         register = {"coco": _register_coco, "semantic": _register_semantic, "panoptic": _register_panoptic}
         own = register.get(entry["type"])
         summary = own(entry) if own else _listed(register_converted(cfg, entry))
         logger.info("registered data set %s (%s): %s", entry["name"], entry["type"], summary)
 
 
-def _check_entry(entry: Any) -> None:
+def check_entry(entry: Any) -> None:
+    """A UserError that says what is wrong with an entry, or which of its keys aren't known."""
     kind, name = (entry.get("type"), entry.get("name")) if isinstance(entry, Mapping) else (None, None)
     if not isinstance(kind, str) or kind not in _KEYS or not isinstance(name, str) or not name:
         raise UserError(

@@ -4,7 +4,7 @@ import io
 import itertools
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,19 @@ def named_apart(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return renamed
 
 
+def segment_row(segment: Mapping[str, Any], category_id: Callable[[int, bool], int]) -> dict[str, Any]:
+    """A segment as result files list it, with the model's "score" of a thing if it gives one.
+
+    Args:
+        segment: of the model's "segments_info".
+        category_id: the data set's id of a contiguous category, and whether it is a thing.
+    """
+    isthing = bool(segment["isthing"])
+    row = {"id": int(segment["id"]), "category_id": category_id(int(segment["category_id"]), isthing)}
+    has_score = isthing and segment.get("score") is not None
+    return {**row, "score": float(segment["score"])} if has_score else row
+
+
 class PanopticEvaluator(DatasetEvaluator):
     """Writes ``predictions.json`` and ``panoptic/*.png`` in COCO's format under ``output_folder`` and scores them.
 
@@ -63,18 +76,14 @@ class PanopticEvaluator(DatasetEvaluator):
             ids, segments = output["panoptic_seg"]
             png = io.BytesIO()
             Image.fromarray(ids_to_rgb(np.asarray(ids.cpu()))).save(png, format="PNG")
-            rows = [self._row(segment) for segment in segments]
+            rows = [segment_row(segment, self._category_id) for segment in segments]
             name = Path(given["file_name"]).stem + ".png"
             self._records.append(
                 {"image_id": given["image_id"], "file_name": name, "segments_info": rows, "png": png.getvalue()}
             )
 
-    def _row(self, segment: Mapping[str, Any]) -> dict[str, Any]:
-        """A segment as the file lists it, with the model's "score" of a thing if it gives one."""
-        isthing = bool(segment["isthing"])
-        row = {"id": int(segment["id"]), "category_id": self._category[isthing, int(segment["category_id"])]}
-        has_score = isthing and segment.get("score") is not None
-        return {**row, "score": float(segment["score"])} if has_score else row
+    def _category_id(self, category: int, isthing: bool) -> int:
+        return self._category[isthing, category]
 
     def evaluate(self) -> dict | None:
         comm.synchronize()

@@ -269,7 +269,7 @@ def convert_to_coco_json(dataset_name: str, output_file: str, allow_cached: bool
             return
         content = convert_to_coco_dict(dataset_name)
         unfinished = f"{output_file}.tmp"
-        with open(unfinished, "w") as stream:
+        with open(unfinished, "w", encoding="utf-8") as stream:
             json.dump(content, stream)
         os.replace(unfinished, output_file)
 

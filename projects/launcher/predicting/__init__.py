@@ -1,0 +1,1 @@
+"""What ``tools/predict.py`` does once its arguments are read: a trained model on pictures without annotations."""
