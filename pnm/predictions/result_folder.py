@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import cv2
 
 from pnm.annotations.annotation_set import Category
-from pnm.annotations.class_lists import FILES, list_text
+from pnm.annotations.formats.class_lists import FILES, list_text
 from pnm.errors import UserError, listed
 from pnm.formats.atomic_files import atomic_file, check_folder_writable, write_bytes, write_text
 from pnm.formats.coco_instances import read_json

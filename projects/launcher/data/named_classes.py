@@ -14,7 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from pnm.annotations.annotation_format import Source
 from pnm.annotations.annotation_set import Category
-from pnm.annotations.coco import numbers_of
+from pnm.annotations.formats.coco import numbers_of
 from pnm.annotations.staging import named_annotations
 from pnm.errors import UserError
 from pnm.formats.coco_instances import read_coco_categories

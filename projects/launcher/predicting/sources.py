@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from pnm.annotations.annotation_set import AnnotatedImage
-from pnm.annotations.coco import image_numbers
+from pnm.annotations.formats.coco import image_numbers
 from pnm.errors import UserError
 from pnm.pictures.picture_files import PictureFiles
 from pnm.pictures.pictures import Picture, Toning, read_picture
