@@ -10,7 +10,7 @@ from pnm.masks.crops import MaskCrop, crop_segments
 
 OPACITY = 0.45
 _LEAST_AREA = 0.002  # of the image: a smaller segment has no name on it, which would hide it
-_TEXT = 0.0009  # font size, to the image's longer side in px
+_TEXT, _LEAST_TEXT = 0.016, 0.35  # font size, to the root of the image's longer side in px, and at least
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _QUALITY = 90  # of JPEGs
 
@@ -84,7 +84,7 @@ def _inner_point(mask: MaskCrop) -> tuple[int, int]:
 def _write(picture: np.ndarray, text: str, centre: tuple[int, int], colour: tuple[int, int, int]) -> None:
     """White text on a ground of the object's dark colour, moved inside of the picture."""
     text = text.encode("ascii", "replace").decode()  # what OpenCV's font has
-    scale = max(0.35, _TEXT * max(picture.shape[:2]))
+    scale = max(_LEAST_TEXT, _TEXT * max(picture.shape[:2]) ** 0.5)
     (width, height), below = cv2.getTextSize(text, _FONT, scale, 1)
     rows, columns = picture.shape[:2]
     left = min(max(centre[0] - width // 2, 1), max(1, columns - width - 2))

@@ -308,6 +308,35 @@ def test_frames_of_a_video_are_images(predicted, shapes_root, tmp_path):
     assert len(list((tmp_path / "all/labels").iterdir())) == 12 and Video(tmp_path / "all/overlays.mp4").rate == 10
 
 
+def test_a_video_that_ends_early_is_told(predict, predicted, shapes_root, tmp_path):
+    clip, images = tmp_path / "clip.avi", sorted((shapes_root / "shapes/images/train").iterdir())
+    write_clip(clip, images)
+    whole = clip.read_bytes()
+    clip.write_bytes(whole[: len(whole) // 2])
+    count = Video(clip).frames
+    assert 0 < count < len(images) - 2
+    status, output, errors = predict("semantic", images=clip)
+    assert status == 2 and f": {count} frames predicted, 0 kept; " in output[-1]
+    assert errors[-1] == (
+        f"error: {clip} has {len(images)} frames by its header, but only {count} can be decoded: its end is missing or "
+        "damaged; what is there has been predicted"
+    )
+    assert len(list((tmp_path / "out/labels").iterdir())) == count and (tmp_path / "out/run.json").is_file()
+
+
+def test_scales_and_mirror_images_as_pseudo_labels_averages_them(
+    predicted, weights, shapes_root, tmp_path, monkeypatch, forget_data_sets
+):
+    aug = ["TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(48, 80)", "TEST.AUG.MAX_SIZE", "200"]
+    predicted("semantic", overrides=aug)
+    images = shapes_root / "shapes/images/val"
+    words = ["--config-file", CONFIGS["semantic"], "--images", images, "--output", tmp_path / "pseudo"]
+    words += ["MODEL.WEIGHTS", weights("semantic"), *ALWAYS, *aug]
+    monkeypatch.setattr(sys, "argv", ["pseudo_labels.py", *map(str, words)])
+    load_tool("pseudo_labels").main()
+    assert contents(tmp_path / "out/labels") == contents(tmp_path / "pseudo")
+
+
 GEO = {
     33550: ("d", 3, (10.0, 10.0, 0.0)),
     33922: ("d", 6, (0.0, 0.0, 0.0, 5e5, 53e5, 0.0)),
