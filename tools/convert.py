@@ -15,13 +15,15 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 if not __package__:  # run as a file of a clone
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from pnm.annotations.annotation_format import AnnotationFormat
-from pnm.annotations.annotation_set import TASKS, AnnotationSet
+from pnm.annotations.annotation_format import AnnotationFormat, check_inside
+from pnm.annotations.annotation_set import TASKS, AnnotatedImage, AnnotatedObject, AnnotationSet, object_masks
 from pnm.annotations.arguments import add_source_arguments, named_source
 from pnm.annotations.class_map import read_class_map, with_class_map
 from pnm.annotations.known_formats import format_named, format_of, read_annotations
@@ -29,6 +31,7 @@ from pnm.annotations.other_tasks import as_task
 from pnm.annotations.splits import parted
 from pnm.errors import UserError, interrupts_told, one_line_errors, print_lines
 from pnm.formats.atomic_files import atomic_folder, check_new_folder
+from pnm.formats.folders import overlap
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,6 +67,7 @@ def place_images(
         if source is None:
             raise UserError("--copy-images and --link-images need the folder of the images: add --images")
         for image in tqdm(annotations.images, desc="images", unit="file", leave=False):
+            check_inside(image.name)
             path = folder / place(split, image.name)
             path.parent.mkdir(parents=True, exist_ok=True)
             if not (source / image.name).is_file():
@@ -84,21 +88,76 @@ def with_progress(annotations: AnnotationSet, bar: tqdm) -> AnnotationSet:
     return replace(annotations, read=read)
 
 
+class Losses:
+    """Counts what a conversion has no place for, as objects are read.
+
+    Args:
+        writer: the format of the output.
+        is_map: objects become a map of classes or segments, in which a pixel has one.
+    """
+
+    def __init__(self, writer: AnnotationFormat, is_map: bool):
+        self._writer, self._is_map = writer, is_map
+        self._seen: dict[str, tuple[int, int, int]] = {}
+
+    def counted(self, annotations: AnnotationSet) -> AnnotationSet:
+        """The same annotations, whose objects are counted when they are read."""
+
+        def read(image: AnnotatedImage) -> Any:
+            content = annotations.read(image)
+            if annotations.task == "instance" and image.name not in self._seen:
+                self._seen[image.name] = self._of(image, content)
+            return content
+
+        return replace(annotations, read=read)
+
+    def _of(self, image: AnnotatedImage, objects: tuple[AnnotatedObject, ...]) -> tuple[int, int, int]:
+        """Crowds, objects without a pixel, and pixels under later objects."""
+        masks = object_masks(image, objects)
+        areas = [int(mask.pixels.sum()) for mask in masks]
+        hidden = 0
+        if self._is_map:
+            union = np.zeros(image.size, np.bool_)
+            for mask in masks:
+                rows, columns = mask.pixels.shape
+                union[mask.top : mask.top + rows, mask.left : mask.left + columns] |= mask.pixels
+            hidden = sum(areas) - int(union.sum())
+        return sum(thing.iscrowd for thing in objects), areas.count(0), hidden
+
+    def lines(self) -> list[str]:
+        """A line for each kind of loss."""
+        crowds, empty, hidden = (sum(column) for column in zip(*self._seen.values())) if self._seen else (0, 0, 0)
+        lines = []
+        if crowds and "crowds" in self._writer.no_place_for:
+            lines.append(f"{self._writer.name} has no place for crowds: {crowds} became objects")
+        if empty and (self._is_map or "empty objects" in self._writer.no_place_for):
+            lines.append(f"{self._writer.name} has no place for objects without a pixel: {empty} are left out")
+        if hidden:
+            lines.append(f"a pixel has one object in {self._writer.name}: {hidden} under later objects are not kept")
+        return lines
+
+
 def run(args: argparse.Namespace) -> None:
     writer = format_named(args.to)
+    if args.annotations.exists() and overlap(args.annotations, args.output):
+        raise UserError(f"--output {args.output} and {args.annotations} lie one in the other: name another folder")
+    if args.images is not None and args.output.resolve() in (args.images / "x").resolve().parents:
+        raise UserError(f"--output {args.output} has the images {args.images} in it: name another folder")
     check_new_folder(args.output, overwrite=args.overwrite)
     source = named_source(args, None)
     reader = format_named(args.format) if args.format else format_of(source.path)
     task, goal = tasks_of(reader, writer, args.task)
-    names = () if args.split or args.val else reader.splits(args.annotations)
-    parts = {}
+    names = () if args.split or args.val else reader.splits_of(args.annotations)
+    parts, losses = {}, Losses(writer, is_map=task == "instance" and goal != task)
     for name in names or (args.split,):
         annotations = read_annotations(replace(source, task=task, split=name), reader.name)
         print_lines(annotations.remarks)
-        annotations = as_task(annotations, goal, args.unlabelled)
+        annotations = as_task(losses.counted(annotations), goal, args.unlabelled)
         if args.map:
             annotations = with_class_map(annotations, read_class_map(args.map))
         parts[name or ""] = annotations
+    if not any(part.images for part in parts.values()):
+        raise UserError(f"no image is annotated in {args.annotations}: check the path, and --split")
     if args.val:
         parts = parted(annotations, args.val, args.seed)
     total = sum(len(part.images) for part in parts.values())
@@ -106,6 +165,7 @@ def run(args: argparse.Namespace) -> None:
         writer.write({split: with_progress(part, bar) for split, part in parts.items()}, folder)
         if args.copy_images or args.link_images:
             place_images(parts, folder, writer.image_place, args.link_images)
+    print_lines(losses.lines())
     told = ", ".join(f"{split or 'all'} {len(part.images)}" for split, part in parts.items())
     print(f"{args.output}: {writer.name}, {goal}, {len(annotations.categories)} classes; images: {told}")
 

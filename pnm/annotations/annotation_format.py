@@ -1,5 +1,6 @@
 """What a format of annotations is: how it is recognised, read and written."""
 
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,16 @@ class Source:
     task: str | None = None
 
 
+def check_inside(name: str) -> None:
+    """A UserError if the name of an image is a path that leads out of a folder."""
+    plain = posixpath.normpath(name.replace("\\", "/"))
+    if plain.startswith(("/", "../")) or plain in ("..", ".") or plain[1:2] == ":":
+        raise UserError(
+            f"image {name} leads out of the folder of images: name it by its path below that, so that what is made of "
+            "it stays in the output"
+        )
+
+
 SPLITS = ("train", "val", "test")
 
 
@@ -55,13 +66,14 @@ class AnnotationFormat:
         reads, writes: tasks that it is read as and written from; the first of ``reads`` is its own.
         recognises: whether a file or folder looks like it: cheap, and never raises of what is there.
         read: raises UserError and FileNotFoundError that name the file and say what to do.
-        write: makes files of one or more splits, ``{split: annotations}``, in an empty folder. A single split may have
-            the name "", then no name shows. Folders of images are not touched. Raises UserError of what the format
-            has no place for.
+        writer: what :meth:`write` does, given names of images that are in order.
         is_folder: whether people name a folder when they mean such annotations.
         image_place: (split, name of an image) -> where its users look for the image beside the annotations.
+        names_files: after images, so that these may not lead out of the output.
+        no_place_for: "crowds" where they become objects, "empty objects" where these are left out; writers that log such
+            losses themselves have none.
         has_numbers: its files have numbers of classes, which ``Source.classes`` names; else these say their order.
-        splits: names of the splits that are in one file or folder, () where there are none: each can be read alone.
+        splits: see :meth:`splits_of`; None of a format that has no splits.
     """
 
     name: str
@@ -70,11 +82,30 @@ class AnnotationFormat:
     writes: tuple[str, ...]
     recognises: Callable[[Path], bool]
     read: Callable[[Source], AnnotationSet]
-    write: Callable[[Mapping[str, AnnotationSet], Path], None]
+    writer: Callable[[Mapping[str, AnnotationSet], Path], None]
     is_folder: bool
     image_place: Callable[[str, str], str] = lambda split, name: joined("images", split, name)
+    names_files: bool = True
+    no_place_for: tuple[str, ...] = ()
     has_numbers: bool = False
-    splits: Callable[[Path], tuple[str, ...]] = lambda path: ()
+    splits: Callable[[Path], tuple[str, ...]] | None = None
+
+    def write(self, parts: Mapping[str, AnnotationSet], output: Path) -> None:
+        """Makes files of one or more splits, ``{split: annotations}``, in an empty folder.
+
+        A single split may have the name "", then no name shows. Folders of images are not touched.
+
+        Raises:
+            UserError: an image's name would lead a file out of the folder; what the format has no place for.
+        """
+        if self.names_files:
+            for image in (image for annotations in parts.values() for image in annotations.images):
+                check_inside(image.name)
+        self.writer(parts, output)
+
+    def splits_of(self, path: Path) -> tuple[str, ...]:
+        """Names of the splits in a file or folder, () where there are none."""
+        return self.splits(path) if self.splits is not None else ()
 
     def task_of(self, source: Source) -> str:
         """The task that annotations are to be read as; a UserError if the format can't."""

@@ -91,5 +91,7 @@ def read_annotations(source: Source, name: str | None = None) -> AnnotationSet:
         raise FileNotFoundError(f"{source.path} does not exist: expected annotations")
     one = format_of(source.path) if name is None else format_named(name)
     one.task_of(source)
+    if source.split is not None and one.splits is None:
+        raise UserError(f"{source.path}: {one.words} has no splits: leave {source.split!r} out, or name its file")
     annotations = one.read(source)
     return annotations if source.classes is None or one.has_numbers else with_classes(annotations, source.classes)

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from pnm.errors import UserError
 
+_MADE = ".made-by-pnm"
 ENDING = ".partial"  # of files that are being written; a killed writer leaves one
 
 
@@ -83,7 +84,8 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     """An empty folder that takes the place of ``path`` when the block ends, and is gone if the block fails.
 
     Args:
-        overwrite: replace a folder that is there. An empty one is replaced anyway.
+        overwrite: replace a folder that is there, if it was made by this function: a hidden file in it says so, for
+            nobody's own files are to be lost. An empty folder is replaced anyway.
 
     Raises:
         UserError: something is there.
@@ -95,6 +97,7 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     temporary, before = (path.with_name(f".{path.name}.{unlike}{ending}") for ending in (ENDING, f"{ENDING}.before"))
     try:
         temporary.mkdir(parents=True)
+        (temporary / _MADE).touch()
         yield temporary
         if path.exists():
             os.replace(path, before)
@@ -112,8 +115,14 @@ def check_new_folder(path: Path, *, overwrite: bool = False) -> None:
     """A UserError if a file is there, or a folder that holds something and is not to be replaced."""
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file: name a folder for the output")
-    if path.is_dir() and any(path.iterdir()) and not overwrite:
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if not overwrite:
         raise UserError(f"{path} exists already and isn't empty: name another folder, or add --overwrite")
+    if not (path / _MADE).is_file():
+        raise UserError(
+            f"{path} was not made by this program, and so is not overwritten: name another folder, or remove it"
+        )
 
 
 def check_writable(path: str | Path) -> None:

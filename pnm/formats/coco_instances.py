@@ -187,7 +187,7 @@ def _images(path: Path, entries: list) -> dict[Id, CocoImage]:
         height, width = [_value(path, where, entry, key, int) for key in ("height", "width")]
         if min(height, width) < 1 or height * width > MOST_PIXELS:
             raise UserError(f"{path}: {where} is {height} x {width}, expected 1 to {MOST_PIXELS} pixels")
-        images[image] = CocoImage(height, width, str(entry.get("file_name", "")))
+        images[image] = CocoImage(height, width, str(entry.get("file_name") or ""))
     if len({type(image) for image in images}) > 1:
         raise UserError(f"{path}: some image ids are numbers and some text: use one kind")
     return images

@@ -47,10 +47,15 @@ def one_file_each(named: Iterable[tuple[str, Path]], folder: str | Path, kind: s
     return dict(sorted(by_name.items()))
 
 
+def overlap(one: Path, other: Path) -> bool:
+    """Whether a path is the other or lies in it, or the other way round; links are followed."""
+    one, other = one.resolve(), other.resolve()
+    return one == other or one in other.parents or other in one.parents
+
+
 def check_apart(images: Path, output: Path, what: str) -> None:
     """A UserError if one folder is the other or lies in it: ``what`` is written would be taken for images."""
-    one, other = images.resolve(), output.resolve()
-    if one == other or one in other.parents or other in one.parents:
+    if overlap(images, output):
         raise UserError(
             f"--output {output} and --images {images} lie one in the other, and {what} would be taken for images: "
             "choose an output folder beside the images'"

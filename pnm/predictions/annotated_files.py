@@ -82,6 +82,10 @@ class AnnotatedFiles(PredictionSet):
             raise UserError(f"the output {output} should be a folder: {self.FORMAT}")
         return (output,)
 
+    def may_write(self, path: Path) -> bool:
+        names = {file.name for file in self.path.rglob("*")} if self.path.is_dir() else {path.name}
+        return path.suffix in self.SUFFIXES and path.name in names
+
     def encode(self, key: Key, refined: Any, coarse: Objects | Partition) -> Record:
         if isinstance(coarse, Objects):
             changes = mask_changes(coarse.masks, refined, coarse.size, f"image {key}")

@@ -9,8 +9,7 @@ from pnm.errors import UserError
 class HasTargets(Protocol):
     """Predictions: see :class:`pnm.predictions.prediction_set.PredictionSet`."""
 
-    SUFFIXES: tuple[str, ...]
-
+    def may_write(self, path: Path) -> bool: ...
     def inputs(self) -> tuple[Path, ...]: ...
     def targets(self, output: Path) -> tuple[Path, ...]: ...
 
@@ -56,6 +55,6 @@ class OutputPlace:
         """Why what is at a target isn't an output of this kind."""
         if target.is_dir() == (target.suffix == ".json"):
             return f"it is {'a folder' if target.is_dir() else 'no folder'}"
-        others = (path for path in target.rglob("*") if path.suffix not in self._predictions.SUFFIXES)
-        other = next((path for path in others if not path.is_dir()), None)
+        files = (path for path in target.rglob("*") if not path.is_dir())
+        other = next((path for path in files if not self._predictions.may_write(path.relative_to(target))), None)
         return f"{other} is no file of such an output" if other else None

@@ -63,6 +63,10 @@ class PredictionSet(ABC):
     def targets(self, output: Path) -> tuple[Path, ...]:
         """What an output consists of, files and folders; the one whose presence says that it is whole comes last."""
 
+    def may_write(self, path: Path) -> bool:
+        """Whether a file below an output that is a folder can be one of this kind of output."""
+        return path.suffix in self.SUFFIXES
+
     @abstractmethod
     def encode(self, key: Key, refined: Any, coarse: Any) -> Record:
         """A refined prediction, checked, as :meth:`assemble` wants it; ``coarse`` is what :meth:`read` gives."""

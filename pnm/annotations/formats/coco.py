@@ -189,4 +189,5 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=False,
+    names_files=False,
 )

@@ -136,4 +136,5 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=False,
+    names_files=False,
 )

@@ -194,5 +194,7 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=False,
+    names_files=False,
+    no_place_for=("empty objects",),
     splits=splits,
 )

@@ -266,4 +266,6 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=False,
+    names_files=False,
+    no_place_for=("crowds", "empty objects"),
 )

@@ -243,6 +243,7 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
+    no_place_for=("empty objects",),
     image_place=joined,
     splits=lambda path: splits_below(path, ".json"),
 )

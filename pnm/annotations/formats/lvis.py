@@ -106,4 +106,5 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=False,
+    names_files=False,
 )

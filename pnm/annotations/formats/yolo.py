@@ -244,6 +244,7 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
+    no_place_for=("crowds", "empty objects"),
     has_numbers=True,
     image_place=lambda split, name: f"images/{split or 'train'}/{name}",
     splits=splits,
