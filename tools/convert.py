@@ -162,7 +162,9 @@ def run(args: argparse.Namespace) -> None:
         parts = parted(annotations, args.val, args.seed)
     total = sum(len(part.images) for part in parts.values())
     with atomic_folder(args.output, overwrite=args.overwrite) as folder, tqdm(total=total, unit="image") as bar:
-        writer.write({split: with_progress(part, bar) for split, part in parts.items()}, folder)
+        beside = args.copy_images or args.link_images  # then nothing is to lead to where the images are now
+        written = {split: replace(part, folder=None if beside else part.folder) for split, part in parts.items()}
+        writer.write({split: with_progress(part, bar) for split, part in written.items()}, folder)
         if args.copy_images or args.link_images:
             place_images(parts, folder, writer.image_place, args.link_images)
     print_lines(losses.lines())

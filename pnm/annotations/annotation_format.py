@@ -70,8 +70,8 @@ class AnnotationFormat:
         is_folder: whether people name a folder when they mean such annotations.
         image_place: (split, name of an image) -> where its users look for the image beside the annotations.
         names_files: after images, so that these may not lead out of the output.
-        no_place_for: "crowds" where they become objects, "empty objects" where these are left out; writers that log such
-            losses themselves have none.
+        no_place_for: "crowds" where they become objects, "empty objects" where these are left out; none of writers that
+            log such losses themselves.
         has_numbers: its files have numbers of classes, which ``Source.classes`` names; else these say their order.
         splits: see :meth:`splits_of`; None of a format that has no splits.
     """

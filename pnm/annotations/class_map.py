@@ -64,7 +64,9 @@ def with_class_map(annotations: AnnotationSet, names: Mapping[str, str]) -> Anno
     """
     known = [category.name for category in annotations.categories]
     if OTHERS not in names and (unlisted := [name for name in known if name not in names]):
-        raise UserError(f"the class map doesn't say what becomes of {listed(unlisted, 10)}: add lines, or one with *,")
+        raise UserError(
+            f"the class map (--map) doesn't say what becomes of {listed(unlisted, 10)}: add lines, or one with *,"
+        )
     absent = [name for name in names if name not in known and name != OTHERS]
     if absent:
         raise UserError(f"the class map lists {listed(absent)}, but the classes are {listed(known, 20)}")

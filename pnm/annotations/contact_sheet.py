@@ -1,19 +1,20 @@
 """A page of a data set: some of its images with what is annotated, and close-ups of what is doubtful."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pnm.annotations.annotation_set import AnnotatedImage, AnnotationSet, Segments, object_masks
+from pnm.annotations.annotation_set import NO_CLASS, AnnotatedImage, AnnotationSet, Segments, object_masks
 from pnm.annotations.doubts import KINDS, Doubt
 from pnm.annotations.image_folder import read_picture
 from pnm.masks.colours import colour_labels
-from pnm.masks.crops import MaskCrop
+from pnm.masks.crops import MaskCrop, crop_segments
 
-TILE, GAP, COLUMNS = 230, 10, 5  # px, px, tiles in a row
+TILE, GAP, COLUMNS = 300, 10, 4  # px, px, tiles in a row at most
+_LEAST_COLUMNS, _MOST_CLASSES = 2, 60  # of a page, and in its legend
 _HEADING, _TEXT, _LINES = 26, 13, 2  # px, px, lines of a caption
 _MARGIN = 0.4  # of an object's larger side, around it
 _LEAST = 48  # px of the image that a close-up shows at least
@@ -23,15 +24,17 @@ _OPACITY = 0.45
 
 
 class Sheet:
-    """A page that grows downwards: headings, and rows of tiles with captions."""
+    """A page that grows downwards: headings, legends, and rows of tiles with captions.
 
-    def __init__(self) -> None:
+    Args:
+        columns: tiles in a row.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+        self._width = columns * (TILE + GAP) + GAP
         self._parts: list[Image.Image] = []
         self._font, self._bold = (ImageFont.load_default(size) for size in (_TEXT, _TEXT + 4))
-
-    @property
-    def _width(self) -> int:
-        return COLUMNS * (TILE + GAP) + GAP
 
     def add_heading(self, text: str) -> None:
         """A line of text across the page."""
@@ -39,23 +42,43 @@ class Sheet:
         ImageDraw.Draw(part).text((GAP, _HEADING // 2), text, fill="black", font=self._bold, anchor="lm")
         self._parts.append(part)
 
+    def add_legend(self, colours: Mapping[str, tuple[int, int, int]]) -> None:
+        """Names beside their colours, in as many lines as it takes."""
+        lines: list[list[tuple[int, str]]] = [[]]
+        left = GAP
+        for name in colours:
+            width = _TEXT + 6 + round(self._font.getlength(name)) + 2 * GAP
+            if left + width > self._width and lines[-1]:
+                lines.append([])
+                left = GAP
+            lines[-1].append((left, name))
+            left += width
+        part = Image.new("RGB", (self._width, len(lines) * (_TEXT + 8)), "white")
+        pen = ImageDraw.Draw(part)
+        for n, line in enumerate(lines):
+            top = n * (_TEXT + 8) + 2
+            for left, name in line:
+                pen.rectangle((left, top, left + _TEXT, top + _TEXT), fill=colours[name])
+                pen.text((left + _TEXT + 6, top), name, fill=(60, 60, 60), font=self._font)
+        self._parts.append(part)
+
     def add_tiles(self, tiles: Sequence[tuple[np.ndarray, str]]) -> None:
         """Pictures (h, w, 3) uint8, each made to fit its tile, and their captions."""
-        for first in range(0, len(tiles), COLUMNS):
-            height = TILE + _LINES * (_TEXT + 3) + GAP
-            row = Image.new("RGB", (self._width, height), "white")
-            for column, (picture, caption) in enumerate(tiles[first : first + COLUMNS]):
+        for first in range(0, len(tiles), self._columns):
+            some = [(_fitted(picture), caption) for picture, caption in tiles[first : first + self._columns]]
+            high = max(picture.height for picture, _ in some)
+            row = Image.new("RGB", (self._width, high + _LINES * (_TEXT + 3) + GAP), "white")
+            for column, (picture, caption) in enumerate(some):
                 left = GAP + column * (TILE + GAP)
-                small = _fitted(picture)
-                row.paste(small, (left + (TILE - small.width) // 2, (TILE - small.height) // 2))
-                self._caption(ImageDraw.Draw(row), caption, left)
+                row.paste(picture, (left + (TILE - picture.width) // 2, high - picture.height))
+                self._caption(ImageDraw.Draw(row), caption, left, high)
             self._parts.append(row)
 
-    def _caption(self, pen: ImageDraw.ImageDraw, text: str, left: int) -> None:
+    def _caption(self, pen: ImageDraw.ImageDraw, text: str, left: int, top: int) -> None:
         signs = int(TILE / self._font.getlength("n"))
         lines = textwrap.wrap(text, signs, max_lines=_LINES, placeholder=" ...", break_on_hyphens=False)
         for n, line in enumerate(lines):
-            pen.text((left, TILE + 3 + n * (_TEXT + 3)), line, fill=(60, 60, 60), font=self._font)
+            pen.text((left, top + 3 + n * (_TEXT + 3)), line, fill=(60, 60, 60), font=self._font)
 
     def page(self) -> Image.Image:
         """The whole page."""
@@ -83,20 +106,31 @@ def draw_sheet(
         samples: images that are shown whole, drawn by ``seed``.
         each: doubts of each kind that are shown, the gravest first, no two of one image while there are others.
     """
-    sheet = Sheet()
     number = min(samples, len(annotations.images))
+    shown = {kind: _gravest([doubt for doubt in doubts if doubt.kind == kind], each) for kind in KINDS}
+    widest = max(number, *map(len, shown.values()))
+    sheet = Sheet(min(max(widest, _LEAST_COLUMNS), COLUMNS))
     chosen = sorted(np.random.default_rng(seed).choice(len(annotations.images), number, replace=False).tolist())
     if chosen:
+        images = [annotations.images[n] for n in chosen]
         sheet.add_heading(f"{number} of {len(annotations.images)} images, drawn at random")
-        sheet.add_tiles([(draw_image(annotations, annotations.images[n]), annotations.images[n].name) for n in chosen])
+        classes = sorted(set().union(*(_classes_on(annotations, image) for image in images)))
+        sheet.add_legend({annotations.categories[k].name: _colour(k) for k in classes[:_MOST_CLASSES]})
+        sheet.add_tiles([(draw_image(annotations, image), image.name) for image in images])
     for kind, words in KINDS.items():
-        of_kind = [doubt for doubt in doubts if doubt.kind == kind]
-        if of_kind:
-            shown = _gravest(of_kind, each)
-            more = f", {len(shown)} shown" if len(shown) < len(of_kind) else ""
-            sheet.add_heading(f"{words}: {len(of_kind)}{more}")
-            sheet.add_tiles([(draw_doubt(annotations, doubt), f"{doubt.image.name}: {doubt.what}") for doubt in shown])
+        count = sum(doubt.kind == kind for doubt in doubts)
+        if count:
+            sheet.add_heading(f"{words}: {count}{f', {len(shown[kind])} shown' if len(shown[kind]) < count else ''}")
+            tiles = [(draw_doubt(annotations, doubt), f"{doubt.image.name}: {doubt.what}") for doubt in shown[kind]]
+            sheet.add_tiles(tiles)
     return sheet.page()
+
+
+def _classes_on(annotations: AnnotationSet, image: AnnotatedImage) -> set[int]:
+    content = annotations.read(image)
+    if isinstance(content, np.ndarray):
+        return set(np.unique(content).tolist()) - {NO_CLASS}
+    return {thing.category for thing in (content.segments if isinstance(content, Segments) else content)}
 
 
 def _gravest(doubts: Sequence[Doubt], most: int) -> list[Doubt]:
@@ -118,20 +152,22 @@ def _background(annotations: AnnotationSet, image: AnnotatedImage) -> np.ndarray
 
 
 def draw_image(annotations: AnnotationSet, image: AnnotatedImage) -> np.ndarray:
-    """(H, W, 3) uint8: the image under what is annotated, each object, or class of a map, in a colour of its own."""
+    """(H, W, 3) uint8: the image under what is annotated, each class in its colour, objects and segments outlined."""
     picture, content = _background(annotations, image), annotations.read(image)
-    if isinstance(content, tuple) and not isinstance(content, Segments):
-        for n, mask in enumerate(object_masks(image, content)):
-            _lay(picture, mask, _colour(n))
-        return picture
-    labels = content.ids if isinstance(content, Segments) else content + 1
-    colours = {number: _colour(n) for n, number in enumerate(np.unique(labels).tolist()) if number}
-    if not isinstance(content, Segments):
-        colours = {number: _colour(number - 1) for number in colours}  # a class has one on all images
-    layer = picture.copy()
-    for number, colour in colours.items():
-        layer[labels == number] = colour
-    return cv2.addWeighted(picture, 1 - _OPACITY, layer, _OPACITY, 0)
+    if isinstance(content, np.ndarray):
+        layer = picture.copy()
+        for k in np.unique(content).tolist():
+            if k != NO_CLASS:
+                layer[content == k] = _colour(k)
+        return cv2.addWeighted(picture, 1 - _OPACITY, layer, _OPACITY, 0)
+    if isinstance(content, Segments):
+        masks = crop_segments(content.ids, [thing.id for thing in content.segments])  # type: ignore[misc]
+        content = content.segments
+    else:
+        masks = object_masks(image, content)
+    for thing, mask in zip(content, masks):
+        _lay(picture, mask, _colour(thing.category))
+    return picture
 
 
 def draw_doubt(annotations: AnnotationSet, doubt: Doubt) -> np.ndarray:

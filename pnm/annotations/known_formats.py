@@ -23,6 +23,7 @@ from pnm.annotations.formats import (
     yolo,
 )
 from pnm.errors import UserError
+from pnm.formats.coco_instances import read_json
 
 # The first that recognises a path reads it: special ones come before general ones.
 _IN_ORDER = (
@@ -74,8 +75,19 @@ def format_of(path: Path) -> AnnotationFormat:
     for one in _IN_ORDER:
         if one.recognises(path):
             return one
-    listed = "; ".join(f"{one.name}: {one.words}" for one in _IN_ORDER)
-    raise UserError(f"{path} is in no format that is known here; name it (--from), or convert it. Known are {listed}")
+    if path.suffix.lower() == ".json" and path.is_file():
+        read_json(path, "annotations")  # says where it is damaged
+    if path.is_dir():
+        inside = [
+            file for file in sorted(path.iterdir()) if file.suffix.lower() in (".json", ".xml") and file.is_file()
+        ]
+        known = next((file for file in inside[:20] for one in _IN_ORDER if one.recognises(file)), None)
+        if known is not None:
+            raise UserError(f"{path} is a folder with annotations in files of their own: name one, such as {known}")
+    raise UserError(
+        f"{path} is in no format that is known here; if it is one of {', '.join(FORMATS)}, name it (--from) to be told "
+        "what is wrong, else convert it"
+    )
 
 
 def read_annotations(source: Source, name: str | None = None) -> AnnotationSet:

@@ -14,6 +14,7 @@ from pnm.annotations.doubts import Doubt, doubts_of
 from pnm.errors import UserError, listed
 from pnm.usable_cores import usable_cores
 
+_MANY = 20  # classes of a table
 SMALL, MEDIUM = 32**2, 96**2  # pixels, as COCO counts
 
 
@@ -116,7 +117,10 @@ def _class_table(annotations: AnnotationSet, names: Sequence[str], counts: Surve
     total = max(sum(counts.pixels.values()) + counts.unlabelled, 1)
     columns = ("small", "medium", "large", "crowds") if annotations.task != "semantic" else ()
     rows = []
+    is_long = len(names) > _MANY  # then classes that never occur are named below alone
     for k, name in enumerate(names):
+        if is_long and not counts.images[k]:
+            continue
         numbers = [counts.objects.get(k, Counter())[column] for column in columns]
         every = [sum(numbers)] if columns else []
         share = [] if annotations.task == "instance" else [f"{100 * counts.pixels[k] / total:.2f}"]

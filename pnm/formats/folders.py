@@ -26,6 +26,12 @@ def files_below(folder: str | Path, *endings: str) -> list[str]:
     return sorted(path for path in _walk(str(folder), "", set()) if path.lower().endswith(wanted))
 
 
+def label_pngs_below(folder: str | Path) -> list[str]:
+    """As :func:`files_below` of PNGs; those in the folder's own "images" are photographs, if there are others."""
+    files = files_below(folder, ".png")
+    return [file for file in files if not file.startswith("images/")] or files
+
+
 def one_file_each(named: Iterable[tuple[str, Path]], folder: str | Path, kind: str) -> dict[str, Path]:
     """Files of a folder by the names of their images, sorted.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from pnm.cityscapes_classes import CITYSCAPES_CLASSES, CITYSCAPES_IDS
 from pnm.errors import UserError
-from pnm.formats.folders import SameNameError, files_below, one_file_each
+from pnm.formats.folders import SameNameError, label_pngs_below, one_file_each
 from pnm.formats.json_list import JsonList
 from pnm.formats.label_png import png_size_of, read_label_png
 from pnm.masks.runs import decode_masks
@@ -62,7 +62,7 @@ def label_files(folder: str | Path, *, label_ids: bool = False, by_path: bool = 
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: expected one with label PNGs")
-    files = [folder / path for path in files_below(folder, ".png")]
+    files = [folder / path for path in label_pngs_below(folder)]
     files = [file for file in files if not _NO_LABELS.search(file.stem)]
 
     def name_of(file: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pnm.errors import UserError
-from pnm.formats.folders import files_below
+from pnm.formats.folders import label_pngs_below
 from pnm.formats.image_files import Key
 from pnm.formats.label_png import read_bytes, read_label_png
 from pnm.formats.label_png_rewriting import with_samples
@@ -39,7 +39,7 @@ class LabelPngPredictions(PredictionSet):
     def __init__(self, path: str | Path, *, ignore_labels: Iterable[int] = (255,)):
         if not Path(path).is_dir():
             raise FileNotFoundError(f"{path} is not a folder: expected one with label PNGs")
-        super().__init__(path, files_below(path, ".png"))
+        super().__init__(path, label_pngs_below(path))
         if not self.keys:
             raise FileNotFoundError(f"{path} has no label PNG in it: check the path")
         self._ignored = tuple(int(label) for label in ignore_labels)

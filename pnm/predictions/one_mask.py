@@ -43,6 +43,8 @@ def refine_one(args: argparse.Namespace, step: Step, task: str | None) -> None:
         task = "instance" if len(np.unique(given)) <= 2 or args.mask.suffix.lower() in (".jpg", ".jpeg") else "semantic"
     mask = foreground(given, args.mask) if task == "instance" else _labels(given, args.mask)
     mask = _of_size(mask, args)
+    if not mask.any():
+        print(f"{args.mask} has no object in it: nothing is to be refined")
     prediction: Prediction
     if task == "instance":
         prediction = Objects(mask.shape, (crop_array(mask),), (1.0,), (0,))  # type: ignore[arg-type]

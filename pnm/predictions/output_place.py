@@ -45,7 +45,7 @@ class OutputPlace:
         """A UserError if something is there that must not be replaced."""
         present = [str(target) for target in self.targets if target.exists()]
         if present and not self._overwrite and not self.replacing.exists():
-            raise UserError(f"{present[0]} exists already: choose another output, or overwrite it (overwrite)")
+            raise UserError(f"{present[0]} exists already: choose another output, or overwrite it (--overwrite)")
         for target in self.targets:
             foreign = self._foreign(target) if target.exists() else None
             if foreign:

@@ -77,6 +77,12 @@ class OpenedResults(NamedTuple):
     problems: list[str]
 
 
+def _listed_beside(gt: str | Path) -> str | None:
+    """names.txt in a folder of true labels, which ``pnm convert`` writes."""
+    file = Path(gt) / "names.txt"
+    return str(file) if file.is_file() else None
+
+
 def class_names(classes: str | Sequence[str] | None, cityscapes: bool) -> list[str]:
     """Names of ``--classes N``, ``--classes names.txt`` (one a line) or ``--cityscapes``; or those given."""
     if classes is not None and not isinstance(classes, str):
@@ -105,7 +111,8 @@ def open_result_files(pred: str | Path, pred_folder: str | Path | None, settings
 
 
 def _semantic_files(pred: str | Path, settings: ScoringSettings) -> SemanticFiles:
-    names = class_names(settings.classes, settings.cityscapes)
+    known = settings.cityscapes or settings.classes is not None
+    names = class_names(settings.classes if known else _listed_beside(settings.gt), settings.cityscapes)
     metric = SemanticMetrics(
         len(names),
         class_names=names,

@@ -160,8 +160,8 @@ def test_the_check_draws_a_page(config, tmp_path):
         ({"task": "depth"}, "task is 'depth', expected one of instance, semantic, panoptic"),
         ({"annotations": "nowhere"}, "data set mine: annotations nowhere does not exist"),
         ({"split": "val"}, "data set mine: .*val"),
-        ({"labels": "x"}, r"unknown \['labels'\]; type labelme takes"),
-        ({"type": "labelmee"}, "is not a mapping with a name and a type"),
+        ({"labels": "x"}, "mine: unknown labels; type labelme takes annotations"),
+        ({"type": "labelmee"}, "there is no type 'labelmee'; did you mean labelme"),
         (
             {"classes": ["person"]},
             "data set mine: there are annotations of car, but the classes that were given are person",

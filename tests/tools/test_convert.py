@@ -97,7 +97,7 @@ def test_splits_of_a_folder_stay(name, source, convert, tmp_path):
     )  # fmt: skip
     told = convert(tmp_path / "there", "--from", name, "--to", "coco", "--output", tmp_path / "back")
     assert "train 3, val 1" in told
-    files = sorted(path.name for path in (tmp_path / "back").iterdir())
+    files = sorted(path.name for path in (tmp_path / "back").glob("[!.]*"))
     assert files == ["instances_train.json", "instances_val.json"]
 
 
@@ -150,13 +150,16 @@ def test_what_cannot_be(source, convert, tmp_path):
     assert "need the folder of the images: add --images" in convert(
         *arguments, "--to", "coco", "--copy-images", fails=True
     )
+    assert "lie one in the other: name another folder" in convert(
+        source / "instances.json", "--output", source, "--to", "coco", "--overwrite", fails=True
+    )
     assert "none.json does not exist" in convert("none.json", "--to", "coco", "--output", tmp_path / "x", fails=True)
     (tmp_path / "x").mkdir()
     (tmp_path / "x/mine.txt").touch()
     assert "exists already and isn't empty" in convert(*arguments, "--to", "coco", fails=True)
     (tmp_path / "strange.csv").write_text("a,b\n")
     told = convert(tmp_path / "strange.csv", "--to", "coco", "--output", tmp_path / "y", fails=True)
-    assert "is in no format that is known here; name it (--from), or convert it. Known are labelme" in told
+    assert "is in no format that is known here; if it is one of labelme, yolo" in told
     assert not (tmp_path / "y").exists()
 
 
@@ -167,3 +170,48 @@ def test_a_missing_image_leaves_nothing_behind(source, convert, tmp_path):
         "--copy-images", fails=True,
     )  # fmt: skip
     assert "is missing: check --images" in told and [path.name for path in tmp_path.iterdir()] == ["few"]
+
+
+def test_only_outputs_of_this_program_are_overwritten(source, convert, tmp_path):
+    arguments = (source / "instances.json", "--to", "yolo", "--output", tmp_path / "x", "--overwrite")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/thesis.txt").write_text("mine", encoding="utf-8")
+    assert "was not made by this program, and so is not overwritten" in convert(*arguments, fails=True)
+    assert (tmp_path / "x/thesis.txt").read_text(encoding="utf-8") == "mine"
+    (tmp_path / "x/thesis.txt").unlink()
+    convert(*arguments)
+    convert(*arguments)
+
+
+@pytest.mark.parametrize("name", ["../../evil.png", "/etc/passwd", "C:\\evil.png"])
+@pytest.mark.parametrize("to", ["labelme", "yolo", "voc", "label-pngs", "coco-panoptic"])
+def test_names_of_images_lead_nowhere_else(name, to, source, convert, tmp_path):
+    content = json.loads((source / "instances.json").read_text())
+    content["images"][0]["file_name"] = name
+    (tmp_path / "evil.json").write_text(json.dumps(content))
+    told = convert(tmp_path / "evil.json", "--to", to, "--output", tmp_path / "deep/x", fails=True)
+    assert "leads out of the folder of images" in told
+    assert sorted(path.name for path in tmp_path.iterdir()) in (["evil.json"], ["deep", "evil.json"])
+
+
+def test_what_is_lost_is_told(source, convert, tmp_path, capsys):
+    scene = instance_set(CLASSES, crowd=True, images=IMAGES)
+    (tmp_path / "crowds.json").write_text(coco_json(scene))
+    for name, line in {
+        "yolo": "yolo has no place for crowds: 2 became objects",
+        "label-studio": "label-studio has no place for crowds: 2 became objects",
+        "coco-panoptic": "a pixel has one object in coco-panoptic: ",
+    }.items():
+        monkey = (tmp_path / "crowds.json", "--to", name, "--output", tmp_path / name)
+        sys.argv = ["convert.py", *map(str, monkey)]
+        load_tool("convert").main()
+        assert line in capsys.readouterr().err
+
+
+def test_copied_images_are_those_that_labelme_shows(source, convert, tmp_path):
+    convert(
+        source / "instances.json", "--to", "labelme", "--output", tmp_path / "x", "--images", source / "images",
+        "--copy-images",
+    )  # fmt: skip
+    for file in (tmp_path / "x").rglob("*.json"):
+        assert (file.parent / json.loads(file.read_text(encoding="utf-8"))["imagePath"]).is_file()

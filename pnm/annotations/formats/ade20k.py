@@ -25,6 +25,7 @@ from pnm.formats.label_png import png_size_of
 NAME = "ade20k"
 _SPLITS = ("training", "validation")
 _CALLED = {"train": "training", "val": "validation"}
+_WRITTEN = {"": "training", **_CALLED}
 _TABLE = "objectInfo150.txt"
 _OTHER, _MOST = 0, 255
 _ADVICE = f"name the classes in the order of their numbers, from 1, in {_TABLE} or by --classes"
@@ -101,7 +102,7 @@ def _class_names(source: Source) -> tuple[list[str], str | None]:
 
 
 def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:
-    """``annotations/<split>/*.png``, "train" being called training, and a table of classes that aren't ADE20K's.
+    """``annotations/<split>/*.png``, a table of classes that aren't ADE20K's; "train" and "" are called training.
 
     Raises:
         UserError: more than 255 classes, or others in one split than in another; images of one name but for the ending.
@@ -111,7 +112,8 @@ def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:
         numbers = list(range(1, len(annotations.categories) + 1))
         if len(numbers) > _MOST:
             raise UserError(f"there are {len(numbers)} classes, ADE20K's PNGs have place for {_MOST}: leave some out")
-        folder = output / "annotations" / _CALLED.get(split, split)
+        whole = not split and annotations.format == NAME  # then names of images have their splits
+        folder = output / "annotations" / ("" if whole else _WRITTEN.get(split, split))
         for image, name in zip(annotations.images, png_names(annotations.images)):
             write_bytes(folder / name, label_file_png(annotations, image, numbers, _OTHER, NAME))
     for annotations in list(parts.values())[:1]:
@@ -134,6 +136,6 @@ FORMAT = AnnotationFormat(
     write,
     is_folder=True,
     has_numbers=True,
-    image_place=lambda split, name: joined("images", _CALLED.get(split, split), name),
+    image_place=lambda split, name: joined("images", _WRITTEN.get(split, split), name),
     splits=lambda path: tuple(k for k, v in _CALLED.items() if (path / "annotations" / v).is_dir()),
 )

@@ -21,7 +21,7 @@ from pnm.annotations.formats.png_encoding import colour_png
 from pnm.annotations.image_folder import ImageFolder
 from pnm.errors import UserError
 from pnm.formats.atomic_files import write_bytes, write_text
-from pnm.formats.folders import files_below
+from pnm.formats.folders import label_pngs_below
 from pnm.formats.label_png import decode_panoptic_png, png_size_of, read_bytes
 from pnm.masks.crops import MaskCrop, crop_segments
 
@@ -59,7 +59,7 @@ def read(source: Source) -> AnnotationSet:
     folder = source.path / source.split if source.split else source.path
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: expected one with bitmask PNGs")
-    files = [file for file in files_below(folder, ".png") if not file.startswith("images/")]
+    files = label_pngs_below(folder)
     if not files:
         raise FileNotFoundError(f"{folder} has no PNG in it: expected a bitmask for each image")
     images = _image_folder(source, folder)
@@ -88,7 +88,11 @@ def _class_names(source: Source, folder: Path) -> Sequence[str]:
 def _image_folder(source: Source, labels: Path) -> Path | None:
     """The images that were named, or BDD100K's own."""
     split = source.split or (labels.name if labels.name in ("train", "val") else "")
-    places = [parent / "images/10k" for parent in labels.absolute().parents] if source.images is None else []
+    places = (
+        [parent / "images/10k" for parent in (labels.absolute(), *labels.absolute().parents)]
+        if source.images is None
+        else []
+    )
     folder = source.images or next((place for place in places if place.is_dir()), None)
     return folder / split if folder is not None and (folder / split).is_dir() else folder
 

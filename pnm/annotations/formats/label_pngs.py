@@ -17,7 +17,7 @@ from pnm.annotations.formats.label_maps import first_png, names_as_categories, p
 from pnm.annotations.image_folder import ImageFolder
 from pnm.errors import UserError, listed
 from pnm.formats.atomic_files import write_bytes, write_text
-from pnm.formats.folders import files_below
+from pnm.formats.folders import label_pngs_below
 from pnm.formats.label_png import png_size_of
 
 NAME = "label-pngs"
@@ -58,7 +58,7 @@ def read(source: Source) -> AnnotationSet:
     images = source.images or (inside if inside.is_dir() else None)
     if source.images is None and source.split and (inside / source.split).is_dir():
         images = inside / source.split
-    files = [file for file in files_below(folder, ".png") if not file.startswith("images/")]
+    files = label_pngs_below(folder)
     if not files:
         raise FileNotFoundError(f"{folder} has no PNG in it: expected a label PNG for each image")
     named, remarks = _image_names(files, images)

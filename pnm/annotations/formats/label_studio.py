@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element, SubElement
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotatedImage, AnnotatedObject, AnnotationSet, Category
 from pnm.annotations.formats.entry_checks import size_in
-from pnm.annotations.formats.label_studio_images import image_name
+from pnm.annotations.formats.label_studio_images import image_name, stated_size
 from pnm.annotations.formats.label_studio_regions import (
     NOTES,
     kind_of,
@@ -25,7 +25,7 @@ from pnm.annotations.formats.label_studio_regions import (
     object_of,
     redrawn_region,
 )
-from pnm.annotations.formats.safe_xml import xml_text
+from pnm.annotations.formats.safe_xml import read_xml, xml_text
 from pnm.annotations.image_folder import ImageFolder
 from pnm.errors import UserError, listed
 from pnm.formats.atomic_files import write_text
@@ -107,7 +107,8 @@ def read(source: Source) -> AnnotationSet:
                 f"{image.name}: remove one, or name the folder of images (--images)"
             )
         images[image.name] = image
-    labels = list(dict.fromkeys(labels_of(row)[0] for task in tasks for row in task.rows if kind_of(row)))
+    named = _configured(path.parent / CONFIG)
+    labels = list(dict.fromkeys([*named, *(labels_of(row)[0] for t in tasks for row in t.rows if kind_of(row))]))
     places = {label: place for place, label in enumerate(sorted(labels))}
 
     def read_objects(image: AnnotatedImage) -> tuple[AnnotatedObject, ...]:
@@ -159,11 +160,13 @@ def _image(task: _Task, folder: ImageFolder | None, path: Path) -> AnnotatedImag
     where = f"{path}: tasks[{task.number}]"
     name = image_name(task.content, folder, where)
     sized = next((row for row in task.rows if "original_width" in row), None)
-    number = task.content.get("id")
+    number, stated = task.content.get("id"), stated_size(task.content)
     if sized is not None:
         size = size_in(
             sized.get("original_height"), sized["original_width"], f"{where}: original_height, original_width"
         )
+    elif stated is not None:
+        size = stated
     elif folder is not None:
         size = folder.size(name)
     else:
@@ -242,8 +245,17 @@ def _new_task(annotations: AnnotationSet, image: AnnotatedImage) -> dict[str, An
         new_region(thing, name, annotations.categories[thing.category].name, image)
         for thing, name in zip(objects, names)
     ]
-    data = {"image": f"/data/local-files/?d={quote(image.name)}"}
+    address = f"/data/local-files/?d={quote(image.name)}"
+    data = {"image": address, "height": image.height, "width": image.width}
     return {"data": data, "annotations": [{"result": [region for region in regions if region is not None]}]}
+
+
+def _configured(path: Path) -> list[str]:
+    """Labels of the labeling interface that lies beside the tasks, in its order; none if there is none."""
+    try:
+        return [str(label.get("value")) for label in read_xml(path, "a labeling interface").iter("Label")]
+    except (UserError, OSError):
+        return []
 
 
 def _config(labels: Sequence[str]) -> str:

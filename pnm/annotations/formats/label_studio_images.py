@@ -38,6 +38,12 @@ def image_name(task: Mapping[str, Any], images: ImageFolder | None, where: str) 
     raise UserError(f"{where}: image {path} is not in {images.folder}: check the folder of images (--images)")
 
 
+def stated_size(task: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(height, width) that a task's data say, where they were written here."""
+    height, width = task["data"].get("height"), task["data"].get("width")
+    return (height, width) if type(height) is int and type(width) is int and min(height, width) > 0 else None
+
+
 def _address(task: Mapping[str, Any], where: str) -> str:
     """That under "image", or the first that ends like an image's."""
     data = task["data"]

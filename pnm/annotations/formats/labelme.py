@@ -14,7 +14,7 @@ import os
 import posixpath
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -198,7 +198,8 @@ def _content(annotations: AnnotationSet, image: AnnotatedImage, path: Path) -> d
     file: _File | None = image.raw if annotations.format == NAME else None
     flags = {key: value for key, value in image.attributes.items() if isinstance(value, bool)}
     others = {key: value for key, value in image.attributes.items() if key not in flags}
-    content: dict[str, Any] = {"version": VERSION, "flags": flags, "shapes": [], "imagePath": image.name}
+    content: dict[str, Any] = {"version": VERSION, "flags": flags, "shapes": []}
+    content["imagePath"] = PurePosixPath(image.name).name  # beside the JSON
     content |= {"imageData": None} | ({"attributes": others} if others else {})
     content |= file.content if file else {}
     content |= {"imageHeight": image.height, "imageWidth": image.width}

@@ -27,6 +27,7 @@ from pnm.errors import UserError, listed
 NAME = "mapillary"
 _SPLITS = ("training", "validation", "testing")
 _CALLED = {"train": "training", "val": "validation", "test": "testing"}
+_WRITTEN = {"": "training", **_CALLED}
 _JSONS = ("v2.0/panoptic/panoptic_2020.json", "v1.2/panoptic/panoptic_2018.json", "panoptic/panoptic_2018.json")
 _FILES = tuple(Path(name).name for name in _JSONS)
 _INSTANCES = ("v2.0/instances", "v1.2/instances", "instances")
@@ -127,9 +128,10 @@ def _joined(source: Source, parts: list[_Part], sets: list[AnnotationSet]) -> An
 
 
 def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:
-    """``<split>/v2.0/panoptic/panoptic_2020.json`` with its PNGs, "train" being called training."""
+    """``<split>/v2.0/panoptic/panoptic_2020.json`` with its PNGs, "train", or one without a name, being
+    called training."""
     for split, annotations in parts.items():
-        path = output / _CALLED.get(split, split) / _JSONS[0]
+        path = output / _WRITTEN.get(split, split) / _JSONS[0]
         write_panoptic(annotations, path, path.parent, ids_are_names=annotations.format != NAME)
 
 
@@ -147,6 +149,6 @@ FORMAT = AnnotationFormat(
     read,
     write,
     is_folder=True,
-    image_place=lambda split, name: joined(_CALLED.get(split, split), "images", name),
+    image_place=lambda split, name: joined(_WRITTEN.get(split, split), "images", name),
     splits=splits,
 )

@@ -8,6 +8,7 @@ after the last point is the score of a prediction (``save_conf``). What has no p
 attributes, and that an object stands for a crowd, which is written as any.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from pnm.annotations.formats.yolo_layout import (
     SPLITS,
     Layout,
     Pair,
+    class_names,
     find_yaml,
     folder_layout,
     named_splits,
@@ -33,6 +35,8 @@ from pnm.errors import UserError
 from pnm.formats.atomic_files import write_text
 from pnm.formats.folders import files_below
 from pnm.masks.crops import MaskCrop
+
+logger = logging.getLogger(__name__)
 
 NAME = "yolo"
 _BEYOND = 0.01  # by which coordinates may lie outside of 0 to 1, as in Ultralytics; they are cut off
@@ -82,7 +86,7 @@ def read(source: Source) -> AnnotationSet:
     if file is None:
         layout = folder_layout(source.path, source.images, source.classes, source.split)
     else:
-        layout = read_layout(file, source.split, source.images)
+        layout = _named_layout(file, source)
     names = layout.names if source.classes is None else dict(enumerate(source.classes))
     images = tuple(_image(pair, layout) for pair in layout.pairs)
     places = {number: place for place, number in enumerate(names)}
@@ -96,6 +100,19 @@ def read(source: Source) -> AnnotationSet:
     return AnnotationSet(
         NAME, "instance", categories, images, read_objects, layout.images, dict(layout.content), remarks
     )
+
+
+def _named_layout(file: Path, source: Source) -> Layout:
+    """The data set of a data.yaml, with the images of the folder that was named where its own are missing."""
+    try:
+        return read_layout(file, source.split, source.images)
+    except FileNotFoundError:
+        if source.images is None:
+            raise
+        labels = file.parent / "labels"
+        only = [name for name in SPLITS if (labels / name).is_dir()]
+        split = source.split or (only[0] if len(only) == 1 else None)
+        return folder_layout(file.parent, source.images, list(class_names(file).values()), split)
 
 
 def _image(pair: Pair, layout: Layout) -> AnnotatedImage:
@@ -168,6 +185,8 @@ def write(parts: Mapping[str, AnnotationSet], output: Path) -> None:
         if not _stays(annotations, split) or PurePath(str(raw.get("path", ""))).is_absolute():
             raw.pop("path", None)  # then it is the folder of data.yaml; "." would be the working directory's
         content |= raw
+    if "val" not in content:
+        logger.warning("Ultralytics wants a split val, too: make one with --val 0.1, or add it to data.yaml")
     whole = {key: value for key, value in content.items() if key not in ("names", "nc")}
     write_text(
         output / "data.yaml", yaml.safe_dump({**whole, "names": names or {}}, sort_keys=False, allow_unicode=True)

@@ -108,9 +108,8 @@ def read_layout(file: Path, split: str | None, images: Path | None) -> Layout:
     if not files:
         raise UserError(f"{file} leads to no images ({', '.join(map(str, places)) or 'no split is named'})")
     below = Path(os.path.abspath(images)) if images is not None else _common(places, files, file)
-    outside = next((image for image in files if not image.is_relative_to(below)), None)
-    if outside is not None:
-        raise UserError(f"{file}: image {outside} is not in {below}: name the folder that all images are in (--images)")
+    if not all(image.is_relative_to(below) for image in files):
+        below = _common(places, files, file)  # others were named: they belong together by their names
     return Layout(file.parent, below, [Pair(f, labels_of(f)) for f in files], names, content, tuple(missing))
 
 
@@ -123,6 +122,11 @@ def named_splits(file: Path) -> tuple[str, ...]:
             if content.get(key) and any(_images(place) for place in _places(content, key, file)):
                 there.append(key)
     return tuple(there)
+
+
+def class_names(file: Path) -> dict[int, str]:
+    """Names of the classes of a data.yaml by their numbers."""
+    return _names(read_yaml(file), file)
 
 
 def _names(content: Mapping[str, Any], file: Path) -> dict[int, str]:
@@ -211,8 +215,11 @@ def folder_layout(folder: Path, images: Path | None, classes: Sequence[str] | No
     if classes is None and listed is not None:
         classes = [line.strip() for line in read_text(listed, "a class a line").splitlines() if line.strip()]
     if classes is None or images is None:
-        lacking = "the names of its classes (--classes)" if classes is None else "the folder of its images (--images)"
-        raise UserError(f"{folder} has labels but no data.yaml: name {lacking}, or a data.yaml that lists both")
+        lacking = "its classes (--classes)" if classes is None else "the folder of its images (--images)"
+        broken = next((file for ending in ("yaml", "yml") for file in sorted(folder.glob(f"*.{ending}"))), None)
+        if broken is not None:
+            raise UserError(f"{broken} is no data.yaml of YOLO, which has train and val, and names: correct it")
+        raise UserError(f"{folder} has no data.yaml: name {lacking}, or a data.yaml that lists classes and images")
     there, pairs = ImageFolder(images), {}
     for name in files_below(labels, ".txt"):
         if PurePosixPath(name).name == "classes.txt":

@@ -58,7 +58,10 @@ def _agree(cfg: CfgNode, key: str, wanted: dict[str, Any], what: str) -> None:
     name, value = next(iter(wanted.items()))
     other = next((one for one in wanted if wanted[one] != value), None)
     if other is not None:
-        raise UserError(f"data set {name} has {what} {value}, {other} {wanted[other]}: they cannot be used together")
+        raise UserError(
+            f"data set {name} has {what} {value}, {other} {wanted[other]}: they cannot be used together; the key "
+            "classes in DATASETS.REGISTER gives data sets of annotation tools one list"
+        )
     came = _value(cfg, key)
     if came == value:
         return

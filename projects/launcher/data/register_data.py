@@ -14,7 +14,7 @@ from detectron2.data.datasets import load_coco_json
 
 from pnm.errors import UserError
 from pnm.formats.coco_panoptic import read_annotations
-from pnm.formats.folders import IMAGE_ENDINGS, files_below, stem
+from pnm.formats.folders import IMAGE_ENDINGS, files_below, label_pngs_below, stem
 from pnm.formats.label_png import png_size_of
 
 from ...dataset_mappers.label_files import SEGMENT_IDS
@@ -120,7 +120,7 @@ def register_semantic(name: str, images: Path, semantic: Semantic, made_by: str 
 
 def _pair_by_name(name: str, images: Path, labels: Path, image_names: Collection[str] | None = None) -> list[dict]:
     """Dataset dicts of images and labels of equal relative path, suffix aside."""
-    label_of = {stem(path): labels / path for path in files_below(labels, ".png")}
+    label_of = {stem(path): labels / path for path in label_pngs_below(labels)}
     image_of: dict[str, Path] = {}
     for path in files_below(images, *IMAGE_ENDINGS) if image_names is None else image_names:
         label = label_of.get(stem(path))

@@ -13,6 +13,7 @@ Each entry is a mapping; paths are relative to the working directory:
   ``classes``, ``split``, ``task``, ``map`` and ``unlabelled`` are what ``tools/convert.py`` calls so
 """
 
+import difflib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,6 +57,12 @@ def register_user_data(cfg: CfgNode) -> None:
 def check_entry(entry: Any) -> None:
     """A UserError that says what is wrong with an entry, or which of its keys aren't known."""
     kind, name = (entry.get("type"), entry.get("name")) if isinstance(entry, Mapping) else (None, None)
+    if isinstance(kind, str) and kind not in _KEYS:
+        near = difflib.get_close_matches(kind, _KEYS, n=1)
+        advice = f"did you mean {near[0]}? " if near else ""
+        raise UserError(
+            f"DATASETS.REGISTER, {name}: there is no type {kind!r}; {advice}Known are {', '.join(sorted(_KEYS))}"
+        )
     if not isinstance(kind, str) or kind not in _KEYS or not isinstance(name, str) or not name:
         raise UserError(
             f"DATASETS.REGISTER: {str(entry)[:200]} is not a mapping with a name and a type ({', '.join(_KEYS)}); "
@@ -64,9 +71,12 @@ def check_entry(entry: Any) -> None:
     required, optional = _KEYS[kind]
     missing, unknown = required - set(entry), set(entry) - required - optional
     if missing or unknown:
+        faults = [
+            f"{what} {', '.join(sorted(map(str, k)))}" for what, k in (("missing", missing), ("unknown", unknown)) if k
+        ]
         raise UserError(
-            f"DATASETS.REGISTER, {name}: missing {sorted(missing)}, unknown {sorted(map(str, unknown))}; "
-            f"type {kind} takes {sorted(required | optional)}"
+            f"DATASETS.REGISTER, {name}: {'; '.join(faults)}; type {kind} takes "
+            f"{', '.join(sorted(required | optional))}"
         )
     for key in entry.keys() - {"classes", "ignore_label", "crowds"}:
         if not isinstance(entry[key], str) or "\0" in entry[key]:

@@ -54,7 +54,7 @@ def test_a_path_in_no_format_is_told_with_those_that_are_known(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     (tmp_path / "b.json").write_text(json.dumps({"shapes": 7}))
     for path in (tmp_path, tmp_path / "a.png", tmp_path / "b.json"):
-        with pytest.raises(UserError, match="in no format that is known here.*label-pngs:"):
+        with pytest.raises(UserError, match="in no format that is known here.*label-pngs, name it"):
             format_of(path)
     Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match="in no format"):

@@ -88,7 +88,7 @@ def test_a_folder_of_labels(tmp_path):
     assert format_of(folder) is yolo.FORMAT
     annotations = read_annotations(Source(folder, images=tmp_path / "pictures", classes=["cat", "dog"]))
     assert_same_masks(annotations, {"b.png": [], "x/a.jpg": [MASK]})
-    with pytest.raises(UserError, match=r"name the names of its classes \(--classes\)"):
+    with pytest.raises(UserError, match=r"name its classes \(--classes\)"):
         read_annotations(Source(folder, images=tmp_path / "pictures"))
     label(tmp_path, "classes.txt", "cat\ndog\n")
     assert len(read_annotations(Source(folder, images=tmp_path / "pictures")).categories) == 2
@@ -225,8 +225,6 @@ def test_messages_about_data_sets(tmp_path):
         read_annotations(Source(root))
     with pytest.raises(UserError, match=r"has no test: name one of its splits, train, val \(--split\)"):
         read_annotations(Source(root, split="test"))
-    with pytest.raises(UserError, match=r"is not in .*elsewhere: name the folder that all images are in \(--images\)"):
-        read_annotations(Source(root, images=tmp_path / "elsewhere"))
     label(root, "train/a.txt", "1 ü".encode("latin-1"))
     with pytest.raises(UserError, match=r"a\.txt is not UTF-8"):
         read_annotations(Source(root))
@@ -237,3 +235,17 @@ def test_messages_about_data_sets(tmp_path):
     other = replace(annotations, categories=(Category("bird"), Category("dog")))
     with pytest.raises(UserError, match="splits differ in their classes"):
         yolo.write({"train": annotations, "val": other}, tmp_path / "out")
+
+
+def test_images_that_lie_elsewhere(tmp_path):
+    """Labels that were written without their images are read with the folder that is named."""
+    write_images(tmp_path / "pictures", ["x/a.jpg", "b.png"])
+    scene = read_annotations(Source(_labels_alone(tmp_path), images=tmp_path / "pictures"))
+    assert_same_masks(scene, {"b.png": [], "x/a.jpg": [MASK]})
+    assert [category.name for category in scene.categories] == ["cat", "dog"]
+
+
+def _labels_alone(folder):
+    label(folder, "train/x/a.txt", ROWS)
+    (folder / "data.yaml").write_text("train: images/train\nnames: [cat, dog]\n", encoding="utf-8")
+    return folder
