@@ -154,7 +154,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     check_arguments(args)
     with plain_files(args) as plain:
-        files, images, problems = open_side_by_side(
+        files, images, problems, notes = open_side_by_side(
             arguments.sides_of(plain), arguments.settings_of(plain), allow_missing=args.allow_missing
         )
         announce_compilation()
@@ -164,7 +164,7 @@ def run(args: argparse.Namespace) -> None:
     remarks = remarks_on(values, scores[0].share_ignored)
     print_lines(remarks)
     content = {"task": args.task, "images": len(images), "settings": vars(args), "mismatches": problems}
-    content["remarks"] = remarks
+    content["remarks"] = [*notes, *remarks]
     content["metrics"] = values
     if not (args.show and args.compare):
         print(report(values, args.show))
@@ -200,6 +200,10 @@ def parse_args() -> argparse.Namespace:
     semantic, instance, panoptic = [tasks.add_parser(task) for task in METRICS]
     for task, one in zip(METRICS, (semantic, instance, panoptic)):
         _add_common(one, task)
+    for one in (instance, panoptic):
+        one.add_argument(
+            "--classes", metavar="FILE", help="of annotations in other formats: a class in each line, in order"
+        )
     arguments.add_semantic(semantic)
     arguments.add_panoptic(panoptic)
     args = parser.parse_args()

@@ -11,6 +11,7 @@ that both have mean the same. The task is told from --pred. Without --images, ma
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise FileNotFoundError(f"--images is {args.images}, which is no folder: expected one with images")
     if not Path(args.output).parent.is_dir():
         raise FileNotFoundError(f"{Path(args.output).parent} is no folder: make it, or name another file for --output")
+    if args.min_score is not None and not math.isfinite(args.min_score):
+        raise UserError(f"--min-score is {args.min_score}, expected a number, such as 0.5")
     arguments.check_outputs(args, ["output"])
 
 
@@ -66,6 +69,8 @@ def run(args: argparse.Namespace) -> None:
     args.task = told_task(args.pred, args.task, args.pred_from)
     if args.compare:
         told_task(args.compare, args.task, args.pred_from)
+    if args.min_score is not None and args.task != "instance":
+        raise UserError(f"--min-score is for instances; {args.pred} holds {args.task} predictions: leave it out")
     args.metrics = list(DEFAULT_METRICS[args.task])
     with plain_files(args) as plain:
         write_text(args.output, page_of(args, plain))

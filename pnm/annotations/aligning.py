@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,6 +19,7 @@ from pnm.annotations.annotation_set import (
 )
 from pnm.annotations.formats.coco import image_numbers, numbers_of
 from pnm.errors import UserError, listed
+from pnm.formats.coco_instances import read_coco_categories, read_json
 from pnm.formats.folders import stem
 from pnm.formats.semantic_maps import image_name
 from pnm.masks.crops import crop_array, paste
@@ -71,6 +73,37 @@ def numbered(annotations: AnnotationSet) -> AnnotationSet:
         images=tuple(replace(image, id=number) for image, number in images),
         categories=tuple(category._replace(id=number) for category, number in categories),
     )
+
+
+def with_ids(annotations: AnnotationSet, info: Path) -> AnnotationSet:
+    """The same with the numbers that a COCO JSON gives to images and classes, by their names.
+
+    Args:
+        info: a JSON with "images": [{"id", "file_name"}] and "categories": [{"id", "name"}].
+
+    Raises:
+        FileNotFoundError, UserError: it is no such JSON, or an image or class isn't in it.
+    """
+    expected = 'COCO\'s lists {"images": [{"id", "file_name"}], "categories": [{"id", "name"}]}'
+    content = read_json(info, expected)
+    rows = content.get("images") if isinstance(content, dict) else None
+    fits = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+    if not fits or not all(type(row.get("id")) is int and isinstance(row.get("file_name"), str) for row in rows or ()):
+        raise UserError(f"{info} has no list of images with whole numbers as ids: expected {expected}")
+    number_of = {row["name"]: row["id"] for row in read_coco_categories(info)}
+    known = tuple(AnnotatedImage(row["file_name"], 1, 1, row["id"]) for row in rows or ())
+    of_name = _by_names(replace(annotations, images=known))
+    images = []
+    for image in annotations.images:
+        own = next((of_name[name] for name in _names(image) if name in of_name), None)
+        if own is None:
+            raise UserError(f"{info} doesn't list image {image.name}: give the one that the results were made with")
+        images.append(replace(image, id=own.id))
+    strange = [category.name for category in annotations.categories if category.name not in number_of]
+    if strange:
+        raise UserError(f"{info} doesn't list class {listed(strange)}: give the one that the results were made with")
+    categories = tuple(category._replace(id=number_of[category.name]) for category in annotations.categories)
+    return replace(annotations, images=tuple(images), categories=categories)
 
 
 def _places(pred: AnnotationSet, truth: AnnotationSet) -> list[int]:

@@ -166,7 +166,10 @@ def panoptic_folder(json_file: str | Path) -> Path:
             return folder
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: expected a COCO panoptic JSON")
-    raise FileNotFoundError(f"{path} has no folder of PNGs, {path.with_suffix('')} or {path.parent / 'panoptic'}")
+    raise FileNotFoundError(
+        f"{path} has no folder of PNGs, {path.with_suffix('')} or {path.parent / 'panoptic'}: put it there, or name it "
+        "(--gt-folder, --pred-folder)"
+    )
 
 
 def rgb_to_ids(rgb: np.ndarray) -> np.ndarray:

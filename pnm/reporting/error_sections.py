@@ -41,30 +41,34 @@ def _rates(looked: np.ndarray, wrong: np.ndarray) -> list[float]:
 
 
 def _is_few(pixels: np.ndarray) -> list[bool]:
-    return (pixels < _FEW * pixels.sum()).tolist()
+    return ((pixels > 0) & (pixels < _FEW * pixels.sum())).tolist()
 
 
 def whole_error(counts: ErrorCounts) -> int:
     return int(counts.ways.sum())
 
 
-def errors_section(sides: Sequence[ErrorCounts], ways: Sequence[str], remarks: Sequence[str]) -> Section:
-    """Where the errors lie."""
-    blocks: list[Block] = [Bullets([*_sentences(sides), *remarks])]
+def errors_section(sides: Sequence[ErrorCounts], ways: Sequence[str], remarks: Sequence[str], pixels: str) -> Section:
+    """Where the errors lie; ``pixels`` says which are looked at."""
+    if not any(one.distances[PIXELS].any() for one in sides):
+        return Section(
+            "errors", "Where the errors lie", [Text(f"There are no {pixels} to look at."), Bullets([*remarks])]
+        )
+    blocks: list[Block] = [Bullets([*_sentences(sides, pixels), *remarks])]
     blocks.append(Plots([_rate_plot(sides), _share_plot(sides), _weight_plot(sides)]))
     blocks += [_distance_table(sides, ways), _near_table(sides), _weight_table(sides), _size_table(sides)]
     return Section("errors", "Where the errors lie", blocks)
 
 
-def _sentences(sides: Sequence[ErrorCounts]) -> list[str]:
+def _sentences(sides: Sequence[ErrorCounts], pixels: str) -> list[str]:
     lines = []
     for letter, one in zip(_letters(sides), sides):
         looked, wrong = int(one.distances[PIXELS].sum()), whole_error(one)
         near = share(one.near[0, 1], wrong)
         lines.append(
-            f"{letter.strip() + ': ' if letter else ''}{percent(share(wrong, looked))} % of the pixels are wrong; "
+            f"{letter.strip() + ': ' if letter else ''}{percent(share(wrong, looked))} % of the {pixels} are wrong; "
             f"{percent(near, 1)} % of these errors lie within the boundary's width, on "
-            f"{percent(share(one.near[0, 0], looked), 1)} % of the pixels."
+            f"{percent(share(one.near[0, 0], looked), 1)} % of these pixels."
         )
     return lines
 

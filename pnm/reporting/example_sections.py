@@ -14,6 +14,8 @@ from pnm.reporting.gallery import (
 )
 from pnm.scoring.error_survey import Surveys
 
+_OF_IMAGES = 2  # blocks
+
 
 def picture_sections(sources: Sources, surveys: Surveys, number: int) -> list[Section]:
     """The worst images and objects, or of two predictions what changed most, and the annotations in doubt.
@@ -26,7 +28,7 @@ def picture_sections(sources: Sources, surveys: Surveys, number: int) -> list[Se
         title = "Best gains and worst losses"
     else:
         shown = [*_worst_images(sources, surveys, number), *_worst_objects(sources, surveys, number)]
-        title = "Worst images and objects"
+        title = "Worst images and objects" if len(shown) > _OF_IMAGES else "Worst images"
     return [Section("examples", title, shown), _doubt_section(sources, surveys, number)]
 
 

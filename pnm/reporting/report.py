@@ -22,6 +22,7 @@ from pnm.scoring.opening import OpenedResults, ScoringSettings
 from pnm.scoring.scores import Scores
 from pnm.scoring.task_errors import task_errors
 
+_MOST_NOTES, _FEW_IMAGES = 20, 30
 _NEAR_REMARK = (
     "Within the boundary's width is what lies at most d px from the true boundary, on either side, d being the width "
     "that the boundary metrics take in that image; the rest is interior."
@@ -89,7 +90,7 @@ def make_report(opened: OpenedResults, scoring: ScoringSettings, settings: Repor
     names = [str(files[0].image_key(image)) for image in images]
     sources = Sources(files, tasks, images, names, photographs)
     sections = [
-        *_number_sections(values, surveys, tasks, scores),
+        *_number_sections(values, surveys, tasks, scores, opened.remarks),
         *picture_sections(sources, surveys, settings.number),
     ]
     sections.append(_about(opened, scoring, settings, tasks))
@@ -126,6 +127,7 @@ def page_numbers(
         "task": scoring.task,
         "images": len(opened.images),
         "mismatches": opened.problems,
+        "remarks": opened.remarks,
         "predictions": list(settings.paths),
         "settings": {k: str(v) if isinstance(v, Path) else v for k, v in scoring._asdict().items()},
         "bootstrap": {"resamples": settings.resamples, "seed": settings.seed},
@@ -149,7 +151,11 @@ def _facts(opened: OpenedResults, scoring: ScoringSettings, settings: ReportSett
 
 
 def _number_sections(
-    values: MetricValues, surveys: Surveys, tasks: Sequence[TaskErrors], scores: Sequence[Scores]
+    values: MetricValues,
+    surveys: Surveys,
+    tasks: Sequence[TaskErrors],
+    scores: Sequence[Scores],
+    notes: Sequence[str],
 ) -> list[Section]:
     compared, task = len(tasks) == 2, tasks[0]
     counts = [side.counts for side in surveys.sides]
@@ -158,10 +164,16 @@ def _number_sections(
     by_class = by_class._replace(blocks=[*by_class.blocks, class_table(counts, task.class_names)])
     ignored = scores[0].share_ignored
     remarks = [f"The ground truth ignores {100 * ignored:.1f} % of the pixels."] if ignored else []
+    remarks += notes[:_MOST_NOTES]
+    if len(scores[0].images) < _FEW_IMAGES:
+        remarks.append(
+            f"Intervals of {len(scores[0].images)} images tell little; of a class that one image alone has, they are a "
+            "point."
+        )
     return [
         whole_section(values, compared, remarks),
         by_class,
-        errors_section(counts, task.ways, _remarks(tasks)),
+        errors_section(counts, task.ways, _remarks(tasks), task.pixels),
         confusion_section(counts, task.class_names, task.unit, task.confusion_remark),
         score_section([side.scores for side in surveys.sides], task.class_names),
     ]

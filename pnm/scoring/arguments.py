@@ -76,15 +76,21 @@ def check_numbers(args: argparse.Namespace) -> None:
         raise UserError("--workers and --bootstrap need a positive number, and --seed one from 0")
 
 
+_INPUTS = ("pred", "gt", "compare", "images", "pred_folder", "compare_folder", "gt_folder", "classes", "map")
+
+
 def check_outputs(args: argparse.Namespace, outputs: list[str]) -> None:
-    """UserErrors for outputs, by the names of their arguments, that can't be written or would overwrite a file."""
-    paths = [getattr(args, name) for name in (*outputs, "pred", "gt", "compare")]
-    for n, path in enumerate(paths[: len(outputs)]):
-        if path is not None:
-            others = [other for other in paths[n + 1 :] if other is not None]
-            if Path(path).resolve() in [Path(other).resolve() for other in others]:
-                raise UserError(f"{path} is named twice, and would be overwritten: name another file for the output")
-            check_writable(path)
+    """UserErrors for outputs, by the names of their arguments, that can't be written or would overwrite an input."""
+    inputs = [Path(path) for path in (getattr(args, name, None) for name in _INPUTS) if path is not None]
+    paths = [Path(path) for path in (getattr(args, name) for name in outputs) if path is not None]
+    for n, path in enumerate(paths):
+        if path.resolve() in [other.resolve() for other in (*inputs, *paths[n + 1 :])]:
+            raise UserError(f"{path} is named twice, and would be overwritten: name another file for the output")
+        inside = next((one for one in inputs if one.is_dir() and one.resolve() in path.resolve().parents), None)
+        if path.exists() and not path.is_dir() and (inside is not None or not path.is_file()):
+            where = f"one of the files in {inside}" if inside is not None else "no plain file"
+            raise UserError(f"{path} is {where}, and would be overwritten: name another file for the output")
+        check_writable(path)
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from pnm.formats.label_png import read_label_png
 from pnm.masks.runs import array_counts, rle_text
 from pnm.metrics.cityscapes_instance_ap import CityscapesInstanceAP
 from pnm.metrics.instance_ap import InstanceMetrics
-from pnm.metrics.instance_errors import break_even_score
 from pnm.scoring.image_results import InstanceImage
 from pnm.scoring.scores import Scores, for_each_image, missing_lines
 
@@ -111,12 +110,12 @@ class CityscapesInstanceFiles:
             lambda: own.per_image().joined(coco.per_image(), _BY_COCO),
         )
 
-    def break_even_score(self, images: Sequence[str]) -> float:
-        """See :func:`pnm.metrics.instance_errors.break_even_score`."""
+    def scores_and_objects(self, images: Sequence[str]) -> tuple[np.ndarray, int]:
+        """Scores of all detections of images, and the number of true objects."""
         scores = [prediction.score for image in images for prediction in self._pred[image]]
         ids = (np.flatnonzero(np.bincount(read_label_png(self._truth[image]).ravel())) for image in images)
         labels = [number // FIRST_INSTANCE for numbers in ids for number in numbers[numbers >= FIRST_INSTANCE].tolist()]
-        return break_even_score(np.array(scores), sum(label in CITYSCAPES_INSTANCE_CLASSES for label in labels))
+        return np.array(scores), sum(label in CITYSCAPES_INSTANCE_CLASSES for label in labels)
 
     def metric(self) -> InstanceMetrics:
         """An empty metric by COCO's rules."""

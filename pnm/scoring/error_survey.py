@@ -44,6 +44,7 @@ class TaskErrors(Protocol):
     Attributes:
         class_names: K of them.
         ways: N ways for a pixel to be wrong.
+        pixels: which are looked at, in words.
         remarks: lines that say how, for a page.
         unit, confusion_remark: what a confusion matrix counts, and how.
         doubt_remark, shared_doubt_remark: what speaks against an annotation, of one prediction and of two.
@@ -51,6 +52,7 @@ class TaskErrors(Protocol):
 
     class_names: list[str]
     ways: tuple[str, ...]
+    pixels: str
     remarks: list[str]
     unit: str
     confusion_remark: str

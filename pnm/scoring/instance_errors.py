@@ -31,6 +31,7 @@ class InstanceErrors:
     """
 
     ways: tuple[str, ...] = WAYS
+    pixels = "pixels of true objects and detections, counted object by object,"
     unit = "objects"
     confusion_remark = (
         f"Objects and detections matched whatever their class, the best detection first, at IoU ≥ {LEAST_IOU}; "
@@ -61,7 +62,7 @@ class InstanceErrors:
         self.class_names, self.least_score = list(class_names), least_score
         self._ratio, self._px = boundary_ratio, boundary_px
         self.remarks = [
-            f"Detections count from score {least_score:.3f} on ({origin}). They are matched class by class, the best "
+            f"{origin} They are matched class by class, the best "
             f"one first, at IoU ≥ {LEAST_IOU}. Pixels are looked at object by object: those of the true object and of "
             "its match; wrong are those that one of them lacks, so that the rate is 1 − IoU. Crowds are left out.",
             "Distance is that to the boundary of the true object, of a false one to its own boundary. Weights are "

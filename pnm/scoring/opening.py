@@ -70,11 +70,13 @@ class OpenedResults(NamedTuple):
         files: one for each prediction.
         images: that all of them can be scored on, in the order of the ground truth.
         problems: a line for each thing that doesn't fit.
+        remarks: on what may be as it is, such as images without detections.
     """
 
     files: list[ResultFiles]
     images: list[Any]
     problems: list[str]
+    remarks: list[str]
 
 
 def _listed_beside(gt: str | Path) -> str | None:
@@ -148,7 +150,8 @@ def open_side_by_side(
     files = [open_result_files(path, folder, settings) for path, folder in predictions]
     problems = list(dict.fromkeys(line for one in files for line in one.problems))
     print_lines(problems)
-    print_lines(list(dict.fromkeys(line for one in files for line in one.remarks)))
+    remarks = list(dict.fromkeys(line for one in files for line in one.remarks))
+    print_lines(remarks)
     if problems and not allow_missing:
         raise UserError(
             f"{len(problems)} mismatch(es) between prediction and ground truth, see above; mend them, or score the "
@@ -158,4 +161,4 @@ def open_side_by_side(
     images = [image for image in files[0].images if image in common]
     if not images:
         raise UserError(f"{predictions[0][0]} and {settings.gt} have no image in common: nothing to score")
-    return OpenedResults(files, images, problems)
+    return OpenedResults(files, images, problems, remarks)

@@ -26,6 +26,7 @@ class PanopticErrors:
     """
 
     ways: tuple[str, ...] = WAYS
+    pixels = "pixels"
     unit = "segments"
     confusion_remark = (
         "Segments matched whatever their class at IoU > 0.5, void left out as PQ does; “nothing” is the true class of "

@@ -3,16 +3,17 @@
 import argparse
 import copy
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pnm.annotations.aligning import aligned, numbered
+from pnm.annotations.aligning import aligned, numbered, with_ids
 from pnm.annotations.annotation_format import AnnotationFormat, Source
 from pnm.annotations.annotation_set import AnnotationSet
 from pnm.annotations.class_map import read_class_map, with_class_map
 from pnm.annotations.coco_results import read_results, results_json
+from pnm.annotations.formats.coco import image_numbers_in_names
 from pnm.annotations.known_formats import FORMATS, format_named, format_of
 from pnm.annotations.staging import PLAIN, named_annotations, stage
 from pnm.errors import UserError, print_lines
@@ -30,6 +31,9 @@ def add_formats(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pred-from", metavar="FORMAT", help="of the predictions, alike")
     parser.add_argument("--split", metavar="NAME", help="of annotations with several, the one to score")
     parser.add_argument("--unlabelled", metavar="NAME", help="class of pixels of no object, where objects become a map")
+    parser.add_argument(
+        "--image-info", metavar="JSON", help="COCO's images and categories: what numbers in results mean"
+    )
     parser.add_argument("--map", metavar="CSV", help="lines old,new: predicted classes by the true names")
     parser.add_argument("--resize", action="store_true", help="bring predictions of another size to that of the truth")
 
@@ -55,7 +59,8 @@ def plain_files(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
         raise UserError("--cityscapes is for Cityscapes' files as they are: leave it out, or what makes other files")
     args = copy.copy(args)
     with tempfile.TemporaryDirectory(prefix="pnm-") as folder:
-        truth = numbered(_truth(args, of_truth))
+        truth = _truth(args, of_truth)
+        truth = numbered(_with_numbers(args, truth, [p for name, p in sides.items() if of_sides[name] is None]))
         if of_truth or args.task == "semantic":
             args.gt, args.gt_folder = str(stage(truth, Path(folder) / "gt")), None
         for name, path in sides.items():
@@ -68,6 +73,32 @@ def plain_files(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
             write_text(names, "".join(f"{category.name}\n" for category in truth.categories))
             args.classes = str(names)
         yield args
+
+
+def _with_numbers(args: argparse.Namespace, truth: AnnotationSet, plain: Sequence[str]) -> AnnotationSet:
+    """The truth with the numbers that results have of its images and classes.
+
+    Raises:
+        UserError: the truth has names alone, and nothing says which number is which.
+    """
+    if args.image_info:
+        return with_ids(truth, Path(args.image_info))
+    if args.task == "instance" and plain:
+        nameless = [] if _are_numbered(truth) else ["images"]
+        nameless += [] if args.classes or all(c.id is not None for c in truth.categories) else ["classes"]
+        if nameless:
+            raise UserError(
+                f"{plain[0]} has numbers of {' and '.join(nameless)}, {args.gt} names alone: say which is which by "
+                "--image-info, COCO's lists of images and categories (instances.json in OUTPUT_DIR/converted of a data "
+                "set that was trained on, images.json of pnm predict)"
+                + (", or by --classes names.txt, a class in each line" if nameless == ["classes"] else "")
+            )
+    return truth
+
+
+def _are_numbered(truth: AnnotationSet) -> bool:
+    """Whether images have ids, or are called by them."""
+    return all(image.id is not None for image in truth.images) or image_numbers_in_names(truth.images) is not None
 
 
 def _format(path: str, name: str | None, task: str, *, is_predicted: bool = False) -> AnnotationFormat | None:

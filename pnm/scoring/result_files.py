@@ -15,7 +15,6 @@ from pnm.formats import semantic_maps
 from pnm.formats.coco_instances import read_coco_ground_truth, read_coco_results
 from pnm.metrics.exact_sums import LabelPair, pair_labels
 from pnm.metrics.instance_ap import InstanceMetrics
-from pnm.metrics.instance_errors import break_even_score
 from pnm.metrics.semantic_metrics import SemanticMetrics
 from pnm.scoring.image_results import InstanceImage
 from pnm.scoring.scores import Scores, for_each_image, missing_lines, stacked_scores
@@ -134,11 +133,11 @@ class InstanceFiles:
         named = [self._truth.images[image].file_name or str(image) for image in metric.image_ids]
         return Scores(named, metric.class_names, metric.compute_many, metric.per_image)
 
-    def break_even_score(self, images: Sequence[Any]) -> float:
-        """See :func:`pnm.metrics.instance_errors.break_even_score`."""
+    def scores_and_objects(self, images: Sequence[Any]) -> tuple[np.ndarray, int]:
+        """Scores of all detections of images, and the number of true objects, crowds left out."""
         scores = [float(entry["score"]) for image in images for entry in self._results.by_image[image]]
         objects = sum(not entry.get("iscrowd", 0) for image in images for entry in self._truth.annotations[image])
-        return break_even_score(np.array(scores), objects)
+        return np.array(scores), objects
 
     def metric(self) -> InstanceMetrics:
         """An empty metric of the ground truth's categories."""

@@ -28,6 +28,7 @@ class SemanticErrors:
     """
 
     ways: tuple[str, ...] = WAYS
+    pixels = "pixels"
     unit = "pixels"
     confusion_remark = "Pixels by their true and predicted class; “nothing” is a label that is no class."
     doubt_remark = (

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from pnm.metrics.instance_errors import break_even_score
 from pnm.scoring.cityscapes_instance_files import CityscapesInstanceFiles
 from pnm.scoring.error_survey import TaskErrors
 from pnm.scoring.instance_errors import InstanceErrors
@@ -29,9 +32,15 @@ def task_errors(
     if isinstance(files, PanopticFiles):
         return PanopticErrors(files.quality)
     assert isinstance(files, (InstanceFiles, CityscapesInstanceFiles))
-    origin = "as asked for"
-    if least_score is None:
-        least_score, origin = files.break_even_score(images), "so many detections as there are true objects"
+    scores, objects = files.scores_and_objects(images)
+    if least_score is not None:
+        origin = f"Detections count from score {least_score:.3f} on, as asked for."
+    elif len(scores) <= objects:
+        least_score = -np.inf
+        origin = f"All {len(scores)} detections count; there are {objects} true objects."
+    else:
+        least_score = break_even_score(scores, objects)
+        origin = f"Detections count from score {least_score:.3f} on: as many as there are true objects, {objects}."
     metric = files.metric()
     widths = settings.boundary_ratio, settings.boundary_px
     return InstanceErrors(metric.category_ids, metric.class_names, least_score, *widths, origin)

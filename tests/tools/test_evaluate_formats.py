@@ -54,6 +54,9 @@ def test_a_ground_truth_of_any_format(name, files, evaluate):
     plain = evaluate("instance", files / "results.json", files / "truth.json")["metrics"]
     truth = write(name, files / "own")
     images = ("--images", files / "images")
+    if name not in ("lvis", "label-studio"):
+        told = evaluate("instance", files / "results.json", truth, *images, "--image-info", files / "truth.json")
+        assert told["metrics"] == plain
     if name == "lvis":  # whose ids are kept
         assert evaluate("instance", files / "results.json", truth, *images)["metrics"] == plain
     own = evaluate("instance", truth, truth, *images)["metrics"]
@@ -146,3 +149,28 @@ def test_panoptic_annotations_of_another_format(files, evaluate, tmp_path):
 def _made(folder):
     folder.mkdir()
     return folder
+
+
+def test_numbers_in_results_need_names(files, evaluate):
+    """labelme's images and classes have names alone; COCO results have numbers."""
+    truth = write("labelme", files / "own")
+    arguments = ("instance", files / "results.json", truth, "--images", files / "images")
+    told = evaluate(*arguments, fails=True)
+    assert "results.json has numbers of images and classes" in told and "say which is which by --image-info" in told
+    (files / "names.txt").write_text("cat\ndog\n", encoding="utf-8")
+    told = evaluate(*arguments, "--classes", files / "names.txt", fails=True)
+    assert "has numbers of images, " in told and "--image-info" in told
+    own = evaluate(*arguments, "--image-info", files / "truth.json")["metrics"]
+    assert own == evaluate("instance", files / "results.json", files / "truth.json")["metrics"] and own["AP"] < 1
+
+
+def test_image_info_of_another_data_set(files, evaluate):
+    truth = write("labelme", files / "own")
+    content = json.loads((files / "truth.json").read_text())
+    arguments = ("instance", files / "results.json", truth, "--images", files / "images", "--image-info")
+    for key, name, message in (("images", "file_name", "list image"), ("categories", "name", "list class")):
+        rows = [{**row, name: f"other{n}.x"} for n, row in enumerate(content[key])]
+        (files / "info.json").write_text(json.dumps(content | {key: rows}))
+        assert f"info.json doesn't {message}" in evaluate(*arguments, files / "info.json", fails=True)
+    (files / "info.json").write_text("[]")
+    assert "info.json has no list of images" in evaluate(*arguments, files / "info.json", fails=True)

@@ -299,6 +299,28 @@ def test_errors_are_told_before_the_work(data, tmp_path, report):
     assert not (tmp_path / "report.html").exists()
 
 
+def test_no_input_is_overwritten(data, tmp_path, report):
+    folder = shutil.copytree(data, tmp_path / "own")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    semantic, images = words(folder, "semantic"), ["--images", folder / "images"]
+    for name in ("gt_labels/0.png", "a_labels/1.png", "images/2.png", "names.txt"):
+        assert "would be overwritten" in report(*semantic, *images, fails=True, output=folder / name)
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_scores_that_cannot_be(data, report):
+    assert "--min-score is nan" in report(*words(data, "instance"), "--min-score", "nan", fails=True)
+    assert "--min-score is for instances" in report(*words(data, "semantic"), "--min-score", "0.5", fails=True)
+
+
+def test_images_without_detections_are_told(data, tmp_path, report):
+    rows = json.loads((data / "a_instances.json").read_text())
+    (tmp_path / "half.json").write_text(json.dumps([row for row in rows if row["image_id"] < 2]))
+    page = report("--gt", data / "gt_instances.json", "--pred", tmp_path / "half.json")
+    assert any("no detections for 2 of 4 images" in line for line in Page(page).numbers["remarks"])
+    assert "no detections for 2 of 4 images" in page and "detections count; there are" in page
+
+
 def test_missing_images_are_grey_on_demand(data, tmp_path, report):
     shutil.copytree(data / "images", tmp_path / "images")
     (tmp_path / "images/2.png").unlink()

@@ -131,10 +131,16 @@ def numbers_of(ids: Sequence[Any]) -> list[int]:
 
 def image_numbers(images: Sequence[AnnotatedImage]) -> list[int]:
     """Ids of images: their own where they are numbers, else those that their files are called by, as COCO's are."""
-    if any(type(image.id) is not int for image in images):
-        matches = [_NUMBER.fullmatch(PurePosixPath(image.name).stem) for image in images]
-        return numbers_of([match and int(match[1]) for match in matches])
-    return numbers_of([image.id for image in images])
+    if all(type(image.id) is int for image in images):
+        return numbers_of([image.id for image in images])
+    return image_numbers_in_names(images) or numbers_of([None for _ in images])
+
+
+def image_numbers_in_names(images: Sequence[AnnotatedImage]) -> list[int] | None:
+    """Numbers that images' files are called by; None unless all have one of their own."""
+    matches = [_NUMBER.fullmatch(PurePosixPath(image.name).stem) for image in images]
+    numbers = [int(match[1]) for match in matches if match]
+    return numbers if len(numbers) == len(images) == len(set(numbers)) else None
 
 
 def _image_entry(image: AnnotatedImage, number: int, from_coco: bool) -> dict[str, Any]:

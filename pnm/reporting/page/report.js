@@ -17,6 +17,9 @@ for (const button of document.querySelectorAll("thead button")) {
   });
 }
 
+// What is folded is printed, too.
+addEventListener("beforeprint", () => { for (const folded of document.querySelectorAll("details")) folded.open = true; });
+
 // A picture that is clicked is shown large.
 const dialog = document.querySelector("dialog");
 for (const button of document.querySelectorAll("button.enlarge")) {
