@@ -9,9 +9,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pnm.annotations.annotation_set import NO_CLASS, AnnotatedImage, AnnotationSet, Segments, object_masks
 from pnm.annotations.doubts import KINDS, Doubt
-from pnm.annotations.image_folder import read_picture
 from pnm.masks.colours import colour_labels
 from pnm.masks.crops import MaskCrop, crop_segments
+from pnm.pictures.pictures import Toning, toned
+from pnm.pictures.samples import read_samples
 
 TILE, GAP, COLUMNS = 300, 10, 4  # px, px, tiles in a row at most
 _LEAST_COLUMNS, _MOST_CLASSES = 2, 60  # of a page, and in its legend
@@ -145,7 +146,8 @@ def _gravest(doubts: Sequence[Doubt], most: int) -> list[Doubt]:
 def _background(annotations: AnnotationSet, image: AnnotatedImage) -> np.ndarray:
     """The image, or grey where its file isn't known or is of another size."""
     path = annotations.folder / image.name if annotations.folder else None
-    picture = read_picture(path) if path is not None and path.is_file() else None
+    there = path is not None and path.is_file()
+    picture = toned(read_samples(path), Toning(), str(path)) if there and path else None
     if picture is None or picture.shape[:2] != image.size:
         return np.full((*image.size, 3), 128, np.uint8)
     return picture

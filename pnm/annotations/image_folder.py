@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pnm.errors import UserError
 from pnm.formats.folders import IMAGE_ENDINGS, files_below, stem
@@ -27,31 +26,6 @@ def image_size(path: Path) -> tuple[int, int]:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} is no image that can be read ({error}): restore or remove it") from None
     return (width, height) if turned else (height, width)
-
-
-def read_picture(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8, RGB, of an image as people see it: upright; of 16 bits a channel the upper 8.
-
-    Raises:
-        FileNotFoundError, UserError: it can't be read.
-    """
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            values = np.asarray(upright if _is_deep(upright) else upright.convert("RGB"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"image {path} is missing: check the folder of images") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is no image that can be read ({error}): restore or remove it") from None
-    if values.ndim == 3:
-        return values.copy()
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() >= 2**16:
-        raise UserError(f"image {path} has numbers whose range isn't known: save it with 8 or 16 bits")
-    return np.repeat(((values.astype(np.uint32) + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
-
-
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode == "F" or image.mode.startswith("I")
 
 
 class ImageFolder:

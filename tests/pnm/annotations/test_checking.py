@@ -8,7 +8,6 @@ from pnm.annotations.annotation_set import NO_CLASS, AnnotatedImage, AnnotatedOb
 from pnm.annotations.checking import check_annotations
 from pnm.annotations.contact_sheet import draw_doubt, draw_image
 from pnm.annotations.doubts import doubts_of
-from pnm.annotations.image_folder import read_picture
 from pnm.annotations.survey import survey
 from pnm.errors import UserError
 from pnm.masks.crops import EMPTY, crop_array
@@ -124,12 +123,13 @@ def test_pictures_show_what_is_annotated(tmp_path):
 
 
 def test_sixteen_bits_and_turned_photographs(tmp_path):
-    Image.fromarray(np.full(SIZE, 257 * 7, np.uint16)).save(tmp_path / "deep.png")
-    assert (read_picture(tmp_path / "deep.png") == 7).all()
+    Image.fromarray(np.full(SIZE, 257 * 7, np.uint16)).save(tmp_path / "0.png")
+    annotations = set_of("instance", [()], tmp_path)
+    assert (draw_image(annotations, annotations.images[0]) == 7).all()
     exif = Image.Exif()
     exif[0x112] = 6
-    Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / "turned.jpg", exif=exif)
-    assert read_picture(tmp_path / "turned.jpg").shape == (120, 100, 3)
+    Image.fromarray(np.zeros(SIZE[::-1], np.uint8)).save(tmp_path / "0.png", exif=exif)
+    assert (draw_image(annotations, annotations.images[0]) == 0).all()
 
 
 def test_what_cannot_be(tmp_path):

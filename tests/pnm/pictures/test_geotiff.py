@@ -4,11 +4,11 @@ import io
 
 import numpy as np
 import pytest
+import tifffile
 
 from pnm.pictures.geotiff import encode_geotiff
 from pnm.pictures.samples import GEO_TAGS, read_header, read_samples
 
-tifffile = pytest.importorskip("tifffile")
 KEYS = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32633)
 TAGS = {
     33550: ("d", 3, (10.0, 10.0, 0.0)),

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from pnm.errors import UserError
 from pnm.pictures.pictures import Toning, check_header, read_picture, toned
 from pnm.pictures.samples import Samples
 
-tifffile = pytest.importorskip("tifffile")
 RNG = np.random.default_rng(0)
 
 

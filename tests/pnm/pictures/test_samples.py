@@ -4,12 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageOps
 
 from pnm.errors import UserError
 from pnm.pictures.samples import read_header, read_samples, upright
 
-tifffile = pytest.importorskip("tifffile")
 SIZE = 37, 53
 
 
