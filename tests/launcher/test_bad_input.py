@@ -143,8 +143,9 @@ def test_checkpoints(tmp_path, monkeypatch):
     ("entry", "message"),
     [
         ("my_train", "is not a mapping with a name and a type"),
-        ({"name": "x", "type": "voc"}, "is not a mapping with a name and a type"),
-        ({"name": "x", "type": "coco", "image": "a"}, r"missing \['annotations', 'images'\], unknown \['image'\]"),
+        ({"type": "voc"}, "is not a mapping with a name and a type"),
+        ({"name": "x", "type": "vocc"}, "x: there is no type 'vocc'; did you mean voc"),
+        ({"name": "x", "type": "coco", "image": "a"}, "missing annotations, images; unknown image; type coco takes"),
         (
             {"name": "x", "type": "coco", "annotations": "no.json", "images": "."},
             "annotation file no.json does not exist",

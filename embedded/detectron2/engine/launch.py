@@ -2,9 +2,11 @@
 
 import logging
 import os
+import random
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -19,9 +21,12 @@ DEFAULT_TIMEOUT = timedelta(minutes=30)
 
 
 def _free_local_address() -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    """An address that no other program is given meanwhile: its port is none of those that systems hand out."""
+    for port in [*random.SystemRandom().sample(range(20000, 30000), 50), 0]:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    raise RuntimeError("no port of this machine is free")
 
 
 def _check(num_processes: int, num_machines: int, machine_rank: int, dist_url: str | None) -> None:
