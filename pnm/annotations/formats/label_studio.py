@@ -108,8 +108,9 @@ def read(source: Source) -> AnnotationSet:
             )
         images[image.name] = image
     named = _configured(path.parent / CONFIG)
-    labels = list(dict.fromkeys([*named, *(labels_of(row)[0] for t in tasks for row in t.rows if kind_of(row))]))
-    places = {label: place for place, label in enumerate(sorted(labels))}
+    used = sorted({labels_of(row)[0] for task in tasks for row in task.rows if kind_of(row)})
+    labels = list(dict.fromkeys([*named, *used]))
+    places = {label: place for place, label in enumerate(labels)}
 
     def read_objects(image: AnnotatedImage) -> tuple[AnnotatedObject, ...]:
         rows, where, score = image.raw.rows, f"{path}: tasks[{image.raw.number}]", image.raw.score

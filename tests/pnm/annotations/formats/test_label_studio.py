@@ -228,3 +228,12 @@ def test_an_image_that_the_folder_lacks(tmp_path):
         read_annotations(Source(path, images=tmp_path))
     save(path, [{"annotation_id": 1, "lead_time": 3, "image": "a"}])
     assert format_of(path) is label_studio.FORMAT
+
+
+def test_the_labeling_interface_beside_it_says_the_order_and_sizes_are_kept(tmp_path):
+    """Classes that don't occur are there, and images without objects have a size, without the images."""
+    scene, _ = scene_set()
+    label_studio.write({"": scene}, tmp_path)
+    again = read_annotations(Source(tmp_path / "tasks.json"))
+    assert [category.name for category in again.categories] == [category.name for category in scene.categories]
+    assert {image.name: image.size for image in again.images} == {image.name: image.size for image in scene.images}
