@@ -17,6 +17,27 @@ def load_tool(name):
     return module
 
 
+@pytest.fixture
+def run_main(monkeypatch, capsys):
+    """``run_main(tool, words)``: exit status, lines of stdout and stderr; data sets that it registers are forgotten."""
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    def run(tool, words):
+        monkeypatch.setattr(sys, "argv", [f"{tool.__name__}.py", *map(str, words)])
+        known, status = set(DatasetCatalog.list()), 0
+        try:
+            tool.main()
+        except SystemExit as ended:
+            status = ended.code
+        for name in set(DatasetCatalog.list()) - known:
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
+        told = capsys.readouterr()
+        return status, told.out.strip().splitlines(), told.err.strip().splitlines()
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def evaluate_tool():
     return load_tool("evaluate")

@@ -72,7 +72,7 @@ def weights(tmp_path_factory, shapes_root):
 
 
 @pytest.fixture
-def predict(weights, shapes_root, forget_data_sets, tmp_path, monkeypatch, capsys):
+def predict(weights, shapes_root, forget_data_sets, tmp_path, monkeypatch, run_main):
     """``predict(kind, arguments...)`` runs the tool and gives its exit status, output and lines of errors."""
     tool = load_tool("predict")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(shapes_root))
@@ -83,17 +83,7 @@ def predict(weights, shapes_root, forget_data_sets, tmp_path, monkeypatch, capsy
         words += ["MODEL.WEIGHTS", weights(kind), *ALWAYS, *few, *overrides]
         for refiner in then:
             words += ["--refine", CONFIGS[refiner], "MODEL.WEIGHTS", weights(refiner), "MODEL.DEVICE", "cpu"]
-        monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, words)])
-        known, status = set(DatasetCatalog.list()), 0
-        try:
-            tool.main()
-        except SystemExit as ended:
-            status = ended.code
-        for name in set(DatasetCatalog.list()) - known:
-            DatasetCatalog.remove(name)
-            MetadataCatalog.remove(name)
-        told = capsys.readouterr()
-        return status, told.out.strip().splitlines(), told.err.strip().splitlines()
+        return run_main(tool, words)
 
     return run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 from PIL import Image, ImageOps
 from torch import nn
@@ -80,7 +80,7 @@ def model(model_file):
 
 
 @pytest.fixture
-def label(model, model_file, tmp_path, monkeypatch, capsys):
+def label(model, model_file, tmp_path, run_main):
     """``label(arguments...)`` runs the tool on ``images`` and gives its exit status, output and lines of errors."""
     tool = load_tool("pseudo_labels")
 
@@ -89,17 +89,7 @@ def label(model, model_file, tmp_path, monkeypatch, capsys):
         flags = [word for word in arguments if word == "--resume"]
         overrides = [word for word in arguments if word != "--resume"]
         overrides += ["INPUT.MIN_SIZE_TEST", SHORT, *CPU, *(["MODEL.WEIGHTS", weights] if weights else [])]
-        monkeypatch.setattr(sys, "argv", ["pseudo_labels.py", *map(str, [*words, *flags, *overrides])])
-        known, status = set(DatasetCatalog.list()), 0
-        try:
-            tool.main()
-        except SystemExit as ended:
-            status = ended.code
-        for name in set(DatasetCatalog.list()) - known:
-            DatasetCatalog.remove(name)
-            MetadataCatalog.remove(name)
-        told = capsys.readouterr()
-        return status, told.out.strip().splitlines(), told.err.strip().splitlines()
+        return run_main(tool, [*words, *flags, *overrides])
 
     return run
 
