@@ -11,7 +11,7 @@ FLOORS = (
     {"errors", "programs", "usable_cores", "read_ahead", "cityscapes_classes"} | {"ade20k_classes"},
     {"masks"},
     {"compiling", "formats", "metrics", "null_model", "boundary_patches", "interior_offsets", "panoptic_grouping"}
-    | {"panoptic_fusion", "silhouettes", "fcos"},
+    | {"panoptic_fusion", "silhouettes", "fcos", "object_refinement"},
     {"pictures"},
     {"annotations"},
     {"predictions", "scoring"},
