@@ -31,7 +31,7 @@ from pnm.predictions.refinement import (
 )
 
 from ..dataset_mappers.reading import read_image
-from ..refining import Refiner
+from ..refining import TrainedRefiner
 from ..refining.model import ImageStore
 from .config import load_config
 from .refiner_loading import checked_refiner_class, load_refiner, refiner_fingerprint, weights_digest
@@ -47,7 +47,7 @@ def read_rgb(image_file: Path) -> np.ndarray:
 class NetworkStep:
     """A trained refiner as a step, see :class:`pnm.predictions.refinement.Step`."""
 
-    refiner: Refiner
+    refiner: TrainedRefiner
     fingerprint: str
 
     read = staticmethod(read_rgb)
@@ -98,7 +98,7 @@ class Part:
         return refiner.model.image_store(self.cfg, self.folder, weights).step()
 
 
-def _fill(store: ImageStore, refiner: Refiner, image_files: Sequence[Path]) -> None:
+def _fill(store: ImageStore, refiner: TrainedRefiner, image_files: Sequence[Path]) -> None:
     """Makes this process's share of what isn't in the store."""
     mine = image_files[comm.get_rank() :: comm.get_world_size()]
     for path in tqdm(mine, desc="offsets", unit="image", disable=not comm.is_main_process(), dynamic_ncols=True):

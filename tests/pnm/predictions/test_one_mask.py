@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from pnm.errors import UserError
-from pnm.predictions.one_mask import foreground, read_mask_picture, refine_one
+from pnm.pictures.mask_pictures import foreground, read_mask_picture
+from pnm.predictions.one_mask import refine_one
 
 OBJECT = np.zeros((20, 30), bool)
 OBJECT[4:15, 6:21] = True
