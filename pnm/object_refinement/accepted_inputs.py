@@ -41,8 +41,8 @@ def rgb_image(image: Any) -> np.ndarray:
     """(H, W, 3) uint8, RGB.
 
     Args:
-        image: (H, W, 3) RGB, (H, W, 4) with transparency, which is left out, or (H, W) grey: uint8, uint16, which become
-            v / 257, or floating-point numbers from 0 to 1; an image of Pillow's; or the path of a file.
+        image: (H, W, 3) RGB, (H, W, 4) with transparency, which is left out, or (H, W) grey: uint8, uint16, which
+            become v / 257, or floating-point numbers from 0 to 1; an image of Pillow's; or the path of a file.
 
     Raises:
         FileNotFoundError, UserError: something else, no pixel, NaN.
@@ -94,8 +94,8 @@ def mask_stack(masks: Any) -> Masks:
     values = np.asarray(masks)
     if values.dtype.kind not in "biuf" or values.ndim not in (2, 3):
         raise UserError(
-            f"the masks are {values.shape} {values.dtype}, expected (H, W) or (N, H, W), bool, integers or numbers from 0 "
-            "to 1, a PIL image or a path"
+            f"the masks are {values.shape} {values.dtype}, expected (H, W) or (N, H, W), bool, integers or numbers "
+            "from 0 to 1, a PIL image or a path"
         )
     stack = values if values.ndim == 3 else values[None]
     is_object = _in_unit_range(stack, "the mask") >= 0.5 if stack.dtype.kind == "f" else stack != 0

@@ -125,7 +125,9 @@ class Refiner:
         if not (self.keep_topology and refined.changed):
             return refined
         box = _common_box(crop, refined.crop)
-        before, after = (mask_pixels(one, box[0], box[1], box[2] - box[0], box[3] - box[1]) for one in (crop, refined.crop))
+        before, after = (
+            mask_pixels(one, box[0], box[1], box[2] - box[0], box[3] - box[1]) for one in (crop, refined.crop)
+        )
         kept = with_kept_topology(before, after)
         changed = int(np.count_nonzero(kept != before))
         return refined._replace(crop=MaskCrop(kept, box[0], box[1]), changed=changed)

@@ -1,10 +1,10 @@
 """Parts and holes of a mask kept as they were, whatever refinement makes of its boundary.
 
 Foreground is connected through sides and corners, background through sides; what lies outside of the array counts as
-background. From the coarse mask on, pixels that are to change do so one after the other, nearest to the boundary first,
-but only where the pixel is *simple*: where it has, in its 3 x 3 neighbourhood, one part of the foreground and one of the
-background beside it, a change moves the boundary and neither cuts, joins, opens nor closes anything (Rosenfeld, 1970).
-So each part and hole is what it was, by more than their numbers.
+background. From the coarse mask on, pixels that are to change do so one after the other, nearest to the boundary
+first, but only where the pixel is *simple*: where it has, in its 3 x 3 neighbourhood, one part of the foreground and
+one of the background beside it, a change moves the boundary and neither cuts, joins, opens nor closes anything
+(Rosenfeld, 1970). So each part and hole is what it was, by more than their numbers.
 
 An example, where refinement would cut a bar of three rows in two::
 
@@ -122,7 +122,7 @@ def with_kept_topology(coarse: np.ndarray, refined: np.ndarray) -> np.ndarray:
 
 
 def _around(coarse: np.ndarray, refused: np.ndarray) -> np.ndarray:
-    """(H, W) bool: discs around refused pixels, half as large again as the half width of what they were part of: to its corners."""
+    """(H, W) bool: discs around refused pixels that cover, to the corners, what was thin there."""
     own = (coarse == 1) & refused
     discs = np.zeros(coarse.shape, np.uint8)
     for part, pixels in ((coarse, own), (~coarse, refused & ~own)):

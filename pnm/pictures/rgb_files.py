@@ -9,8 +9,10 @@ from pnm.errors import UserError
 from pnm.pictures.pictures import Toning, read_picture, toned
 from pnm.pictures.samples import Samples
 
+_AS_STORED = Toning()
 
-def read_rgb(path: Path, toning: Toning = Toning()) -> np.ndarray:
+
+def read_rgb(path: Path, toning: Toning = _AS_STORED) -> np.ndarray:
     """(H, W, 3) uint8 of an image file of any kind.
 
     Raises:
@@ -38,5 +40,5 @@ def pillow_rgb(image: Image.Image, name: str) -> np.ndarray:
         values = np.asarray(upright)
         if values.dtype == np.int32 and values.min() >= 0 and values.max() < 2**16:  # Pillow's word for 16 bits
             values = values.astype(np.uint16)
-        return toned(Samples(values[..., None]), Toning(), name)
+        return toned(Samples(values[..., None]), _AS_STORED, name)
     return np.array(upright.convert("RGB"))

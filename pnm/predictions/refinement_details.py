@@ -1,14 +1,10 @@
 """What a refinement did to each object: how sure it is, how many pixels changed and where."""
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from pnm.formats.atomic_files import write_text
-from pnm.formats.image_files import Key
 from pnm.masks.crops import MaskCrop, crop_array
 from pnm.predictions.image_predictions import Objects, Partition
 from pnm.predictions.refined_masks import mask_changes
@@ -32,10 +28,10 @@ class Detail(NamedTuple):
     box_xywh: tuple[int, int, int, int]
     label: int | None = None
 
-    def entry(self) -> dict[str, Any]:
-        """As JSON has it."""
-        confidence = None if self.confidence is None else round(self.confidence, 4)
-        return {CONFIDENCE: confidence, CHANGED: self.changed, "bbox": list(self.box_xywh)}
+    def fields(self) -> dict[str, Any]:
+        """Those of an entry of a result file."""
+        confidence = {} if self.confidence is None else {CONFIDENCE: round(self.confidence, 4)}
+        return {**confidence, CHANGED: self.changed}
 
 
 class Detailed(NamedTuple):
@@ -120,16 +116,3 @@ def changed_pixels(one: MaskCrop, other: MaskCrop) -> int:
 
 def _box(crop: MaskCrop) -> tuple[int, int, int, int]:
     return crop.left, crop.top, crop.pixels.shape[1], crop.pixels.shape[0]
-
-
-def write_details(path: Path, key: Key, details: Sequence[Detail]) -> None:
-    """``{"image": key, "objects": [{confidence, changed pixels, bbox}, ...]}``, in the order of the predictions; those
-    of segments have their "id"."""
-    rows = [({} if one.label is None else {"id": one.label}) | one.entry() for one in details]
-    write_text(path, json.dumps({"image": key, "objects": rows}, indent=1))
-
-
-def details_file(folder: Path, key: Key) -> Path:
-    """Where an image's details lie in a folder."""
-    name = Path(str(key).replace("\\", "/").lstrip("/"))
-    return folder / name.with_name(f"{name.name}.json")

@@ -65,7 +65,8 @@ class SafeCheckpointer(DetectionCheckpointer):
         self._source = ""
 
     def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
-        """See Detectron2; ``path`` may be local, https, ``detectron2://`` or ``pnm://``, with ``?matching_heuristics=True``.
+        """See Detectron2; ``path`` may be local, https, ``detectron2://`` or ``pnm://``; it may end
+        with ``?matching_heuristics=True``.
 
         Raises:
             CheckpointError: the file cannot be had, read or (if strict) does not fit the model.
