@@ -13,7 +13,7 @@ An example, where refinement would cut a bar of three rows in two::
              ##########               ####..####                     ####..####            ##########
 
 A thread is left where a bar was, so around pixels that were asked for and not simple, as far as the coarse mask (or
-its background) is wide there, nothing changes in a second round.
+its background) is wide there, nothing changes in a second round. Parts and holes that would vanish stay whole.
 """
 
 import cv2
@@ -113,12 +113,22 @@ def with_kept_topology(coarse: np.ndarray, refined: np.ndarray) -> np.ndarray:
         refined: (H, W) bool.
     """
     before, after = np.pad(coarse, 1), np.pad(refined, 1)
-    wanted = before != after
+    wanted = (before != after) & ~_vanishing(before, after)
     mask, refused = _changed_where_simple(before, wanted)
     if refused.any():
         wanted[_around(before, refused)] = False
         mask, _ = _changed_where_simple(before, wanted)
     return np.ascontiguousarray(mask[1:-1, 1:-1])
+
+
+def _vanishing(coarse: np.ndarray, refined: np.ndarray) -> np.ndarray:
+    """(H, W) bool: parts and holes of which refinement would leave nothing."""
+    vanishing = np.zeros(coarse.shape, np.bool_)
+    for part, connectivity in ((coarse, 8), (~coarse, 4)):
+        number, labels = cv2.connectedComponents(part.astype(np.uint8), connectivity=connectivity)
+        left = np.bincount(labels[part & (coarse == refined)], minlength=number) > 0
+        vanishing |= part & ~left[labels]
+    return vanishing
 
 
 def _around(coarse: np.ndarray, refused: np.ndarray) -> np.ndarray:
