@@ -11,8 +11,8 @@ from pnm.cityscapes_classes import CITYSCAPES_INSTANCE_CLASSES, FIRST_INSTANCE
 from pnm.errors import UserError
 from pnm.formats.coco_instances import read_coco_ground_truth
 from pnm.formats.label_png import read_label_png
-from pnm.masks.crops import crop_runs
-from pnm.masks.runs import MaskRuns, decode_masks
+from pnm.masks.crops import crop_runs, paste
+from pnm.masks.runs import decode_masks
 from pnm.metrics.boundary_pixels import boundary_distance_px
 
 LEAST_AREA = 1024  # pixels
@@ -72,14 +72,7 @@ def coco_objects(data: Path) -> Iterator[RealMask]:
             image, nothing = read_rgb(path), np.zeros((entry.height, entry.width), np.bool_)
             masks = decode_masks([row["segmentation"] for row in rows], entry.height, entry.width, str)
             for n in np.flatnonzero(masks.areas >= LEAST_AREA).tolist():
-                yield cut_out(image, _drawn(masks, n), nothing, f"{path.stem}/{n}")
-
-
-def _drawn(masks: MaskRuns, n: int) -> np.ndarray:
-    pixels, top, left = crop_runs(masks, n)
-    out = np.zeros((masks.height, masks.width), np.bool_)
-    out[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
-    return out
+                yield cut_out(image, paste(crop_runs(masks, n), entry.height, entry.width), nothing, f"{path.stem}/{n}")
 
 
 def region_objects(image: np.ndarray, labels: np.ndarray, void: int, name: str) -> Iterator[RealMask]:

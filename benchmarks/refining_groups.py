@@ -142,7 +142,7 @@ def groups(data_dir: str | Path, quick: bool = False) -> dict[str, list[Case]]:
     for source, (objects, most) in SOURCES.items():
         masks = drawn(list(objects(data)), QUICK_OBJECTS if quick else most)
         cases |= {f"{source}/{kind}": [coarse_case(one, kind) for one in masks] for kind in KINDS}
-    cases = {group: some for group, some in cases.items() if some}
+    cases = {group: members for group, members in cases.items() if members}
     if not cases:
         raise UserError(
             f"{data} has none of {', '.join(('predictions/voc_deeplabv3plus', *SOURCES))}: name their folder"
@@ -167,9 +167,9 @@ def measure(refiner: Refiner, cases: Mapping[str, Sequence[Case]], name: str = "
     """
     rows = []
     with tqdm(total=sum(map(len, cases.values())), desc=name, unit="mask", mininterval=2) as bar:
-        for group, some in cases.items():
+        for group, members in cases.items():
             after, seconds = [], 0.0
-            for case in some:
+            for case in members:
                 start = time.perf_counter()
                 mask = refiner(case.image, case.coarse.copy())
                 seconds += time.perf_counter() - start
@@ -179,5 +179,5 @@ def measure(refiner: Refiner, cases: Mapping[str, Sequence[Case]], name: str = "
                     )
                 after.append(scores(case, mask))
                 bar.update()
-            rows.append(summary(group, [scores(case, case.coarse) for case in some], after, seconds))
+            rows.append(summary(group, [scores(case, case.coarse) for case in members], after, seconds))
     return rows
