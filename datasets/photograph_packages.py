@@ -4,87 +4,28 @@ Licences are those that the packages' own files state (``/usr/share/doc/*/copyri
 Every picture was looked at. Left out are packages whose pictures are drawn, abstract, or under unclear terms.
 """
 
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from typing import Literal
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Some files of a package that share kind and licence.
-
-    Args:
-        kind: ``photographs``, or ``cutouts``: pictures of single objects with an alpha channel.
-        licence: as in SPDX where it has a word.
-        files: patterns of paths in the package; ``*`` stands for slashes, too. Files in ``a.rcc`` are ``a.rcc/...``.
-        left_out: patterns of paths that are not used.
-        least_side: smaller pictures are left out; the shorter side, in pixels.
-    """
-
-    kind: Literal["photographs", "cutouts"]
-    licence: str
-    files: tuple[str, ...]
-    left_out: tuple[str, ...] = ()
-    least_side: int = 240
-
-    def has(self, path: str) -> bool:
-        """Whether a file of the package is one of these."""
-        is_picture = path.lower().endswith(ENDINGS)
-        return is_picture and _matches(path, self.files) and not _matches(path, self.left_out)
-
-
-@dataclass(frozen=True)
-class Package:
-    """A package in one version; ``sha256`` is that of its file, ``pip_options`` name one file of several wheels."""
-
-    name: str
-    index: Literal["debian", "pypi"]
-    version: str
-    sha256: str
-    pictures: tuple[Pictures, ...]
-    pip_options: tuple[str, ...] = field(default=())
-
-    def pictures_of(self, path: str) -> Pictures | None:
-        """The entry that a file of the package falls under."""
-        return next((entry for entry in self.pictures if entry.has(path)), None)
-
-    @property
-    def licences(self) -> str:
-        """Its pictures' licences, each once."""
-        return ", ".join(dict.fromkeys(entry.licence for entry in self.pictures))
-
-
-def _matches(path: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(path, pattern) for pattern in patterns)
-
-
-def _within(folder: str, names: str, ending: str = "") -> tuple[str, ...]:
-    """Patterns from names that are separated by blanks."""
-    return tuple(f"{folder}{name}{ending}" for name in names.split())
-
+from package_pictures import Package, Pictures, within
 
 _WHEEL = ("--platform=manylinux_2_28_x86_64", "--implementation=cp", "--python-version=3.11", "--abi=cp311")
 
 _GCOMPRIS = Pictures(
     "photographs",
-    "GPL-3.0-or-later and free licences of single pictures (credits in the package)",
-    _within(
+    "public domain, CC0-1.0, CC-BY, CC-BY-SA or GPL-3.0 (the README beside each picture says which)",
+    within(
         "*.rcc/gcompris/src/activities/",
         "categorization/resource/images/* details/resource/image/* clickgame/resource/sea* erase/resource/* "
         "explore_*/resource/* louis-braille/resource/*",
     ),
     # Paintings, drawings, cards, and pictures that are cut into pieces.
-    _within("*", "*paint* *Gogh* *vincent* */leftright/* */chart.* */night_printing.* */louis.* */solar_system/*"),
+    within("*", "*Gogh* *Auvers* *Tanguy* */louis-braille/*/chart.* */night_printing.* */louis.* */fireplace.*"),
     least_side=180,
 )
-_GCOMPRIS_CUTOUTS = Pictures("cutouts", _GCOMPRIS.licence, ("*/leftright/resource/*.webp",), least_side=60)
+_GCOMPRIS_CUTOUTS = Pictures("cutouts", "GPL-3.0", ("*/leftright/resource/*.webp",), least_side=60)
 
 _STAMPS = Pictures(
     "cutouts",
     "GPL-2.0-or-later",
-    _within(
+    within(
         "*/tuxpaint/stamps/",
         "animals/* food/* hobbies/* household/* plants/* sports/* vehicles/* medical/* military/* people/fireman* "
         "people/toys/* seasonal/christmas/*_photo* seasonal/christmas/Ch*_pudding* seasonal/christmas/German* "
@@ -95,8 +36,8 @@ _STAMPS = Pictures(
         "",
     ),
     # Drawings, glass, glow, and mirror images.
-    _within("*/", "cartoon/* *_mirror.png", "")
-    + _within("*/", "hedgehog pizza insects/bee glass Lightbulb tooth syringe f22_raptor final-roll-call", ".png"),
+    within("*/", "cartoon/* *_mirror.png", "")
+    + within("*/", "hedgehog pizza insects/bee glass Lightbulb tooth syringe f22_raptor final-roll-call", ".png"),
     least_side=60,
 )
 
@@ -124,10 +65,9 @@ PACKAGES = (
             Pictures(
                 "photographs",
                 "LGPL-3.0",
-                _within(
+                within(
                     "*/wallpapers/",
-                    "Autumn BytheWater ColdRipple ColorfulCups EveningGlow FallenLeaf Grey Kite OneStandsOut Path "
-                    "summer_1am",
+                    "BytheWater ColdRipple ColorfulCups EveningGlow FallenLeaf Grey Kite OneStandsOut Path summer_1am",
                     "/contents/images/2560x1600.jpg",
                 ),
             ),
@@ -146,8 +86,12 @@ PACKAGES = (
         "1:43.6-2~deb12u1",
         "f76430c1f6db2be884bbc0e37cfa43752b49d252abb94d9cce494e8cdd8882a1",
         (
-            Pictures("photographs", "GPL-2.0-or-later and CC0-1.0", ("*/pixmaps/faces/*.jpg",), ("*/legacy/*",)),
-            Pictures("cutouts", "GPL-2.0-or-later and CC0-1.0", ("*/pixmaps/faces/*.png",), ("*/legacy/*",), 60),
+            Pictures(
+                "photographs",
+                "one of GPL-2.0-or-later, GPL-3.0-or-later, LGPL-2.0-or-later, MIT, CC0-1.0",
+                ("*/pixmaps/faces/*.jpg",),
+                ("*/legacy/*",),
+            ),
         ),
     ),
     Package(
@@ -166,7 +110,7 @@ PACKAGES = (
             Pictures(
                 "photographs",
                 "CC-BY-SA-3.0",
-                _within(
+                within(
                     "*/lxqt/wallpapers/",
                     "Butterfly* after-the-rain* appleflower* beam* butterfly* cloud* drop* flowers* fog* this-is-not*",
                 ),
@@ -180,11 +124,11 @@ PACKAGES = (
         "a99ff6a3bfe451e4cc0682ecb3cc82e71740626d59e4845ae34a0a0e45421eab",
         (
             Pictures("photographs", "CC0-1.0", ("*/seeding_by_*",)),
-            Pictures("photographs", "CC-BY-SA-4.0", _within("*/", "Bridge_* Dragonfly_* free_* greentock_*")),
+            Pictures("photographs", "CC-BY-SA-4.0", within("*/", "Bridge_* Dragonfly_* free_* greentock_*")),
             Pictures(
                 "photographs",
                 "CC-BY-4.0",
-                _within("*/", "aitz* friends_* life_* picos* sunset_* Picture_* Wine_*"),
+                within("*/", "aitz* friends_* life_* picos* sunset_* Picture_* Wine_*"),
             ),
         ),
     ),
@@ -204,7 +148,7 @@ PACKAGES = (
             Pictures(
                 "photographs",
                 "GPL-2.0-or-later",
-                _within(
+                within(
                     "*/toolpics/",
                     "abzug brechungsmesser brenner dsc exikator halter heizplatte hplc korkring moerser phpapier "
                     "rg-halter rg-staender rotationsverdampfer ruehrfisch spatel tonschale waage spritzflasche",
@@ -220,8 +164,8 @@ PACKAGES = (
         "4:22.12.3-1",
         "69a15dce2ac25ed8708ac518cd0cee5f4eb0c70ed15da2fdb8899a19ac0ee058",
         (
-            Pictures("photographs", "public domain", _within("*/collection/", "cinci* citrus* *bee.jpg")),
-            Pictures("photographs", "GFDL", _within("*/collection/", "castle* panther*")),
+            Pictures("photographs", "public domain", within("*/collection/", "cinci* citrus* *bee.jpg")),
+            Pictures("photographs", "GFDL", within("*/collection/", "castle* panther*")),
         ),
     ),
     Package(
@@ -236,7 +180,7 @@ PACKAGES = (
         "debian",
         "2.1.0-1",
         "ad619d8291a888b59e6f1942db52ad7f3c03373c195d6fc449fbf01721b4f4a1",
-        (Pictures("photographs", "MIT", _within("*/demo/pictures/images/", "Bubbles.jpg Wall.jpg")),),
+        (Pictures("photographs", "MIT", within("*/demo/pictures/images/", "Bubbles.jpg Wall.jpg")),),
     ),
     Package(
         "scikit-image",
@@ -247,7 +191,7 @@ PACKAGES = (
             Pictures(
                 "photographs",
                 "CC0-1.0 or public domain",
-                _within("skimage/data/", "astronaut.png camera.png chelsea.png coffee.png motorcycle_left.png rocket.jpg"),
+                within("skimage/data/", "astronaut.png camera.png chelsea.png coffee.png rocket.jpg"),
             ),
         ),
         _WHEEL,

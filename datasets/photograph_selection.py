@@ -9,7 +9,7 @@ LONGEST_SIDE = 1600
 LEAST_OPAQUE_PIXELS = 3600  # 60 x 60
 OPAQUE, TRANSPARENT = 230, 25  # of 255
 MOST_SOFT = 0.5  # half-transparent pixels for each opaque one; more are smoke, glow or glass
-LEAST_DIFFERENCE = 5.0  # grey levels, in the mean over a fingerprint; the same picture in another size has 0 to 3
+LEAST_DIFFERENCE = 2.0  # grey levels, in the mean over a fingerprint: the same picture in another size has below 1
 _FINGERPRINT_SIDE = 16
 
 
