@@ -78,8 +78,9 @@ class PictureFolder:
             (self.root / kept.rows[place][0]).unlink()
         name = self._write(picture, origin[0], pictures.kind, path)
         row = (name, *origin, pictures.licence, path)
-        for entries, entry in ((kept.rows, row), (kept.prints, print_), (kept.pixels, n_pixels)):
-            entries[place : place + 1] = [entry]  # at the end: appended
+        kept.rows[place : place + 1] = [row]  # at the end of the list: appended
+        kept.prints[place : place + 1] = [print_]
+        kept.pixels[place : place + 1] = [n_pixels]
 
     def _write(self, picture: Image.Image, package_name: str, kind: str, path: str) -> str:
         stem = "_".join([package_name, *Path(path).with_suffix("").parts[-4:]])
@@ -131,14 +132,16 @@ def write_photographs(
     check_new_folder(output.absolute(), overwrite=overwrite)
     check_folder_writable(output.absolute().parent, "the output's folder")
     with TemporaryDirectory() as temporary, atomic_folder(output, overwrite=overwrite) as root:
-        folder = PictureFolder(root)
-        progress = tqdm(packages, desc="photographs", unit="package")
-        for package in progress:
+        paths = []
+        for package in (progress := tqdm(packages, desc="fetching", unit="package")):
             progress.set_postfix_str(package.name)
             path = package_file(package, given, any_version=any_version) if given else None
-            path = path or fetched(package, Path(temporary), any_version=any_version)
+            paths.append(path or fetched(package, Path(temporary), any_version=any_version))
             if not any_version:
-                check_digest(package, path)
+                check_digest(package, paths[-1])
+        folder = PictureFolder(root)
+        for package, path in zip((progress := tqdm(packages, desc="reading", unit="package")), paths, strict=True):
+            progress.set_postfix_str(package.name)
             _add_pictures(folder, package, path)
         folder.write_sources()
     return {kind: len(kept.rows) for kind, kept in folder.kept.items()}

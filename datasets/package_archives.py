@@ -54,7 +54,7 @@ def _deb_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str,
     name, content = _deb_data(path)
     if name.endswith(".zst"):  # Ubuntu's; Python reads it from version 3.14 on
         content = _decompressed_by_zstd(path, content)
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as archive:
+    with tarfile.open(None, "r:*", io.BytesIO(content)) as archive:
         for member in archive:
             inner = member.name.removeprefix("./").lstrip("/")
             if not member.isfile() or not wanted(inner):  # links lead to files that are members themselves

@@ -35,9 +35,13 @@ _STAMPS = Pictures(
         "town/*_mailbox.png town/monuments/*-photo.png",
         "",
     ),
-    # Drawings, glass, glow, and mirror images.
+    # Drawings, glass, glow, mirror images, and white fringes.
     within("*/", "cartoon/* *_mirror.png", "")
-    + within("*/", "hedgehog pizza insects/bee glass Lightbulb tooth syringe f22_raptor final-roll-call", ".png"),
+    + within(
+        "*/",
+        "hedgehog pizza insects/bee edward_bear flower[23458] glass Lightbulb tooth syringe f22_raptor final-roll-call",
+        ".png",
+    ),
     least_side=60,
 )
 
@@ -138,6 +142,20 @@ PACKAGES = (
         "20.04.0-2",
         "d44e89b8473aafe64a5b678f014862dc31335aaaf18665c544d985d854f1a709",
         (Pictures("photographs", "CC-BY-SA-3.0", ("*/Kleiber_*",)),),
+    ),
+    Package(
+        "kphotoalbum",
+        "debian",
+        "5.9.1-1",
+        "00f8b26b5db1beb30a822d15f464b3c68ffa556d267870aa98a59aaaaf81ec43",
+        (
+            Pictures(
+                "photographs",
+                "GPL-2.0-or-later",
+                ("*/kphotoalbum/demo/*.jpg",),
+                within("*/", "CategoryImages/* grand_canyon_1.jpg wayne.jpg"),
+            ),
+        ),
     ),
     Package(
         "kalzium-data",

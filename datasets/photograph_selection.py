@@ -27,8 +27,8 @@ def open_picture(content: bytes) -> Image.Image | None:
 
 def is_photograph(picture: Image.Image, least_side: int) -> bool:
     """Whether it is large enough and opaque everywhere; ``least_side`` in pixels."""
-    is_opaque = picture.mode == "RGB" or picture.getchannel("A").getextrema()[0] >= OPAQUE
-    return min(picture.size) >= least_side and is_opaque
+    is_opaque = picture.mode == "RGB" or np.asarray(picture.getchannel("A")).min() >= OPAQUE
+    return min(picture.size) >= least_side and bool(is_opaque)
 
 
 def is_cutout(picture: Image.Image, least_side: int) -> bool:
