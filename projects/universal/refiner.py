@@ -54,7 +54,7 @@ class UniversalRefiner(RefiningModel):
             task=task, pixel_mean=PIXEL_MEAN.tolist(), pixel_std=PIXEL_STD.tolist(), num_classes=num_classes
         )
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.decision, self.bfloat16 = decision_of(strength), bfloat16
+        self.decision, self.mixed_precision = decision_of(strength), bfloat16
 
     @classmethod
     def task_of(cls, cfg: CfgNode) -> str:
@@ -80,7 +80,7 @@ class UniversalRefiner(RefiningModel):
         windows, targets, counted = (
             torch.cat([x[name] for x in batched_inputs]).to(self.device) for name in ("windows", "targets", "counted")
         )
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
             maps = self.network(windows.contiguous(memory_format=torch.channels_last))
         coarse = windows[:, 3] > 0
         self._log_errors(foreground_logits(maps.detach().float(), coarse) > 0, coarse, targets, counted)
