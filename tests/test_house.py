@@ -20,7 +20,7 @@ FLOORS = (
 # PNM IoU weights pixels as the null model says; weight maps are stored as PNGs.
 MAY_IMPORT_SIDEWAYS = {("metrics", "null_model"), ("null_model", "formats"), ("interior_offsets", "formats")}
 MAY_IMPORT_SIDEWAYS |= {("metrics", "interior_offsets")}  # errors are counted by their distance to the boundary
-PAPERS = {"pnm_heads", "bpr", "segfix", "prn", "se_psnet"}
+PAPERS = {"pnm_heads", "bpr", "segfix", "prn", "se_psnet", "universal"}
 SHARED = {"dataset_mappers", "semantic_networks", "refining"}
 WRITERS = {"os.replace", "os.rename", "shutil.move"}
 

@@ -1,5 +1,6 @@
 """The network of the universal refiner: a residual U-Net (Ronneberger et al., 2015; He et al., 2016) of five scales
-that sees an image and a coarse mask.
+that sees an image, a coarse mask, and how well the
+image's colours tell the mask apart around each pixel.
 
 It gives two maps, the logit of foreground for a pixel that the coarse mask has and for one that it has not. Where both
 have the same sign the image decides; where the first is positive and the second negative the coarse mask is believed.
@@ -12,7 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pnm.object_refinement.local_regression import CHANNELS, local_regression
+
 STRIDE = 32  # heights and widths of inputs are multiples of it
+_RADII = (2, 5, 12)  # of local regressions, in pixels of half the input's resolution
 
 
 class Architecture(NamedTuple):
@@ -63,6 +67,7 @@ class RefinementNetwork(nn.Module):
         super().__init__()
         widths, blocks = architecture
         self.stem = _convolution(4, widths[0], stride=2)
+        self.mix = _convolution(widths[0] + 1 + CHANNELS * len(_RADII), widths[0], side=1)
         self.down = nn.ModuleList()
         for n, (width, number) in enumerate(zip(widths, blocks)):
             shrink = [_convolution(widths[n - 1], width, stride=2)] if n else []
@@ -70,6 +75,14 @@ class RefinementNetwork(nn.Module):
         pairs = list(zip(widths[1:], widths))[::-1]
         self.up = nn.ModuleList(UpBlock(coarser, width) for coarser, width in pairs)
         self.head = nn.Conv2d(widths[0], 2, 1)
+
+    @staticmethod
+    def _color_evidence(x: torch.Tensor) -> torch.Tensor:
+        """The mask and its regressions on the colours, at half the resolution; in full precision."""
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            half = F.avg_pool2d(x.float(), 2)
+            colors, mask = half[:, :3], half[:, 3:]
+            return torch.cat([mask, *(local_regression(colors, mask, radius) for radius in _RADII)], 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """
@@ -79,7 +92,7 @@ class RefinementNetwork(nn.Module):
         Returns:
             (N, 2, H / 2, W / 2) logits of foreground, if the coarse mask has a pixel and if not.
         """
-        x, levels = self.stem(x), []
+        x, levels = self.mix(torch.cat([self.stem(x), self._color_evidence(x)], 1)), []
         for scale in self.down:
             x = scale(x)
             levels.append(x)

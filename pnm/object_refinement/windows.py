@@ -14,6 +14,7 @@ from pnm.object_refinement.network import STRIDE
 
 # Below this scale images are blurred first, by this deviation in the window's pixels, so that nothing aliases.
 _BLUR_BELOW, _BLUR = 0.7, 0.45
+_EXACT = 1e-6  # pixels that products of a side and a scale may be off
 
 
 class Window(NamedTuple):
@@ -28,7 +29,9 @@ class Window(NamedTuple):
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) that the network sees: multiples of its stride, the rectangle at their start."""
-        return tuple(-(-int(np.ceil(side * self.scale)) // STRIDE) * STRIDE for side in (self.height, self.width))  # type: ignore[return-value]
+        return tuple(
+            -(-int(np.ceil(side * self.scale - _EXACT)) // STRIDE) * STRIDE for side in (self.height, self.width)
+        )  # type: ignore[return-value]
 
 
 class Seen(NamedTuple):
@@ -64,28 +67,45 @@ def cut(image: np.ndarray, crop: MaskCrop, window: Window) -> Seen:
         image: (H, W, 3) uint8, or anything of that shape that gives arrays when it is sliced.
         crop: the coarse mask.
     """
-    (height, width), scale = image.shape[:2], window.scale
-    rows, columns = window.size
-    reach = int(np.ceil(2 / scale)) + 2  # beyond the window, for blurring and interpolation
-    top, left = max(0, window.top - reach), max(0, window.left - reach)
-    bottom = min(height, window.top + int(np.ceil(rows / scale)) + reach)
-    right = min(width, window.left + int(np.ceil(columns / scale)) + reach)
+    top, left, bottom, right = _needed(window, *image.shape[:2])
     colors: np.ndarray = np.ascontiguousarray(image[top:bottom, left:right])
-    coarse: np.ndarray = mask_pixels(crop, top, left, bottom - top, right - left).astype(np.float32)
-    if scale < _BLUR_BELOW:
-        colors, coarse = (cv2.GaussianBlur(part, (0, 0), _BLUR / scale) for part in (colors, coarse))
-    shifts = [(first - origin) * scale + (scale - 1) / 2 for origin, first in ((window.left, left), (window.top, top))]
-    matrix = np.array([[scale, 0, shifts[0]], [0, scale, shifts[1]]], np.float64)
-
-    def warped(part: np.ndarray, flags: int, border: int) -> np.ndarray:
-        return cv2.warpAffine(part, matrix, (columns, rows), flags=flags, borderMode=border)
-
-    inside = warped(np.ones(coarse.shape, np.uint8), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+    inside = _resized(np.ones(colors.shape[:2], np.uint8), top, left, window, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
     return Seen(
-        warped(colors, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE),
-        warped(coarse, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE) > 0.5,
+        _resized(_blurred(colors, window.scale), top, left, window, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE),
+        cut_mask(crop, window, *image.shape[:2]),
         inside > 0,
     )
+
+
+def cut_mask(crop: MaskCrop, window: Window, height: int, width: int) -> np.ndarray:
+    """(h, w) bool: a mask of an image of height x width in a window, resized; outside of the image the nearest
+    pixel's."""
+    top, left, bottom, right = _needed(window, height, width)
+    pixels = mask_pixels(crop, top, left, bottom - top, right - left).astype(np.float32)
+    return _resized(_blurred(pixels, window.scale), top, left, window, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE) > 0.5
+
+
+def _needed(window: Window, height: int, width: int) -> tuple[int, int, int, int]:
+    """Top, left, bottom, right: what of an image of height x width a window depends on."""
+    rows, columns = window.size
+    reach = int(np.ceil(2 / window.scale)) + 2  # beyond the window, for blurring and interpolation
+    bottom, right = (
+        first + int(np.ceil(side / window.scale)) + reach
+        for first, side in ((window.top, rows), (window.left, columns))
+    )
+    return max(0, window.top - reach), max(0, window.left - reach), min(height, bottom), min(width, right)
+
+
+def _blurred(part: np.ndarray, scale: float) -> np.ndarray:
+    return cv2.GaussianBlur(part, (0, 0), _BLUR / scale) if scale < _BLUR_BELOW else part
+
+
+def _resized(part: np.ndarray, top: int, left: int, window: Window, how: int, border: int) -> np.ndarray:
+    """A part of the image that begins at (top, left), as the network sees it."""
+    scale, (rows, columns) = window.scale, window.size
+    shifts = [(first - origin) * scale + (scale - 1) / 2 for origin, first in ((window.left, left), (window.top, top))]
+    matrix = np.array([[scale, 0, shifts[0]], [0, scale, shifts[1]]], np.float64)
+    return cv2.warpAffine(part, matrix, (columns, rows), flags=how, borderMode=border)
 
 
 def brought_back(maps: np.ndarray, window: Window) -> np.ndarray:

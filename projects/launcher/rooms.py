@@ -25,7 +25,17 @@ from pnm.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-ROOMS = ("dataset_mappers", "semantic_networks", "refining", "pnm_heads", "bpr", "segfix", "prn", "se_psnet")
+ROOMS = (
+    "dataset_mappers",
+    "semantic_networks",
+    "refining",
+    "pnm_heads",
+    "bpr",
+    "segfix",
+    "prn",
+    "se_psnet",
+    "universal",
+)
 KEY = "MODEL.IMPORTS"
 
 

@@ -1,0 +1,106 @@
+"""The meta-architecture of the universal refiner."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.utils.events import get_event_storage
+
+from pnm.errors import UserError
+from pnm.masks.crops import MaskCrop
+from pnm.object_refinement.decision import decision_of
+from pnm.object_refinement.network import ARCHITECTURES, RefinementNetwork, foreground_logits
+from pnm.object_refinement.prediction import PIXEL_MEAN, PIXEL_STD, torch_prediction
+from pnm.object_refinement.refining import refined_mask
+from pnm.object_refinement.training_windows import refinement_loss
+
+from ..refining import TASKS, RefiningModel
+
+
+@META_ARCH_REGISTRY.register()
+class UniversalRefiner(RefiningModel):
+    """Refines coarse masks of an image, each seen whole and then in parts, see :mod:`pnm.object_refinement`.
+
+    In training, an input has the windows of :class:`.window_mapper.WindowMapper`; for inference see
+    :class:`..refining.RefiningModel`.
+    """
+
+    dataset_mapper = "window_mapper"
+    refines_any_task = True
+
+    @configurable
+    def __init__(
+        self,
+        network: RefinementNetwork,
+        *,
+        task: str,
+        strength: float = 0.5,
+        bfloat16: bool = False,
+        num_classes: int = 0,
+    ):
+        """
+        Args:
+            network: of :mod:`pnm.object_refinement.network`.
+            task: "instance", "semantic" or "panoptic".
+            strength: see :func:`pnm.object_refinement.decision.decision_of`.
+            bfloat16: train in mixed precision, on CPUs, too.
+            num_classes: of the one-hot "sem_seg".
+        """
+        if task not in TASKS:
+            raise UserError(f"MODEL.UNIVERSAL.TASK is {task!r}, expected one of {', '.join(TASKS)}")
+        super().__init__(
+            task=task, pixel_mean=PIXEL_MEAN.tolist(), pixel_std=PIXEL_STD.tolist(), num_classes=num_classes
+        )
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.decision, self.mixed_precision = decision_of(strength), bfloat16
+
+    @classmethod
+    def task_of(cls, cfg: CfgNode) -> str:
+        return cfg.MODEL.UNIVERSAL.TASK
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        node = cfg.MODEL.UNIVERSAL
+        if node.NETWORK not in ARCHITECTURES:
+            raise UserError(f"MODEL.UNIVERSAL.NETWORK is {node.NETWORK!r}, expected one of {', '.join(ARCHITECTURES)}")
+        if cfg.INPUT.FORMAT != "RGB":
+            raise UserError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}, the universal refiner takes RGB")
+        return {
+            "network": RefinementNetwork(ARCHITECTURES[node.NETWORK]),
+            "task": node.TASK,
+            "strength": node.STRENGTH,
+            "bfloat16": node.BFLOAT16,
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        }
+
+    def losses(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
+        """``loss_refinement``, see :func:`pnm.object_refinement.training_windows.refinement_loss`."""
+        windows, targets, counted = (
+            torch.cat([x[name] for x in batched_inputs]).to(self.device) for name in ("windows", "targets", "counted")
+        )
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
+            maps = self.network(windows.contiguous(memory_format=torch.channels_last))
+        coarse = windows[:, 3] > 0
+        self._log_errors(foreground_logits(maps.detach().float(), coarse) > 0, coarse, targets, counted)
+        return {"loss_refinement": refinement_loss(maps, coarse, targets, counted)}
+
+    @staticmethod
+    def _log_errors(refined: torch.Tensor, coarse: torch.Tensor, targets: torch.Tensor, counted: torch.Tensor) -> None:
+        """Wrong pixels after, as a share of those before, of masks that have errors; pixels of right masks changed."""
+        wrong_before, wrong_after = (((mask != targets) & counted).flatten(1).sum(1) for mask in (coarse, refined))
+        is_right = wrong_before == 0
+        storage = get_event_storage()
+        storage.put_scalar("universal/errors_left", wrong_after[~is_right].sum() / wrong_before.sum().clamp(min=1))
+        storage.put_scalar(
+            "universal/right_masks_changed_px", wrong_after[is_right].float().sum() / is_right.sum().clamp(1)
+        )
+
+    def refine_objects(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[MaskCrop]:
+        predict = torch_prediction(self.network)
+        pixels = image.numpy().transpose(1, 2, 0)
+        return [refined_mask(predict, pixels, crop, self.decision).crop for crop in crops]
+
+    def refine_partition(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> np.ndarray:
+        raise NotImplementedError
