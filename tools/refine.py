@@ -60,11 +60,11 @@ def refine_without_configs(args: argparse.Namespace) -> None:
     from pnm.interior_offsets.stored import StoredOffsets
     from pnm.predictions.offset_refiner import OffsetRefiner
     from pnm.predictions.refining_run import run
-    from pnm.predictions.universal_refiner import UniversalRefiner
+    from pnm.predictions.universal_refiner import UniversalStep
 
     with one_line_errors():
         steps = [
-            UniversalRefiner(part.universal) if part.universal else OffsetRefiner(StoredOffsets(part.offsets))
+            UniversalStep(part.universal) if part.universal else OffsetRefiner(StoredOffsets(part.offsets))
             for part in args.parts
         ]
         run(args, steps)

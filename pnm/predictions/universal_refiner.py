@@ -36,7 +36,7 @@ class UniversalSettings:
         weights_file(self.weights)
 
 
-class UniversalRefiner:
+class UniversalStep:
     """A refining step, see :class:`pnm.predictions.refinement.Step`; torch is imported when it is first needed.
 
     Args:

@@ -30,7 +30,7 @@ from pnm.predictions.refinement import (
     refine_each,
     with_image,
 )
-from pnm.predictions.universal_refiner import UniversalRefiner, UniversalSettings
+from pnm.predictions.universal_refiner import UniversalSettings, UniversalStep
 
 from ..dataset_mappers.reading import read_image
 from ..refining import TrainedRefiner
@@ -87,7 +87,7 @@ class Part:
         All processes call it, and each makes its share.
         """
         if self.universal is not None:
-            return UniversalRefiner(self.universal)
+            return UniversalStep(self.universal)
         if self.cfg is None:
             assert self.folder is not None
             return OffsetRefiner(StoredOffsets(self.folder))

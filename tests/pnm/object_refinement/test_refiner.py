@@ -13,7 +13,7 @@ from pnm.masks.crops import crop_array, paste
 from pnm.object_refinement.refiner import Refiner
 from pnm.predictions.image_predictions import Objects, Partition
 from pnm.predictions.refinement import Chain
-from pnm.predictions.universal_refiner import UniversalRefiner, UniversalSettings
+from pnm.predictions.universal_refiner import UniversalSettings, UniversalStep
 
 from .conftest import oracle, oracle_of_side, painted
 
@@ -131,7 +131,7 @@ def test_errors_of_settings(random_weights, tmp_path):
 
 def test_a_step_says_how_sure_it_is(random_weights):
     image = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), np.uint8)
-    step = UniversalRefiner(UniversalSettings(random_weights, 1.0))
+    step = UniversalStep(UniversalSettings(random_weights, 1.0))
     chain = Chain([step, step])
     objects = Objects(SHAPE, (crop_array(COARSE), crop_array(TRUTH)), (0.5, 0.5), (1, 1))
     once = step.refine_detailed(image, objects)
