@@ -40,6 +40,7 @@ class Refiner:
     Attributes:
         strength: 0 to 1, see :func:`pnm.object_refinement.decision.decision_of`.
         keep_topology: see :mod:`pnm.object_refinement.topology`.
+        predict, decision: what the network says of a window, and what follows of it.
         fingerprint: of all that a result depends on but image and masks.
     """
 
@@ -78,8 +79,8 @@ class Refiner:
         return refiner
 
     def _set(self, predict: Predict, strength: float, keep_topology: bool, name: str) -> None:
-        self.strength, self.keep_topology, self._predict = strength, keep_topology, predict
-        self._decision = decision_of(strength)
+        self.strength, self.keep_topology = strength, keep_topology
+        self.predict, self.decision = predict, decision_of(strength)
         self.fingerprint = f"universal refiner {name} strength {strength} topology {keep_topology}"
 
     def __call__(self, image: Any, masks: Any, *, kind: str = "masks") -> np.ndarray:
@@ -121,7 +122,7 @@ class Refiner:
         return [self._object(image, crop) for crop in crops]
 
     def _object(self, image: np.ndarray, crop: MaskCrop) -> RefinedMask:
-        refined = refined_mask(self._predict, image, crop, self._decision)
+        refined = refined_mask(self.predict, image, crop, self.decision)
         if not (self.keep_topology and refined.changed):
             return refined
         box = _common_box(crop, refined.crop)
@@ -147,7 +148,7 @@ class Refiner:
         """As :meth:`refine_partition`, and the confidence of each segment that was refined."""
         check_size(image, labels.shape, "the labels are")
         claims = self._claims(image, labels, segments)
-        refined = claimed_labels(labels, claims, self._decision.margin)
+        refined = claimed_labels(labels, claims, self.decision.margin)
         return (with_kept_segments(labels, refined) if self.keep_topology else refined), {}
 
     def _claims(
@@ -159,7 +160,7 @@ class Refiner:
                 continue
             box = object_box(crop, *labels.shape)  # type: ignore[call-arg]
             coarse = labels[box[0] : box[2], box[1] : box[3]] == label
-            _, logits = refined_pixels(self._predict, image, coarse, box, self._decision)
+            _, logits = refined_pixels(self.predict, image, coarse, box, self.decision)
             yield label, box, logits
 
 

@@ -5,18 +5,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pnm.compiling import announce_compilation
-from pnm.errors import UserError, print_lines
+from pnm.errors import UserError, listed, print_lines
 from pnm.formats.atomic_files import check_folder_writable
+from pnm.pictures.samples import TIFFS
 from pnm.pictures.video import is_video
+from pnm.predictions.large_mask import is_large, refine_large
 from pnm.predictions.one_mask import KEPT_ENDINGS, check_one_output, refine_one
 from pnm.predictions.paired_masks import left_jobs, mask_jobs, refine_jobs
 from pnm.predictions.refinement import Chain, Step, refine_files
+from pnm.predictions.universal_refiner import UniversalStep
 
 
 def place(args: argparse.Namespace) -> None:
     """Tells what the two paths are, and checks all that can be checked before the long work.
 
-    ``args.kind`` becomes "mask", "folders", "video", or "files"; of one mask ``image``, ``mask``, ``output`` are set.
+    ``args.kind`` becomes "mask", "large", "folders", "video" or "files"; of one mask ``image``, ``mask`` and ``output``
+    are set.
 
     Raises:
         FileNotFoundError, UserError: paths that don't go together, or an output that can't be made.
@@ -31,6 +35,9 @@ def place(args: argparse.Namespace) -> None:
             if not path.is_file():
                 raise FileNotFoundError(f"{path} does not exist: expected a picture")
         check_one_output(args)
+        if is_large(args.mask):
+            args.kind = "large"
+            _check_large(args)
     if args.temporal and args.kind != "video":
         raise UserError("--temporal is for a video and its masks, a picture for each frame")
     if args.kind in ("folders", "video") and not args.output:
@@ -39,6 +46,24 @@ def place(args: argparse.Namespace) -> None:
         raise UserError(
             "two folders, or a video, are for the universal refiner: others take --images and --predictions"
         )
+
+
+def _check_large(args: argparse.Namespace) -> None:
+    """A UserError if the arguments ask for what a mask that is refined by tiles can't have."""
+    if len(args.parts) > 1 or not args.parts[0].is_universal:
+        raise UserError(
+            f"{args.mask} is refined by tiles, as only the universal refiner alone can: leave the others out"
+        )
+    asked = {
+        "--details": args.details,
+        "--keep-topology": args.parts[0].keep_topology,
+        "--resize-mask": args.resize_mask,
+    }
+    given = [name for name, value in asked.items() if value]
+    if given:
+        raise UserError(f"{args.mask} is refined by tiles, which see no object whole: leave {listed(given)} out")
+    if args.output.suffix.lower() not in TIFFS:
+        raise UserError(f"--output is {args.output}, expected a *.tif for a mask as large as {args.mask}")
 
 
 def _place_paths(args: argparse.Namespace) -> None:
@@ -70,6 +95,11 @@ def run(args: argparse.Namespace, steps: Sequence[Step]) -> None:
     chain = Chain(steps)
     if args.kind == "mask":
         refine_one(args, chain, None)
+    elif args.kind == "large":
+        assert isinstance(steps[0], UniversalStep)
+        toning = steps[0].settings.toning
+        changed, size = refine_large(args.image, args.mask, args.output, steps[0].refiner, toning)
+        print(f"{args.output}: {changed} of {size} pixels changed")
     elif args.kind == "folders":
         _refine_folders(args, chain)
     else:
