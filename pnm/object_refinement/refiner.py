@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from pnm.errors import UserError
-from pnm.formats.fetched_files import sha256_of
 from pnm.masks.crops import MaskCrop, crop_array, paste
 from pnm.object_refinement.accepted_inputs import check_size, label_map, mask_stack, rgb_image
 from pnm.object_refinement.decision import DEFAULT_STRENGTH, decision_of
@@ -41,7 +40,6 @@ class Refiner:
         strength: 0 to 1, see :func:`pnm.object_refinement.decision.decision_of`.
         keep_topology: see :mod:`pnm.object_refinement.topology`.
         predict, decision: what the network says of a window, and what follows of it.
-        fingerprint: of all that a result depends on but image and masks.
     """
 
     def __init__(
@@ -67,21 +65,20 @@ class Refiner:
         if backend not in BACKENDS:
             raise UserError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
         path = weights_file(weights)
-        self._set(_predict_of(path, device), strength, keep_topology, sha256_of(path))
+        self._set(_predict_of(path, device), strength, keep_topology)
 
     @classmethod
     def with_prediction(
-        cls, predict: Predict, *, strength: float = DEFAULT_STRENGTH, keep_topology: bool = False, name: str = ""
+        cls, predict: Predict, *, strength: float = DEFAULT_STRENGTH, keep_topology: bool = False
     ) -> "Refiner":
-        """A refiner by another network, or by any function of its kind, which ``name`` tells from others."""
+        """A refiner by another network, or by any function of its kind."""
         refiner = cls.__new__(cls)
-        refiner._set(predict, strength, keep_topology, name)
+        refiner._set(predict, strength, keep_topology)
         return refiner
 
-    def _set(self, predict: Predict, strength: float, keep_topology: bool, name: str) -> None:
+    def _set(self, predict: Predict, strength: float, keep_topology: bool) -> None:
         self.strength, self.keep_topology = strength, keep_topology
         self.predict, self.decision = predict, decision_of(strength)
-        self.fingerprint = f"universal refiner {name} strength {strength} topology {keep_topology}"
 
     def __call__(self, image: Any, masks: Any, *, kind: str = "masks") -> np.ndarray:
         """Refined masks.

@@ -109,6 +109,19 @@ def _plain_header(path: Path) -> Header:
         return Header((image.height, image.width), True)
 
 
+def tiff_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a TIFF's first page, however large.
+
+    Raises:
+        UserError: it is none.
+    """
+    import tifffile
+
+    with _told(path), tifffile.TiffFile(path) as file:
+        page = _first_page(file, path)
+        return page.imagelength, page.imagewidth
+
+
 def _tiff_header(path: Path) -> Header:
     import tifffile
 

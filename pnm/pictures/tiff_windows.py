@@ -10,17 +10,29 @@ import numpy as np
 from pnm.errors import UserError
 from pnm.pictures.geotiff import geotiff_options
 from pnm.pictures.pictures import Toning, toned
-from pnm.pictures.samples import GeoTag, Samples, geo_tags
+from pnm.pictures.samples import TIFFS, GeoTag, Samples, geo_tags, tiff_size
 
-_KEPT = 256 << 20  # bytes of decoded tiles and strips that are kept
+_LARGEST = 256 << 20  # bytes of one tile or strip
+LARGE_PX = 1 << 26  # pixels from which on an image is not held whole
 TILE = 256  # px, of what is written
 _WHITE_IS_ZERO, _ORIENTATION = 0, 274
 _LIGHT = (0, 1, 2)  # photometrics whose numbers are what is seen
 _JPEG = (6, 7)  # YCbCr in JPEGs, which are decoded to RGB
 
 
+def is_large_tiff(path: Path) -> bool:
+    """Whether a file is a TIFF of so many pixels that it is read by rectangles."""
+    if path.suffix.lower() not in TIFFS:
+        return False
+    height, width = tiff_size(path)
+    return height * width >= LARGE_PX
+
+
 class TiffWindows:
     """A TIFF's first page, of which tiles or strips are decoded as they are needed; use as a context manager.
+
+    Args:
+        kept: bytes of decoded tiles and strips that are held for the next rectangle.
 
     Attributes:
         shape: (H, W, C).
@@ -31,10 +43,10 @@ class TiffWindows:
         UserError: it can't be read by parts: turned, planar, of inks or colours from a palette, or one whole strip.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, kept: int = 64 << 20):
         import tifffile
 
-        self.path = path
+        self.path, self._kept = path, kept
         try:
             self._file = tifffile.TiffFile(path)
             self._page: Any = self._file.pages[0]
@@ -50,7 +62,7 @@ class TiffWindows:
         rows = page.tilelength if page.is_tiled else page.rowsperstrip
         columns = page.tilewidth if page.is_tiled else width
         self._segment = min(rows, height), columns
-        if self._segment[0] * self._segment[1] * channels * self.dtype.itemsize > _KEPT:
+        if self._segment[0] * self._segment[1] * channels * self.dtype.itemsize > _LARGEST:
             raise UserError(f"{path} is one strip of {height} rows, which can't be read by parts: save it in tiles")
         self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
 
@@ -95,7 +107,7 @@ class TiffWindows:
             cause = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"image {self.path} cannot be read ({cause}): restore the file") from None
         self._decoded[index] = segment = np.asarray(data).reshape(shape)[0]
-        while len(self._decoded) > 1 and sum(one.nbytes for one in self._decoded.values()) > _KEPT:
+        while len(self._decoded) > 1 and sum(one.nbytes for one in self._decoded.values()) > self._kept:
             self._decoded.popitem(last=False)
         return segment
 

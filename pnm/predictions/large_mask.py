@@ -11,11 +11,11 @@ from pnm.formats.atomic_files import atomic_path
 from pnm.object_refinement.tiles import ObjectRefiner, Tiling, refined_core
 from pnm.pictures.pictures import Toning
 from pnm.pictures.samples import TIFFS
-from pnm.pictures.tiff_windows import RgbWindows, TiffWindows, write_bands
+from pnm.pictures.tiff_windows import LARGE_PX, RgbWindows, TiffWindows, write_bands
 
-LARGE = 1 << 26  # px from which on TIFFs are refined by tiles
 _BAND = 1024  # rows that are read at once
 _TILING = Tiling()
+_KEPT = 192 << 20  # bytes of the mask, whose strips reach over many tiles
 
 
 class _Mask:
@@ -26,19 +26,6 @@ class _Mask:
 
     def read(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
         return self._windows.read(top, left, bottom, right)[..., 0] != 0
-
-
-def is_large(mask: Path) -> bool:
-    """Whether a mask is a TIFF that is refined by tiles."""
-    import tifffile
-
-    if mask.suffix.lower() not in TIFFS:
-        return False
-    try:
-        with tifffile.TiffFile(mask) as file:
-            return file.pages[0].imagelength * file.pages[0].imagewidth >= LARGE  # type: ignore[union-attr]
-    except (OSError, IndexError, tifffile.TiffFileError):
-        return False  # the reader tells why
 
 
 def refine_large(
@@ -52,7 +39,7 @@ def refine_large(
     Raises:
         UserError: files that can't be read by parts, of different sizes, or a mask of more than two values.
     """
-    with TiffWindows(mask) as mask_file, _opened(image) as image_file:
+    with TiffWindows(mask, _KEPT) as mask_file, _opened(image) as image_file:
         if mask_file.shape[:2] != image_file.shape[:2] or mask_file.shape[2] != 1:
             raise UserError(
                 f"{mask} is {mask_file.shape}, {image} {image_file.shape} (height, width, channels): expected a mask "
@@ -70,7 +57,7 @@ def refine_large(
 def _opened(image: Path) -> TiffWindows:
     if image.suffix.lower() not in TIFFS:
         raise UserError(
-            f"{image} belongs to a mask of more than {LARGE} pixels, and is then to be a TIFF: save it as one"
+            f"{image} belongs to a mask of more than {LARGE_PX} pixels, and is then to be a TIFF: save it as one"
         )
     return TiffWindows(image)
 
@@ -85,7 +72,7 @@ def _object_value(mask: TiffWindows) -> np.generic:
         if len(values) > 1:
             raise UserError(
                 f"{mask.path} has the values {sorted(values)[:4]} beside 0, and is too large for a label map (from "
-                f"{LARGE} pixels on): refine a mask of each, or cut it into smaller ones"
+                f"{LARGE_PX} pixels on): refine a mask of each, or cut it into smaller ones"
             )
     dtype = np.dtype(np.uint8) if mask.dtype.kind == "b" else mask.dtype
     return dtype.type(max(values, default=1))

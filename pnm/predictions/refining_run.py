@@ -8,12 +8,13 @@ from pnm.compiling import announce_compilation
 from pnm.errors import UserError, listed, print_lines
 from pnm.formats.atomic_files import check_folder_writable
 from pnm.pictures.samples import TIFFS
+from pnm.pictures.tiff_windows import is_large_tiff
 from pnm.pictures.video import is_video
-from pnm.predictions.large_mask import is_large, refine_large
 from pnm.predictions.one_mask import KEPT_ENDINGS, check_one_output, refine_one
 from pnm.predictions.paired_masks import left_jobs, mask_jobs, refine_jobs
 from pnm.predictions.refinement import Chain, Step, refine_files
 from pnm.predictions.universal_refiner import UniversalStep
+from pnm.predictions.video_masks import frame_masks, refine_video, target
 
 
 def place(args: argparse.Namespace) -> None:
@@ -35,7 +36,7 @@ def place(args: argparse.Namespace) -> None:
             if not path.is_file():
                 raise FileNotFoundError(f"{path} does not exist: expected a picture")
         check_one_output(args)
-        if is_large(args.mask):
+        if is_large_tiff(args.mask):
             args.kind = "large"
             _check_large(args)
     if args.temporal and args.kind != "video":
@@ -96,15 +97,37 @@ def run(args: argparse.Namespace, steps: Sequence[Step]) -> None:
     if args.kind == "mask":
         refine_one(args, chain, None)
     elif args.kind == "large":
+        from pnm.predictions.large_mask import refine_large  # takes seconds: by torch
+
         assert isinstance(steps[0], UniversalStep)
         toning = steps[0].settings.toning
         changed, size = refine_large(args.image, args.mask, args.output, steps[0].refiner, toning)
         print(f"{args.output}: {changed} of {size} pixels changed")
     elif args.kind == "folders":
         _refine_folders(args, chain)
+    elif args.kind == "video":
+        _refine_video(args, steps)
     else:
         announce_compilation()
         refine_files(args, chain)
+
+
+def _refine_video(args: argparse.Namespace, steps: Sequence[Step]) -> None:
+    video, folder = args.paths
+    if len(steps) > 1 or not isinstance(steps[0], UniversalStep) or args.details:
+        raise UserError("a video's masks are refined by the universal refiner alone, and without --details")
+    if args.temporal and (args.resume or args.parts[0].keep_topology):
+        raise UserError("--temporal needs the frames before, and moves boundaries: leave --resume, --keep-topology out")
+    masks = frame_masks(video, folder, args.output)
+    present = [number for number, name in masks.masks.items() if target(args.output, name).exists()]
+    if present and not (args.resume or args.overwrite):
+        first = target(args.output, masks.masks[present[0]])
+        raise UserError(f"{first} exists already: choose another --output, or add --resume or --overwrite")
+    left = sorted(masks.masks.keys() - (present if args.resume and not args.overwrite else []))
+    changed = refine_video(masks, args.output, steps[0], left, temporal=args.temporal)
+    lacking = masks.video.frames - len(masks.masks)
+    told = f"; {lacking} frames of {video} have no mask" if lacking else ""
+    print(f"{args.output}: {len(left)} masks, of which {changed} changed{told}")
 
 
 def _refine_folders(args: argparse.Namespace, chain: Chain) -> None:

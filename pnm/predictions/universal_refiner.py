@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pnm.formats.fetched_files import sha256_of
 from pnm.masks.crops import MaskCrop
 from pnm.object_refinement.decision import DEFAULT_STRENGTH, decision_of
 from pnm.object_refinement.trained_weights import DEFAULT_WEIGHTS, weights_file
@@ -37,11 +38,7 @@ class UniversalSettings:
 
 
 class UniversalStep:
-    """A refining step, see :class:`pnm.predictions.refinement.Step`; torch is imported when it is first needed.
-
-    Args:
-        refiner: in place of what the settings name.
-    """
+    """A refining step, see :class:`pnm.predictions.refinement.Step`; torch is imported when it is first needed."""
 
     def __init__(self, settings: UniversalSettings):
         settings.check()
@@ -56,9 +53,12 @@ class UniversalStep:
         own = self.settings
         return Refiner(own.weights, strength=own.strength, keep_topology=own.keep_topology, device=own.device)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        return f"{self.refiner.fingerprint} {self.settings.toning}"
+        """Of the weights' bytes and the settings."""
+        own = self.settings
+        weights = sha256_of(weights_file(own.weights))
+        return f"universal {weights} strength {own.strength} topology {own.keep_topology} {own.toning}"
 
     def refine(self, image: np.ndarray, prediction: Objects | Partition) -> list[MaskCrop] | np.ndarray:
         """A prediction of that image, refined as its writer takes it."""

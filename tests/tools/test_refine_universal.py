@@ -261,3 +261,50 @@ def test_after_a_trained_refiner(run_refine, files, weights, tmp_path):
     assert "are for the universal refiner" in run_refine(
         "--config-file", bpr[0], *one, *bpr[1:], "--then", bpr[0], "--strength", 1, fails=True
     )
+
+
+@pytest.fixture
+def video(tmp_path):
+    """video.mp4 of 5 frames, and masks of frames 1 to 4 by their numbers from 0."""
+    from pnm.pictures.video import write_video
+
+    for n in range(5):
+        Image.fromarray(noise(n // 3)).save(tmp_path / f"frame{n}.png")
+    write_video(tmp_path / "video.mp4", [tmp_path / f"frame{n}.png" for n in range(5)], 10)
+    (tmp_path / "frames").mkdir()
+    for n in range(1, 5):
+        Image.fromarray(disc(30 + n % 2, 33)).save(tmp_path / f"frames/clip7_{n:05d}.png")
+    return tmp_path / "video.mp4", tmp_path / "frames", "--output", tmp_path / "out"
+
+
+def test_a_video_and_its_masks(refine, video, weights, tmp_path):
+    from pnm.object_refinement.steadying import SteadyRefiner
+    from pnm.pictures.video import Video
+
+    assert "4 masks, of which 4 changed; 1 frames of" in refine(*video)
+    frames = dict(Video(video[0]).read(range(5)))
+    refiner = pnm.Refiner(weights, strength=1)
+    for n in range(1, 5):
+        found = np.asarray(Image.open(tmp_path / f"out/clip7_{n:05d}.png")) == 255
+        assert np.array_equal(found, refiner(frames[n], disc(30 + n % 2, 33)))
+    assert "exists already" in refine(*video, fails=True)
+    (tmp_path / "out/clip7_00003.png").unlink()
+    assert "1 masks, of which 1 changed" in refine(*video, "--resume")
+    refine(*video, "--overwrite", "--temporal")
+    steady = SteadyRefiner(refiner)
+    for n in range(1, 5):
+        found = np.asarray(Image.open(tmp_path / f"out/clip7_{n:05d}.png")) == 255
+        assert np.array_equal(found, steady.refine(frames[n], disc(30 + n % 2, 33)))
+
+
+def test_masks_that_are_not_of_the_video(refine, video, tmp_path):
+    (tmp_path / "frames/clip7_00001.png").rename(tmp_path / "frames/clip7_00009.png")
+    assert "has a mask of number 9" in refine(*video, fails=True)
+    (tmp_path / "frames/clip7_00009.png").rename(tmp_path / "frames/other_2.png")
+    assert "has two masks of number 2" in refine(*video, fails=True)
+    (tmp_path / "frames/other_2.png").rename(tmp_path / "frames/other.png")
+    assert "other.png has no number in its name" in refine(*video, fails=True)
+    Image.fromarray(np.eye(9, dtype=bool)).save(tmp_path / "frames/other_1.png")
+    (tmp_path / "frames/other.png").unlink()
+    assert "are 60 x 70 (height x width), 1 masks in" in refine(*video, fails=True)
+    assert "leave --resume, --keep-topology out" in refine(*video, "--temporal", "--resume", fails=True)

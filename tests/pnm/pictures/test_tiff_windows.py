@@ -65,6 +65,6 @@ def test_errors(tmp_path, monkeypatch):
             RgbWindows(windows, Toning())
         with pytest.raises(UserError, match="--stretch needs all of an image's numbers"):
             RgbWindows(windows, Toning(stretch=(2, 98)))
-    monkeypatch.setattr("pnm.pictures.tiff_windows._KEPT", 1000)
+    monkeypatch.setattr("pnm.pictures.tiff_windows._LARGEST", 1000)
     with pytest.raises(UserError, match="is one strip of 310 rows"):
         TiffWindows(tmp_path / "float.tif")
