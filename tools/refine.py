@@ -29,6 +29,7 @@ python tools/refine.py --offsets offsets/photos --images photos --predictions re
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def _set_universal(args: argparse.Namespace) -> None:
 
 def refine_without_configs(args: argparse.Namespace) -> None:
     """By the universal refiner and stored offsets: no Detectron2 and, of offsets alone, no torch."""
+    # Where cores are shared, torch's threads that wait by spinning make one mask take six times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from pnm.interior_offsets.stored import StoredOffsets
     from pnm.predictions.offset_refiner import OffsetRefiner
     from pnm.predictions.refining_run import run
