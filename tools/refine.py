@@ -60,11 +60,15 @@ def refine_without_configs(args: argparse.Namespace) -> None:
     """By the universal refiner and stored offsets: no Detectron2 and, of offsets alone, no torch."""
     # Where cores are shared, torch's threads that wait by spinning make one mask take six times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from PIL import Image
+
     from pnm.interior_offsets.stored import StoredOffsets
+    from pnm.masks.runs import MOST_PIXELS
     from pnm.predictions.offset_refiner import OffsetRefiner
     from pnm.predictions.refining_run import run
     from pnm.predictions.universal_refiner import UniversalStep
 
+    Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow's own limit is a sixth of that
     with one_line_errors():
         steps = [
             UniversalStep(part.universal) if part.universal else OffsetRefiner(StoredOffsets(part.offsets))

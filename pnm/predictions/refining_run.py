@@ -36,7 +36,7 @@ def place(args: argparse.Namespace) -> None:
             if not path.is_file():
                 raise FileNotFoundError(f"{path} does not exist: expected a picture")
         check_one_output(args)
-        if is_large_tiff(args.mask):
+        if len(args.parts) == 1 and args.parts[0].is_universal and is_large_tiff(args.mask):
             args.kind = "large"
             _check_large(args)
     if args.temporal and args.kind != "video":
@@ -51,10 +51,6 @@ def place(args: argparse.Namespace) -> None:
 
 def _check_large(args: argparse.Namespace) -> None:
     """A UserError if the arguments ask for what a mask that is refined by tiles can't have."""
-    if len(args.parts) > 1 or not args.parts[0].is_universal:
-        raise UserError(
-            f"{args.mask} is refined by tiles, as only the universal refiner alone can: leave the others out"
-        )
     asked = {
         "--details": args.details,
         "--keep-topology": args.parts[0].keep_topology,

@@ -324,7 +324,7 @@ def test_errors(refine, photos, results, identity, unet, tmp_path):
     assert "does not exist; check MODEL.WEIGHTS" in refine(*arguments, "MODEL.WEIGHTS", "nowhere.pth", fails=True)
     assert "does not fit the model" in refine(*arguments, "MODEL.WEIGHTS", tmp_path / "identity.pth", fails=True)
     no_refiner = ["MODEL.META_ARCHITECTURE", "GeneralizedRCNN"]
-    assert "is for refiners (BoundaryPatchRefiner, PanopticRefiner, SegFix)" in refine(
+    assert "is for refiners (BoundaryPatchRefiner, PanopticRefiner, SegFix, UniversalRefiner)" in refine(
         *arguments, *unet, *no_refiner, fails=True
     )
     no_refiner += ["DATASETS.PREDICTIONS_TRAIN", "()", "DATASETS.PREDICTIONS_TEST", "()"]

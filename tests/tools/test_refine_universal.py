@@ -207,6 +207,8 @@ def test_errors_come_before_torch(files, results, weights, tmp_path):
         (files[0],): "1 paths came, expected two",
         (*files, "--temporal"): "--temporal is for a video",
         (*files, "--output", tmp_path / "x.jpg"): "expected a *.png or *.tif",
+        (*results[:3], tmp_path / "none.json", "--output", tmp_path / "o.json"): "none.json is missing",
+        (*results, tmp_path / "results.json"): "results.json overlap: choose another output",
         (*results, tmp_path / "o.json", "--num-gpus", "2"): "--num-gpus is for networks on result files",
         (*files, "--then", "universal", "MODEL.X", "1"): "MODEL.X is not for the universal refiner",
         (*files, "--stretch", "90", "10"): "--stretch is 90 10",
@@ -308,3 +310,17 @@ def test_masks_that_are_not_of_the_video(refine, video, tmp_path):
     (tmp_path / "frames/other.png").unlink()
     assert "are 60 x 70 (height x width), 1 masks in" in refine(*video, fails=True)
     assert "leave --resume, --keep-topology out" in refine(*video, "--temporal", "--resume", fails=True)
+
+
+def test_large_tiffs_are_refined_by_tiles(refine, files, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("pnm.pictures.tiff_windows.LARGE_PX", 4000)
+    tifffile.imwrite(tmp_path / "photo.tif", noise(), photometric="rgb", tile=(16, 16))
+    tifffile.imwrite(tmp_path / "mask.tif", disc(30, 33).astype(np.uint8) * 255, rowsperstrip=20)
+    large = tmp_path / "photo.tif", tmp_path / "mask.tif"
+    assert "of 4200 pixels changed" in refine(*large)
+    wanted = pnm.Refiner(weights, strength=1)(noise(), disc(30, 33))
+    assert np.array_equal(tifffile.imread(tmp_path / "mask_refined.tif") == 255, wanted)
+    asked = ("--overwrite", "--details", tmp_path / "details", "--keep-topology")
+    assert "leave --details, --keep-topology out" in refine(*large, *asked, fails=True)
+    assert "expected a *.tif for a mask as large" in refine(*large, "--output", tmp_path / "a.png", fails=True)
+    assert "is then to be a TIFF" in refine(files[0], large[1], "--overwrite", fails=True)
