@@ -138,7 +138,7 @@ def parse_args(words: Sequence[str], description: str | None = None) -> argparse
     first, *others = _split(words)
     is_universal = not _names_trained(first)
     parser = _universal_parser(description) if is_universal else _parser(description)
-    args = parser.parse_args(first)
+    args = parser.parse_intermixed_args(first) if is_universal else parser.parse_args(first)
     if is_universal:
         args.opts = []
     else:

@@ -68,7 +68,7 @@ def test_one_photo_and_one_mask(refine, files, weights, tmp_path):
     assert "mask_refined.png exists already" in refine(*files, fails=True)
     refine(*files, "--overwrite")
     refine("--image", files[0], "--mask", files[1], "--output", tmp_path / "other.png")
-    refine(*files, "--output", tmp_path / "third.png", "--keep-topology")
+    refine(files[0], "--output", tmp_path / "third.png", files[1], "--keep-topology")
     assert (tmp_path / "other.png").read_bytes() == (tmp_path / "mask_refined.png").read_bytes()
 
 
