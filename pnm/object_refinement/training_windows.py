@@ -3,6 +3,7 @@
 Most show an object whole, others a part of its boundary, as the passes of :mod:`pnm.object_refinement.refining` do.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,14 +96,23 @@ def training_window(
 
 
 def refinement_loss(
-    maps: torch.Tensor, coarse: torch.Tensor, target: torch.Tensor, counted: torch.Tensor
+    maps: torch.Tensor, coarse: torch.Tensor, target: torch.Tensor, counted: torch.Tensor, error_weight: float = 1.0
 ) -> torch.Tensor:
-    """Binary cross-entropy of the foreground: the mean over pixels that are counted, 0 without any.
+    """Binary cross-entropy of the foreground: the weighted mean over pixels that are counted, 0 without any.
+
+    Most pixels of a coarse mask are right, and a network that always says so has little to gain from looking at the
+    image. Those that are wrong weigh more, and the logits are moved towards the other label by as much as that weight
+    moves their optimum (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021): what is learned are the
+    probabilities without weights, sooner.
 
     Args:
         maps: (N, 2, h, w) of the network.
         coarse, target, counted: (N, H, W) bool.
+        error_weight: of pixels whose coarse label is wrong; that of others is 1.
     """
+    shift = math.log(error_weight)
     logits = foreground_logits(maps.float(), coarse)
-    loss = F.binary_cross_entropy_with_logits(logits, target.float(), counted.float(), reduction="sum")
-    return loss / counted.sum().clamp(min=1)
+    logits = torch.where(coarse, logits - shift, logits + shift)
+    weights = torch.where(coarse != target, error_weight, 1.0) * counted
+    loss = F.binary_cross_entropy_with_logits(logits, target.float(), weights, reduction="sum")
+    return loss / weights.sum().clamp(min=1)

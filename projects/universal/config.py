@@ -12,6 +12,8 @@ def add_universal_config(cfg: CfgNode) -> None:
     node.NETWORK = "universal_small"
     # Side of windows in training, as the network sees them, in pixels; a multiple of 32.
     node.WINDOW_SIZE = 160
+    # Weight of pixels whose coarse label is wrong; the probabilities that are learned don't depend on it.
+    node.ERROR_WEIGHT = 1.0
     # Mixed precision in training, on CPUs, too (SOLVER.AMP is for GPUs).
     node.BFLOAT16 = True
     # Windows drawn from each training image, each with a coarse mask of its own.

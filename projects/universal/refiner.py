@@ -45,9 +45,12 @@ class UniversalRefiner(RefiningModel):
             network: of :mod:`pnm.object_refinement.network`.
             task: "instance", "semantic" or "panoptic".
             strength: see :func:`pnm.object_refinement.decision.decision_of`.
+            error_weight: in training, see :func:`pnm.object_refinement.training_windows.refinement_loss`.
             bfloat16: train in mixed precision, on CPUs, too.
             num_classes: of the one-hot "sem_seg".
         """
+        if not 1 <= error_weight < 1000:
+            raise UserError(f"MODEL.UNIVERSAL.ERROR_WEIGHT is {error_weight}, expected a number from 1 on, like 5")
         if task not in TASKS:
             raise UserError(f"MODEL.UNIVERSAL.TASK is {task!r}, expected one of {', '.join(TASKS)}")
         super().__init__(
@@ -55,6 +58,7 @@ class UniversalRefiner(RefiningModel):
         )
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.decision, self.mixed_precision = decision_of(strength), bfloat16
+        self.error_weight = error_weight
 
     @classmethod
     def task_of(cls, cfg: CfgNode) -> str:
@@ -71,6 +75,7 @@ class UniversalRefiner(RefiningModel):
             "network": RefinementNetwork(ARCHITECTURES[node.NETWORK]),
             "task": node.TASK,
             "strength": node.STRENGTH,
+            "error_weight": node.ERROR_WEIGHT,
             "bfloat16": node.BFLOAT16,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
         }
@@ -84,7 +89,7 @@ class UniversalRefiner(RefiningModel):
             maps = self.network(windows.contiguous(memory_format=torch.channels_last))
         coarse = windows[:, 3] > 0
         self._log_errors(foreground_logits(maps.detach().float(), coarse) > 0, coarse, targets, counted)
-        return {"loss_refinement": refinement_loss(maps, coarse, targets, counted)}
+        return {"loss_refinement": refinement_loss(maps, coarse, targets, counted, self.error_weight)}
 
     @staticmethod
     def _log_errors(refined: torch.Tensor, coarse: torch.Tensor, targets: torch.Tensor, counted: torch.Tensor) -> None:
