@@ -37,6 +37,7 @@ class UniversalRefiner(RefiningModel):
         *,
         task: str,
         strength: float = 0.5,
+        error_weight: float = 1.0,
         bfloat16: bool = False,
         num_classes: int = 0,
     ):
