@@ -14,7 +14,7 @@ PACKAGE_OF = {
     "PIL": "pillow", "cv2": "opencv-python-headless", "segmentation_models_pytorch": "segmentation-models-pytorch",
     "zlib_ng": "zlib-ng", "yaml": "pyyaml", "llvmlite": "numba",
 }  # fmt: skip
-OURS = {"pnm", "detectron2", "label_files", "shapes_scene"}
+OURS = {"pnm", "detectron2"} | {path.stem for path in (ROOT / "datasets").glob("*.py")}
 # Only real Detectron2, or an evaluator for it, brings them; the import is where it is used.
 OPTIONAL = {"panopticapi", "deeplearning"}
 RUNS = ("pnm", "projects", "tools", "embedded", "datasets", "train_net.py")
