@@ -13,12 +13,13 @@ class Decision(NamedTuple):
     """When pixels and objects change.
 
     Attributes:
-        pixel: probability of the other label above which a pixel changes, 0.5 to 1.
-        object: confidence below which an object keeps its mask, 0 to 1.
+        pixel: probability of the other label above which a pixel changes where no belief in the object is known, 0.5
+            to 1.
+        risk: most probability at which a refinement may be worse, 0 to 1.
     """
 
     pixel: float
-    object: float
+    risk: float
 
     @property
     def margin(self) -> float:
@@ -27,11 +28,11 @@ class Decision(NamedTuple):
 
 
 def decision_of(strength: float) -> Decision:
-    """The decision of a strength from 0, which changes nothing, to 1, by which every pixel gets its likelier label.
+    """The decision of a strength from 0, which changes nothing, to 1, by which all is done that is expected to gain.
 
     Raises:
         UserError: another number.
     """
     if isinstance(strength, bool) or not 0 <= strength <= 1:
         raise UserError(f"--strength is {strength!r}, expected a number from 0 (nothing changes) to 1")
-    return Decision(1 - strength / 2, 1 - strength)
+    return Decision(1 - strength / 2, float(strength) ** 3)

@@ -7,19 +7,18 @@ import numpy as np
 from pnm.object_refinement.refining import Box
 
 
-def claimed_labels(labels: np.ndarray, claims: Iterable[tuple[int, Box, np.ndarray]], margin: float) -> np.ndarray:
+def claimed_labels(labels: np.ndarray, claims: Iterable[tuple[int, Box, np.ndarray]]) -> np.ndarray:
     """A label map with pixels moved from one segment to another.
 
-    A pixel goes to the segment whose logit is highest, if that is above ``margin`` and above the logit of the segment
-    that has it; a label that was not refined is given up only to a segment that claims the pixel.
+    A pixel goes to the segment whose logit is highest, if that is above 0 and above the logit of the segment that has
+    it; a label that was not refined is given up only to a segment that claims the pixel.
 
     Args:
         labels: (H, W) integers.
-        claims: of each refined segment its label, a rectangle and its logits there, (h, w) float32, beside the
-            coarse segment.
-        margin: logit that another segment must exceed.
+        claims: of each refined segment its label, a rectangle and its logits there, (h, w) float32, moved so that 0
+            decides (:attr:`pnm.object_refinement.refining.Passes.decided`).
     """
-    best = np.full(labels.shape, np.float32(margin))
+    best = np.zeros(labels.shape, np.float32)
     own = np.zeros(labels.shape, np.float32)
     taker = labels.copy()
     for label, (top, left, bottom, right), logits in claims:

@@ -9,6 +9,7 @@ import numpy as np
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_array, paste
 from pnm.object_refinement.accepted_inputs import check_size, label_map, mask_stack, rgb_image
+from pnm.object_refinement.belief import Belief
 from pnm.object_refinement.decision import DEFAULT_STRENGTH, decision_of
 from pnm.object_refinement.partitions import claimed_labels
 from pnm.object_refinement.refining import (
@@ -39,7 +40,7 @@ class Refiner:
     Attributes:
         strength: 0 to 1, see :func:`pnm.object_refinement.decision.decision_of`.
         keep_topology: see :mod:`pnm.object_refinement.topology`.
-        predict, decision: what the network says of a window, and what follows of it.
+        predict, belief, decision: what the network says of a window, whether that is believed, and what follows.
     """
 
     def __init__(
@@ -65,20 +66,26 @@ class Refiner:
         if backend not in BACKENDS:
             raise UserError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
         path = weights_file(weights)
-        self._set(_predict_of(path, device), strength, keep_topology)
+        predict, belief = _trained(path, device)
+        self._set(predict, belief, strength, keep_topology)
 
     @classmethod
     def with_prediction(
-        cls, predict: Predict, *, strength: float = DEFAULT_STRENGTH, keep_topology: bool = False
+        cls,
+        predict: Predict,
+        belief: Belief | None = None,
+        *,
+        strength: float = DEFAULT_STRENGTH,
+        keep_topology: bool = False,
     ) -> "Refiner":
         """A refiner by another network, or by any function of its kind."""
         refiner = cls.__new__(cls)
-        refiner._set(predict, strength, keep_topology)
+        refiner._set(predict, belief, strength, keep_topology)
         return refiner
 
-    def _set(self, predict: Predict, strength: float, keep_topology: bool) -> None:
+    def _set(self, predict: Predict, belief: Belief | None, strength: float, keep_topology: bool) -> None:
         self.strength, self.keep_topology = strength, keep_topology
-        self.predict, self.decision = predict, decision_of(strength)
+        self.predict, self.belief, self.decision = predict, belief, decision_of(strength)
 
     def __call__(self, image: Any, masks: Any, *, kind: str = "masks") -> np.ndarray:
         """Refined masks.
@@ -119,7 +126,7 @@ class Refiner:
         return [self._object(image, crop) for crop in crops]
 
     def _object(self, image: np.ndarray, crop: MaskCrop) -> RefinedMask:
-        refined = refined_mask(self.predict, image, crop, self.decision)
+        refined = refined_mask(self.predict, image, crop, self.decision, self.belief)
         if not (self.keep_topology and refined.changed):
             return refined
         box = _common_box(crop, refined.crop)
@@ -144,37 +151,39 @@ class Refiner:
     ) -> tuple[np.ndarray, dict[int, float]]:
         """As :meth:`refine_partition`, and the confidence of each segment that was refined."""
         check_size(image, labels.shape, "the labels are")
-        claims = self._claims(image, labels, segments)
-        refined = claimed_labels(labels, claims, self.decision.margin)
-        return (with_kept_segments(labels, refined) if self.keep_topology else refined), {}
+        confidences: dict[int, float] = {}
+        refined = claimed_labels(labels, self._claims(image, labels, segments, confidences))
+        return (with_kept_segments(labels, refined) if self.keep_topology else refined), confidences
 
     def _claims(
-        self, image: np.ndarray, labels: np.ndarray, segments: Sequence[int]
+        self, image: np.ndarray, labels: np.ndarray, segments: Sequence[int], confidences: dict[int, float]
     ) -> Iterator[tuple[int, Box, np.ndarray]]:
+        """Claims of segments, and the confidence in each, which is added to ``confidences``."""
         for label in segments:
             crop = crop_array(labels == label)
             if not crop.pixels.size or crop.pixels.size == labels.size and crop.pixels.all():
                 continue
             box = object_box(crop, *labels.shape)  # type: ignore[call-arg]
             coarse = labels[box[0] : box[2], box[1] : box[3]] == label
-            _, logits = refined_pixels(self.predict, image, coarse, box, self.decision)
-            yield label, box, logits
+            passes = refined_pixels(self.predict, image, coarse, box, self.decision, self.belief)
+            confidences[label] = passes.confidence
+            yield label, box, passes.decided
 
 
-def _predict_of(path: Path, device: str) -> Predict:
-    """The network of a checkpoint on a device of torch."""
+def _trained(path: Path, device: str) -> tuple[Predict, Belief | None]:
+    """The network of a checkpoint on a device of torch, and the belief that was fitted to it."""
     import torch
 
     from pnm.object_refinement.prediction import torch_prediction
     from pnm.object_refinement.trained_network import load_network
 
-    network = load_network(path)
+    network, belief = load_network(path)
     try:
         network = network.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:
         cause = str(error).splitlines()[0]
         raise UserError(f"device {device!r} can't be used ({cause}): choose another, e.g. cpu") from None
-    return torch_prediction(network)
+    return torch_prediction(network), belief
 
 
 def _common_box(*crops: MaskCrop) -> Box:

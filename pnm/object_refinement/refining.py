@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pnm.masks.crops import EMPTY, MaskCrop, trimmed
+from pnm.object_refinement.belief import Belief, best_candidate
 from pnm.object_refinement.decision import Decision
 from pnm.object_refinement.windows import Seen, Window, brought_back, cut, mask_pixels, windows_of
 
@@ -94,27 +95,64 @@ def pass_logits(predict: Predict, image: np.ndarray, crop: MaskCrop, box: Box, s
     return np.where(seen, sums / np.where(seen, total, 1), np.where(coarse, np.inf, -np.inf)).astype(np.float32)
 
 
+class Passes(NamedTuple):
+    """What all passes made of a rectangle.
+
+    Attributes:
+        before, refined: (h, w) bool, what the last pass started from and made.
+        logits: (h, w) float32, of foreground, of that pass.
+        margin: logit of the other label that a pixel's had to exceed; infinite where the object kept its mask.
+        confidence: see :class:`RefinedMask`.
+    """
+
+    before: np.ndarray
+    refined: np.ndarray
+    logits: np.ndarray
+    margin: float
+    confidence: float
+
+    @property
+    def decided(self) -> np.ndarray:
+        """(h, w) float32: logits moved so that they are above 0 exactly where the refined mask is."""
+        return (self.logits + np.where(self.before, self.margin, -self.margin)).astype(np.float32)
+
+
 def refined_pixels(
-    predict: Predict, image: np.ndarray, coarse: np.ndarray, box: Box, decision: Decision
-) -> tuple[np.ndarray, np.ndarray]:
+    predict: Predict, image: np.ndarray, coarse: np.ndarray, box: Box, decision: Decision, belief: Belief | None = None
+) -> Passes:
     """All passes over a rectangle, whose part of the coarse mask is (h, w) bool.
 
-    Returns:
-        (h, w) bool, refined; (h, w) float32, the last pass's logits of foreground.
+    Args:
+        belief: that chooses from which probability on pixels change, and whether any do; without it, ``decision.pixel``
+            is that probability, and the confidence is 1.
     """
-    refined, logits = coarse, np.where(coarse, np.float32(np.inf), np.float32(-np.inf))
+    before, refined, confidence = coarse, coarse, 1.0
+    logits, margin = np.where(coarse, np.float32(np.inf), np.float32(-np.inf)), decision.margin
     for scale in scales_of(box):
-        logits = pass_logits(predict, image, MaskCrop(refined, box[0], box[1]), box, scale)
-        refined = np.where(refined, logits > -decision.margin, logits > decision.margin)
-    return refined, logits
+        if not refined.any() or refined.all():
+            break
+        before = refined
+        logits = pass_logits(predict, image, MaskCrop(before, box[0], box[1]), box, scale)
+        if belief is not None:
+            chosen = best_candidate(belief.candidates(logits, before, scale), decision.risk)
+            if chosen is None:
+                margin = float("inf")
+                break
+            margin = float(np.log(chosen.threshold / (1 - chosen.threshold)))
+            confidence *= 1 - chosen.risk
+        refined = np.where(before, logits > -margin, logits > margin)
+    return Passes(before, refined, logits, margin, confidence)
 
 
-def refined_mask(predict: Predict, image: np.ndarray, crop: MaskCrop, decision: Decision) -> RefinedMask:
+def refined_mask(
+    predict: Predict, image: np.ndarray, crop: MaskCrop, decision: Decision, belief: Belief | None = None
+) -> RefinedMask:
     """A mask refined.
 
     Args:
         image: (H, W, 3) uint8 RGB, or anything of that shape that gives arrays when it is sliced.
         crop: the coarse mask.
+        belief: see :func:`refined_pixels`.
     """
     crop = trimmed(crop)
     height, width = image.shape[:2]
@@ -122,6 +160,7 @@ def refined_mask(predict: Predict, image: np.ndarray, crop: MaskCrop, decision: 
         return RefinedMask(crop, 1.0, 0)
     box = object_box(crop, height, width)
     coarse = mask_pixels(crop, box[0], box[1], box[2] - box[0], box[3] - box[1])
-    refined, _ = refined_pixels(predict, image, coarse, box, decision)
-    changed = int(np.count_nonzero(refined != coarse))
-    return RefinedMask(MaskCrop(refined, box[0], box[1]) if refined.any() else EMPTY, 1.0, changed)
+    passes = refined_pixels(predict, image, coarse, box, decision, belief)
+    changed = int(np.count_nonzero(passes.refined != coarse))
+    refined = MaskCrop(passes.refined, box[0], box[1]) if passes.refined.any() else EMPTY
+    return RefinedMask(refined, passes.confidence if changed else 1.0, changed)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from pnm.masks.crops import crop_array
+from pnm.object_refinement.belief import Belief
 from pnm.object_refinement.decision import Decision
 from pnm.object_refinement.refining import Predict, object_box, refined_pixels
 
@@ -24,6 +25,7 @@ class HasNetwork(Protocol):
 
     predict: Predict
     decision: Decision
+    belief: Belief | None
 
 
 def still_pixels(frame: np.ndarray, before: np.ndarray) -> np.ndarray:
@@ -53,24 +55,27 @@ class SteadyRefiner:
             frame: (H, W, 3) uint8 RGB.
             mask: (H, W) bool.
         """
-        logits, reference = self._own_logits(frame, mask), mask
+        (logits, margin), reference = self._own_logits(frame, mask), mask
         if self._frame is not None:
             still = still_pixels(frame, self._frame)
             averaged = self._memory * self._logits + (1 - self._memory) * logits
             logits = np.where(still, averaged, logits).astype(np.float32)
             reference = np.where(still, self._refined, mask)
-        margin = self._refiner.decision.margin
         refined = np.where(reference, logits > -margin, logits > margin)
         self._frame, self._logits, self._refined = frame, logits, refined
         return refined
 
-    def _own_logits(self, frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """(H, W) float32 logits of one frame, sure of the mask where no boundary is near."""
+    def _own_logits(self, frame: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
+        """(H, W) float32 logits of one frame, sure of the mask where no boundary is near; the margin for a change."""
+        margin = self._refiner.decision.margin
         logits = np.where(mask, np.float32(_SURE), np.float32(-_SURE))
         crop = crop_array(mask)
         if crop.pixels.size and not mask.all():
             box = object_box(crop, *mask.shape)  # type: ignore[call-arg]
             part = slice(box[0], box[2]), slice(box[1], box[3])
-            _, own = refined_pixels(self._refiner.predict, frame, mask[part], box, self._refiner.decision)
-            logits[part] = np.clip(own, -_SURE, _SURE)
-        return logits
+            own = refined_pixels(
+                self._refiner.predict, frame, mask[part], box, self._refiner.decision, self._refiner.belief
+            )
+            logits[part] = np.clip(own.logits, -_SURE, _SURE)
+            margin = own.margin
+        return logits, margin

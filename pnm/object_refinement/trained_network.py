@@ -7,15 +7,17 @@ from typing import Any
 import torch
 
 from pnm.formats.safe_checkpoint import CheckpointError, check_weights, load_torch
+from pnm.object_refinement.belief import Belief
 from pnm.object_refinement.network import ARCHITECTURES, RefinementNetwork
 
 PREFIX = "network."  # of the weights' names in a checkpoint
 
 
-def load_network(path: Path) -> RefinementNetwork:
-    """The network that a checkpoint holds, in evaluation mode, float32, on the CPU.
+def load_network(path: Path) -> tuple[RefinementNetwork, Belief | None]:
+    """The network that a checkpoint holds, in evaluation mode, float32, on the CPU, and its belief, if it has one.
 
-    The checkpoint is ``{"model": {"network.<name>": tensor}, "architecture": name}``, in whatever floating-point type.
+    The checkpoint is ``{"model": {"network.<name>": tensor}, "architecture": name, "belief": {name: tensor}}``, in
+    whatever floating-point type.
 
     Raises:
         CheckpointError: unreadable, unsafe, or of another network.
@@ -29,7 +31,17 @@ def load_network(path: Path) -> RefinementNetwork:
         )
     network = RefinementNetwork(ARCHITECTURES[name])
     network.load_state_dict(_weights(content["model"], path, network.state_dict()))
-    return network.eval()
+    return network.eval(), _belief(content.get("belief"), path)
+
+
+def _belief(weights: Any, path: Path) -> Belief | None:
+    if weights is None:
+        return None
+    check_weights(weights, path)
+    try:
+        return Belief({name: torch.as_tensor(value).float().numpy() for name, value in weights.items()})
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}: it is damaged, or of another version") from None
 
 
 def _weights(model: Any, path: Path, own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

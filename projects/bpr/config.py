@@ -16,7 +16,8 @@ def add_bpr_config(cfg: CfgNode) -> None:
     # What is refined: "instance", "semantic" or "panoptic".
     node.TASK = "instance"
     # Name in projects/bpr/networks.py: fcn_hrnet_w18s, fcn_hrnet_w18, fcn_hrnet_w48, fcn_resnet18, fcn_resnet50,
-    # deeplabv3plus_resnet50, fast_scnn (Table 6), fcn_mobilenetv3 (light) or patch_unet (small, from scratch).
+    # deeplabv3plus_resnet50, fast_scnn (Table 6), fcn_mobilenetv3 (light), patch_unet (small, from scratch), or
+    # universal_small and universal, for which there are weights, pnm://universal-small.
     node.NETWORK = "fcn_hrnet_w18s"
     # Backbone pretrained on ImageNet, downloaded; not read when MODEL.WEIGHTS names a file, nor for fast_scnn and
     # patch_unet, which train from scratch.

@@ -1,6 +1,7 @@
 """Refinement networks: four channels, the image patch and the coarse mask, to one logit of foreground a pixel.
 
-Those of Table 6 of BPR (Hu et al., IJCV 2022), most on timm's backbones, and two light ones. One logit and a sigmoid is
+Those of Table 6 of BPR (Hu et al., IJCV 2022), most on timm's backbones, two light ones, and those of the universal
+refiner, whose weights (``pnm://universal-small``) fit them as they are. One logit and a sigmoid is
 what the paper's two and a softmax come to. Some have inner features for auxiliary heads, which belong to training and
 not to the network.
 """
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from pnm.errors import UserError
+from pnm.object_refinement.network import ARCHITECTURES, RefinementNetwork, foreground_logits
 
 from ..semantic_networks.blocks import FusedLevels, build_named, check_norm, conv_norm_relu
 from ..semantic_networks.small_unet import SmallUNet
@@ -121,6 +123,14 @@ class PatchUNet(SmallUNet):
         return self.predictor(super().forward(x))
 
 
+class ObjectNetwork(RefinementNetwork):
+    """The universal refiner's network on patches: each pixel takes the map of its coarse label."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 4, s, s) to (N, 1, s, s) logits."""
+        return foreground_logits(super().forward(x), x[:, 3] > 0)[:, None]
+
+
 def widen_first_convolution(model: nn.Module, name: str) -> None:
     """Replaces the convolution ``name`` of three channels by one of four; pretrained filters stay for the first three.
 
@@ -194,16 +204,18 @@ NETWORKS: dict[str, Callable[[bool], nn.Module]] = {
     "fast_scnn": lambda pretrained: _fast_scnn(),
     "fcn_mobilenetv3": _mobilenet,
     "patch_unet": lambda pretrained: PatchUNet(),
+    **{name: lambda pretrained, own=own: ObjectNetwork(own) for name, own in ARCHITECTURES.items()},
 }
 WITH_AUXILIARY_HEADS = ("fcn_resnet18", "fcn_resnet50", "deeplabv3plus_resnet50", "fast_scnn")
 
 
 def build_network(name: str, pretrained: bool, norm: str = "BN") -> nn.Module:
-    """A refinement network: (N, 4, s, s) float to (N, 1, s / k, s / k) logits of foreground, k = 2, 4 or 8.
+    """A refinement network: (N, 4, s, s) float to (N, 1, s / k, s / k) logits of foreground, k = 1, 2, 4 or 8.
 
     Args:
         name: one of ``NETWORKS``.
-        pretrained: download ImageNet's weights of the backbone (``fast_scnn`` and ``patch_unet`` have none).
+        pretrained: download ImageNet's weights of the backbone (``fast_scnn``, ``patch_unet`` and those of the universal
+            refiner have none).
         norm: "BN" or "SyncBN".
 
     Raises:
