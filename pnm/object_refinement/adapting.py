@@ -1,4 +1,5 @@
-"""The network adapted to somebody's own pictures without labels: it learns to undo errors that are put into their masks.
+"""The network adapted to somebody's own pictures without labels: it learns to undo errors that are put into their
+masks.
 
 The masks are not right, but their errors are random: made worse, and asked for as they were, they teach where contours
 of these objects lie on the average. Belief in refinements stays as it was fitted.
@@ -31,10 +32,10 @@ def _drawn(pictures: Pictures, rng: np.random.Generator) -> list[TrainingWindow]
     """A batch of windows, several of each picture that is read."""
     windows: list[TrainingWindow] = []
     while len(windows) < _BATCH:
-        read, crops = pictures[rng.integers(len(pictures))]
+        read, crops = pictures[int(rng.integers(len(pictures)))]
         image = read()
         for _ in range(min(6, _BATCH - len(windows))):
-            truth = crops[rng.integers(len(crops))]
+            truth = crops[int(rng.integers(len(crops)))]
             coarse = made_coarse(image, truth, rng, unchanged=_UNCHANGED, least_share=_LEAST_ERROR)
             windows.append(training_window(image, truth, coarse, EMPTY, _SIDE, rng))
     return windows

@@ -8,6 +8,7 @@ not to the network.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -194,6 +195,10 @@ def _fast_scnn() -> nn.Module:
     return BackboneAndHead(FastSCNNFeatures(4), FastSCNNHead(list(LEVELS), _DROPOUT), 0, [0, 1], LEVELS[:2])
 
 
+def _object_network(name: str, pretrained: bool) -> nn.Module:
+    return ObjectNetwork(ARCHITECTURES[name])
+
+
 NETWORKS: dict[str, Callable[[bool], nn.Module]] = {
     "fcn_hrnet_w18s": _hrnet("hrnet_w18_small_v2"),
     "fcn_hrnet_w18": _hrnet("hrnet_w18"),
@@ -204,7 +209,7 @@ NETWORKS: dict[str, Callable[[bool], nn.Module]] = {
     "fast_scnn": lambda pretrained: _fast_scnn(),
     "fcn_mobilenetv3": _mobilenet,
     "patch_unet": lambda pretrained: PatchUNet(),
-    **{name: lambda pretrained, own=own: ObjectNetwork(own) for name, own in ARCHITECTURES.items()},
+    **{name: partial(_object_network, name) for name in ARCHITECTURES},
 }
 WITH_AUXILIARY_HEADS = ("fcn_resnet18", "fcn_resnet50", "deeplabv3plus_resnet50", "fast_scnn")
 
@@ -214,8 +219,8 @@ def build_network(name: str, pretrained: bool, norm: str = "BN") -> nn.Module:
 
     Args:
         name: one of ``NETWORKS``.
-        pretrained: download ImageNet's weights of the backbone (``fast_scnn``, ``patch_unet`` and those of the universal
-            refiner have none).
+        pretrained: download ImageNet's weights of the backbone (there are none for ``fast_scnn``, ``patch_unet`` and
+            the universal refiner's networks).
         norm: "BN" or "SyncBN".
 
     Raises:
