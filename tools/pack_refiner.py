@@ -88,18 +88,15 @@ def pack(args: argparse.Namespace) -> None:
     from pnm.object_refinement.belief_fitting import Outcomes, fitted_belief, outcomes, reliability
     from pnm.object_refinement.network import ARCHITECTURES, RefinementNetwork
     from pnm.object_refinement.prediction import torch_prediction
-    from pnm.object_refinement.trained_network import PREFIX
+    from pnm.object_refinement.trained_network import PREFIX, checkpoint
 
     content = load_torch(args.weights)
     model = content.get("model", content)
     network = RefinementNetwork(ARCHITECTURES[args.architecture])
     names = {f"{PREFIX}{name}": value for name, value in network.state_dict().items()}
     check_weights(model, args.weights, names)
-    stored = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in ((name, torch.as_tensor(model[name])) for name in names)
-    }
-    network.load_state_dict({name.removeprefix(PREFIX): value for name, value in stored.items()})
+    stored = {name.removeprefix(PREFIX): torch.as_tensor(model[name]) for name in names}
+    network.load_state_dict({k: v.half() if v.is_floating_point() else v for k, v in stored.items()})
     rng = np.random.default_rng(args.seed)
     seen = outcomes(torch_prediction(network), _scenes(args.annotations, args.images), rng, args.draws)
     order = rng.permutation(len(seen.gains))
@@ -111,12 +108,7 @@ def pack(args: argparse.Namespace) -> None:
     print(tabulate(_strength_rows(belief, judged), headers, floatfmt=".2f"))
     curve = reliability(belief, judged)
     print(tabulate(zip(*curve), ("predicted risk", "worse", "candidates"), floatfmt=".3f"))
-    weights = fitted_belief(seen, args.seed).weights
-    result = {
-        "model": stored,
-        "architecture": args.architecture,
-        "belief": {name: torch.from_numpy(value) for name, value in weights.items()},
-    }
+    result = checkpoint(network, fitted_belief(seen, args.seed))
     write_bytes(args.output.with_suffix(".png"), _picture(curve))
     with atomic_file(args.output) as file:
         torch.save(result, file)

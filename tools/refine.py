@@ -31,6 +31,7 @@ python tools/refine.py --offsets offsets/photos --images photos --predictions re
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 if not __package__:  # run as a file of a clone
@@ -70,6 +71,11 @@ def refine_without_configs(args: argparse.Namespace) -> None:
 
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow's own limit is a sixth of that
     with one_line_errors():
+        if args.adapt is not None:
+            from pnm.predictions.adaptation import adapted_weights
+
+            first = args.parts[0]
+            first.universal = replace(first.universal, weights=adapted_weights(args, first.universal))
         steps = [
             UniversalStep(part.universal) if part.universal else OffsetRefiner(StoredOffsets(part.offsets))
             for part in args.parts

@@ -90,6 +90,9 @@ def _universal_parser(description: str | None) -> argparse.ArgumentParser:
     _add_universal(parser)
     parser.add_argument("--device", default="cpu", help="of torch, such as cuda (default: cpu)")
     _add_files(parser)
+    parser.add_argument(
+        "--adapt", type=float, metavar="MINUTES", help="first learn from these masks, which need not be right (try 4)"
+    )
     parser.add_argument("--resume", action="store_true", help="of two folders or a video: keep outputs that are there")
     parser.add_argument("--temporal", action="store_true", help="of a video: steady where nothing moves")
     parser.add_argument("--bands", nargs=3, type=int, metavar="N", help="channels for red, green and blue, from 1")
@@ -150,7 +153,7 @@ def parse_args(words: Sequence[str], description: str | None = None) -> argparse
             None,
             "cpu",
         )
-        args.weights, args.strength, args.keep_topology = None, None, False
+        args.weights, args.strength, args.keep_topology, args.adapt = None, None, False, None
     args.parts = [_part(args, is_universal)]
     for words in others:  # the config comes first, and needs no name
         named = words if not words or words[0].startswith("-") else ["--config-file", *words]

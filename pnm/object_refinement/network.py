@@ -65,6 +65,7 @@ class RefinementNetwork(nn.Module):
 
     def __init__(self, architecture: Architecture):
         super().__init__()
+        self.architecture = architecture
         widths, blocks = architecture
         self.stem = _convolution(4, widths[0], stride=2)
         self.mix = _convolution(widths[0] + 1 + CHANNELS * len(_RADII), widths[0], side=1)

@@ -34,6 +34,19 @@ def load_network(path: Path) -> tuple[RefinementNetwork, Belief | None]:
     return network.eval(), _belief(content.get("belief"), path)
 
 
+def checkpoint(network: RefinementNetwork, belief: Belief | None) -> dict[str, Any]:
+    """What :func:`load_network` reads, in half precision."""
+    model = {
+        f"{PREFIX}{name}": value.detach().half() if value.is_floating_point() else value
+        for name, value in network.state_dict().items()
+    }
+    name = next(name for name, one in ARCHITECTURES.items() if one == network.architecture)
+    content: dict[str, Any] = {"model": model, "architecture": name}
+    if belief is not None:
+        content["belief"] = {name: torch.from_numpy(value) for name, value in belief.weights.items()}
+    return content
+
+
 def _belief(weights: Any, path: Path) -> Belief | None:
     if weights is None:
         return None

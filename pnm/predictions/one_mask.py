@@ -94,6 +94,13 @@ def refine_picture(job: MaskJob, step: Step, task: str | None) -> tuple[int, int
     return int(np.count_nonzero(changed)), mask.size
 
 
+def read_mask_prediction(path: Path) -> Prediction:
+    """A picture of a mask, or a label map, as a prediction; see :func:`refine_picture`."""
+    given = read_mask_picture(path)
+    task = _told_task(given, path)
+    return _as_prediction(foreground(given, path) if task == "instance" else exact_labels(given, path), task)
+
+
 def _told_task(given: np.ndarray, path: Path) -> str:
     """What a picture is: one object where it has two values, is a JPG, or has soft edges; else labels."""
     levels, counts = np.unique(given, return_counts=True)

@@ -1,6 +1,7 @@
 """What ``tools/refine.py`` does without Detectron2: which kind of input came, and the run on it."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def place(args: argparse.Namespace) -> None:
         if len(args.parts) == 1 and args.parts[0].is_universal and is_large_tiff(args.mask):
             args.kind = "large"
             _check_large(args)
+    _check_adapting(args)
     if args.temporal and args.kind != "video":
         raise UserError("--temporal is for a video and its masks, a picture for each frame")
     if args.kind in ("folders", "video") and not args.output:
@@ -47,6 +49,18 @@ def place(args: argparse.Namespace) -> None:
         raise UserError(
             "two folders, or a video, are for the universal refiner: others take --images and --predictions"
         )
+
+
+def _check_adapting(args: argparse.Namespace) -> None:
+    """A UserError if the arguments ask for an adaptation that there can't be."""
+    if args.adapt is None:
+        return
+    if not 0 < args.adapt < math.inf:
+        raise UserError(f"--adapt is {args.adapt}, expected minutes above 0, like 4")
+    if args.kind in ("large", "video") or args.resize_mask or not args.output:
+        raise UserError("--adapt is for a mask, folders of masks or result files, of their images' sizes, and --output")
+    if any(part.config_file for part in args.parts):
+        raise UserError("--adapt is for the universal refiner alone: leave out --then and a config")
 
 
 def _check_large(args: argparse.Namespace) -> None:
