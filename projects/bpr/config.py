@@ -43,7 +43,12 @@ def add_bpr_config(cfg: CfgNode) -> None:
     node.MAX_PATCHES_PER_BATCH = 128
     # Mixed precision in inference (training: SOLVER.AMP.ENABLED).
     node.AMP_TEST = False
-    node.CHANNELS_LAST = False
+    # Inference on CPUs: "float32", "bfloat16", or "auto", bfloat16 where the processor computes in it.
+    node.PRECISION_TEST = "auto"
+    # What a loaded refiner runs on, on CPUs: "torch", "openvino" or "onnxruntime" (extras openvino and onnx).
+    node.BACKEND = "torch"
+    # Memory format of the network, the faster one on CPUs; results differ by rounding.
+    node.CHANNELS_LAST = True
 
 
 @dataclass(frozen=True)

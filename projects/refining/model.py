@@ -89,6 +89,9 @@ class RefiningModel(nn.Module):
             f"--offsets is for refiners that predict from the image alone; {cfg.MODEL.META_ARCHITECTURE} does not"
         )
 
+    def prepare_inference(self) -> None:
+        """Makes calls fast that are no training; called when weights were loaded and no more will be."""
+
     def losses(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
         """Losses by name of what the mapper gives for training."""
         raise NotImplementedError
