@@ -5,7 +5,7 @@ and returns a mask of that shape. A share of masks is left as it is, because a r
 alone. See :mod:`pnm.masks.degraded_masks` for the fewer ways of a refiner that is trained on one data set.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
@@ -130,6 +130,8 @@ WAYS: dict[Way, float] = {
     grown: 0.13, wavering: 0.13, mask_head: 0.2, network_stride: 0.14, polygon: 0.15,
     smoothed: 0.06, shifted: 0.05, opened: 0.04, leaked: 0.05, holed: 0.05,
 }  # fmt: skip
+# Those that say nothing of the image and nothing of the object: what a network learns to see edges from.
+SHIFTS: dict[Way, float] = {grown: 0.6, wavering: 0.4}
 
 
 def error_size_px(mask: np.ndarray, rng: np.random.Generator, least_share: float = _EXTENT_SHARES[0]) -> float:
@@ -145,6 +147,7 @@ def coarse_mask(
     *,
     unchanged: float = 0.25,
     least_share: float = _EXTENT_SHARES[0],
+    ways: Mapping[Way, float] = WAYS,
 ) -> np.ndarray:
     """A mask with one error or two, all around or in some parts; never empty.
 
@@ -153,12 +156,13 @@ def coarse_mask(
         image: (H, W, 3) uint8.
         unchanged: share of masks that stay as they are.
         least_share: least size of an error, as a share of the mask's extent.
+        ways: how often each is taken.
     """
     if rng.random() < unchanged:
         return mask
-    px, out, ways = error_size_px(mask, rng, least_share), mask, list(WAYS)
+    px, out, kinds = error_size_px(mask, rng, least_share), mask, list(ways)
     for _ in range(1 if rng.random() < 0.65 else 2):
-        new = ways[rng.choice(len(ways), p=list(WAYS.values()))](out, px, rng, image)
+        new = kinds[rng.choice(len(kinds), p=list(ways.values()))](out, px, rng, image)
         if rng.random() < 0.18:
             cell = max(12.0, np.sqrt(np.count_nonzero(mask)) * rng.uniform(0.3, 0.8))
             new = np.where(smooth_noise(rng, mask.shape[0], mask.shape[1], cell) > 0, new, out)

@@ -3,7 +3,7 @@
 Most show an object whole, others a part of its boundary, as the passes of :mod:`pnm.object_refinement.refining` do.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,12 +36,12 @@ class TrainingWindow(NamedTuple):
     counted: np.ndarray
 
 
-def made_coarse(image: np.ndarray, truth: MaskCrop, rng: np.random.Generator, unchanged: float = 0.25) -> MaskCrop:
+def made_coarse(image: np.ndarray, truth: MaskCrop, rng: np.random.Generator, **options: Any) -> MaskCrop:
     """A coarse version of a true mask that is not empty, see :func:`pnm.masks.model_errors.coarse_mask`.
 
     Args:
         image: (H, W, 3) uint8.
-        unchanged: share of masks that stay as they are.
+        options: of :func:`pnm.masks.model_errors.coarse_mask`.
     """
     truth, (height, width) = trimmed(truth), image.shape[:2]
     rows, columns = truth.pixels.shape
@@ -49,7 +49,7 @@ def made_coarse(image: np.ndarray, truth: MaskCrop, rng: np.random.Generator, un
     top, left = max(0, truth.top - margin), max(0, truth.left - margin)
     bottom, right = min(height, truth.top + rows + margin), min(width, truth.left + columns + margin)
     mask = mask_pixels(truth, top, left, bottom - top, right - left)
-    pixels, y, x = crop_array(coarse_mask(mask, image[top:bottom, left:right], rng, unchanged=unchanged))
+    pixels, y, x = crop_array(coarse_mask(mask, image[top:bottom, left:right], rng, **options))
     return MaskCrop(pixels, y + top, x + left)
 
 

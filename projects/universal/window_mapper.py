@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop
+from pnm.masks.model_errors import SHIFTS, WAYS
 from pnm.object_refinement.network import STRIDE
 from pnm.object_refinement.prediction import network_input
 from pnm.object_refinement.training_windows import made_coarse, training_window
@@ -19,6 +20,7 @@ from ..refining.mapper import CoarseOf
 from ..refining.truths import Truth, match
 
 _LEAST_AREA = 64  # px of a true mask
+ERRORS = {"all": WAYS, "shifts": SHIFTS}
 
 
 class WindowMapper(RefiningMapper):
@@ -34,6 +36,8 @@ class WindowMapper(RefiningMapper):
         coarse: CoarseOf | None,
         side: int = 160,
         windows_per_image: int = 5,
+        errors: str = "all",
+        least_error: float = 0.006,
         unchanged: float = 0.25,
         match_iou: float = 0.5,
         image_format: str = "RGB",
@@ -42,6 +46,8 @@ class WindowMapper(RefiningMapper):
         """
         Args:
             coarse: see :class:`..refining.RefiningMapper`.
+            errors: that true masks are given, "all" or "shifts".
+            least_error: as a share of an object's extent.
             unchanged: share of true masks that are not made coarse.
 
         Raises:
@@ -54,10 +60,15 @@ class WindowMapper(RefiningMapper):
             )
         if not 0 <= unchanged <= 1:
             raise UserError(f"MODEL.UNIVERSAL.UNCHANGED is {unchanged}, expected a share from 0 to 1")
+        if errors not in ERRORS:
+            raise UserError(f"MODEL.UNIVERSAL.ERRORS is {errors!r}, expected one of {', '.join(ERRORS)}")
+        if not 0 < least_error <= 0.08:
+            raise UserError(f"MODEL.UNIVERSAL.LEAST_ERROR is {least_error}, expected a share above 0, at most 0.08")
         if windows_per_image < 1:
             raise UserError(f"MODEL.UNIVERSAL.WINDOWS_PER_IMAGE is {windows_per_image}, expected at least 1")
         self.side, self.windows_per_image = side, windows_per_image
-        self.unchanged, self.match_iou = unchanged, match_iou
+        self.match_iou = match_iou
+        self._coarsening = {"ways": ERRORS[errors], "least_share": least_error, "unchanged": unchanged}
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> "WindowMapper":
@@ -68,6 +79,8 @@ class WindowMapper(RefiningMapper):
             coarse=coarse_predictions(cfg, is_train),
             side=node.WINDOW_SIZE,
             windows_per_image=node.WINDOWS_PER_IMAGE,
+            errors=node.ERRORS,
+            least_error=node.LEAST_ERROR,
             unchanged=node.UNCHANGED,
             match_iou=node.MATCH_IOU,
             image_format=cfg.INPUT.FORMAT,
@@ -87,7 +100,7 @@ class WindowMapper(RefiningMapper):
         if not crops:
             return []
         objects = [crops[n] for n in rng.integers(0, len(crops), self.windows_per_image)]
-        return [(made_coarse(image, true, rng, self.unchanged), true) for true in objects]
+        return [(made_coarse(image, true, rng, **self._coarsening), true) for true in objects]
 
     def training_sample(self, entry: Mapping[str, Any], image: np.ndarray, prediction: Any) -> dict | None:
         rng = np.random.default_rng(np.random.randint(2**31))  # noqa: NPY002 - Detectron2 seeds the global generator
