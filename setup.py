@@ -11,5 +11,9 @@ INSIDE += [f"configs.{path.name}" for path in Path("configs").iterdir() if path.
 setup(
     packages=[*find_packages(include=["pnm", "pnm.*"]), *(f"pnm.{name}" for name in (*BESIDE, *INSIDE))],
     package_dir={f"pnm.{name}": name for name in BESIDE},
-    package_data={"": ["*.yaml", "py.typed"], "pnm.reporting": ["page/*"]},
+    package_data={
+        "": ["*.yaml", "py.typed"],
+        "pnm.reporting": ["page/*"],
+        "pnm.object_refinement": ["weights/*.pth", "weights/*.json", "weights/*.md"],
+    },
 )

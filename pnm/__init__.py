@@ -10,11 +10,15 @@ Pixel null model (Zhang et al., "PNM", 2022)
     weighted_cross_entropy    softmax cross-entropy, weighted by pixel
     weighted_bce_with_logits  binary cross-entropy, weighted by pixel
 
+Any mask of any image, without training
+    Refiner                   a function of an image and its masks, with weights that come with this package
+    RefinedMask               what became of a mask: its pixels, a confidence, how many changed
+
 Boundary patches (Hu et al., "BPR", IJCV 2022)
     find_boundary_patches     boxes that cover a mask's boundary
     reassemble                a mask of its refined patches
     load_refiner              a trained refiner from its config, by file or name, and its weights
-    Refiner                   what that gives: a function of an image and its masks
+    TrainedRefiner            what that gives: a function of an image and its masks
 
 Offsets to the interior (Yuan et al., "SegFix", ECCV 2020)
     label_distances           exact distance of each pixel to the nearest pixel of another label
@@ -85,7 +89,9 @@ _PUBLIC = {
     "silhouette_loss": "silhouettes.overlap_losses",
     "GroupingSettings": "panoptic_grouping.grouping",
     "load_refiner": "projects.launcher.refiner_loading",
-    "Refiner": "projects.refining.refiner",
+    "TrainedRefiner": "projects.refining.trained_refiner",
+    "Refiner": "object_refinement.refiner",
+    "RefinedMask": "object_refinement.refining",
     "read_annotations": "annotations.known_formats",
     "AnnotationSource": "annotations.annotation_format:Source",
     "object_masks": "annotations.annotation_set",

@@ -11,9 +11,9 @@ FLOORS = (
     {"errors", "programs", "usable_cores", "read_ahead", "cityscapes_classes"} | {"ade20k_classes"},
     {"masks", "network_backends"},
     {"compiling", "formats", "metrics", "null_model", "boundary_patches", "interior_offsets", "panoptic_grouping"}
-    | {"panoptic_fusion", "silhouettes", "fcos", "object_refinement"},
+    | {"panoptic_fusion", "silhouettes", "fcos"},
     {"pictures"},
-    {"annotations"},
+    {"annotations", "object_refinement"},
     {"predictions", "scoring"},
     {"reporting"},
 )

@@ -55,6 +55,8 @@ import pnm
 assert "site-packages" in pnm.__file__, pnm.__file__
 for name in pnm.__all__:
     getattr(pnm, name)
+from pnm.object_refinement.trained_weights import trained_weights
+assert "universal-small" in trained_weights()
 pnm.ensure_detectron2()
 import detectron2
 import pnm.projects.bpr, pnm.projects.launcher.trainer, pnm.tools.evaluate

@@ -148,3 +148,11 @@ def _try_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
+
+
+def put_in_place(whole: Path, path: Path) -> None:
+    """Lets a file that is whole, and on the same disk, take the place of ``path``; a WriteError if it can't."""
+    try:
+        os.replace(whole, path)
+    except OSError as error:
+        raise WriteError(f"{path} can't be written ({error.strerror}): make room, or name another file") from None

@@ -94,6 +94,21 @@ def pass_logits(predict: Predict, image: np.ndarray, crop: MaskCrop, box: Box, s
     return np.where(seen, sums / np.where(seen, total, 1), np.where(coarse, np.inf, -np.inf)).astype(np.float32)
 
 
+def refined_pixels(
+    predict: Predict, image: np.ndarray, coarse: np.ndarray, box: Box, decision: Decision
+) -> tuple[np.ndarray, np.ndarray]:
+    """All passes over a rectangle, whose part of the coarse mask is (h, w) bool.
+
+    Returns:
+        (h, w) bool, refined; (h, w) float32, the last pass's logits of foreground.
+    """
+    refined, logits = coarse, np.where(coarse, np.float32(np.inf), np.float32(-np.inf))
+    for scale in scales_of(box):
+        logits = pass_logits(predict, image, MaskCrop(refined, box[0], box[1]), box, scale)
+        refined = np.where(refined, logits > -decision.margin, logits > decision.margin)
+    return refined, logits
+
+
 def refined_mask(predict: Predict, image: np.ndarray, crop: MaskCrop, decision: Decision) -> RefinedMask:
     """A mask refined.
 
@@ -107,9 +122,6 @@ def refined_mask(predict: Predict, image: np.ndarray, crop: MaskCrop, decision: 
         return RefinedMask(crop, 1.0, 0)
     box = object_box(crop, height, width)
     coarse = mask_pixels(crop, box[0], box[1], box[2] - box[0], box[3] - box[1])
-    refined = coarse
-    for scale in scales_of(box):
-        logits = pass_logits(predict, image, MaskCrop(refined, box[0], box[1]), box, scale)
-        refined = np.where(refined, logits > -decision.margin, logits > decision.margin)
+    refined, _ = refined_pixels(predict, image, coarse, box, decision)
     changed = int(np.count_nonzero(refined != coarse))
     return RefinedMask(MaskCrop(refined, box[0], box[1]) if refined.any() else EMPTY, 1.0, changed)

@@ -64,8 +64,9 @@ def drawn_window(coarse: MaskCrop, side: int, rng: np.random.Generator) -> Windo
         inner = np.pad(coarse.pixels, 1)
         inner = inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
         rim = np.argwhere(coarse.pixels & ~inner)
-        center = rim[rng.integers(len(rim))] + rng.normal(0, _OFF_CENTER[1] * side, 2)
         scale = float(np.exp(rng.uniform(*np.log(_PART_SCALES))))
+        center = rim[rng.integers(len(rim))] + rng.normal(0, _OFF_CENTER[1] * side / scale, 2)
+    center = np.clip(center, 0, (rows, columns))
     length = int(side / scale)
     top, left = np.round(center + (coarse.top, coarse.left) - length / 2).astype(int).tolist()
     return Window(top, left, length, length, side / length)

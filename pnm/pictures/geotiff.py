@@ -25,6 +25,13 @@ def encode_geotiff(labels: np.ndarray, geo: Mapping[int, GeoTag], classes: Colle
     """
     import tifffile
 
+    content = io.BytesIO()
+    tifffile.imwrite(content, labels, tile=(_TILE, _TILE), **geotiff_options(geo, classes))
+    return content.getvalue()
+
+
+def geotiff_options(geo: Mapping[int, GeoTag], classes: Collection[int]) -> dict[str, Any]:
+    """How tifffile writes such a TIFF; see :func:`encode_geotiff`."""
     options: dict[str, Any] = {}
     if _X in geo and _Y in geo:
         options["resolution"] = geo[_X].value, geo[_Y].value
@@ -33,19 +40,8 @@ def encode_geotiff(labels: np.ndarray, geo: Mapping[int, GeoTag], classes: Colle
     if _NODATA in kept and _number(kept[_NODATA].value) in set(classes):
         del kept[_NODATA]
     tags = [(code, tag.dtype, 0 if tag.dtype == _ASCII else tag.length, tag.value, True) for code, tag in kept.items()]
-    content = io.BytesIO()
-    tifffile.imwrite(
-        content,
-        labels,
-        photometric="minisblack",
-        compression="zlib",
-        tile=(_TILE, _TILE),
-        metadata=None,
-        software=_SOFTWARE,
-        extratags=tags,
-        **options,
-    )
-    return content.getvalue()
+    fixed = {"photometric": "minisblack", "compression": "zlib", "metadata": None, "software": _SOFTWARE}
+    return {**options, **fixed, "extratags": tags}
 
 
 def _number(text: Any) -> float | None:

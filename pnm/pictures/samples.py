@@ -109,6 +109,19 @@ def _plain_header(path: Path) -> Header:
         return Header((image.height, image.width), True)
 
 
+def tiff_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a TIFF's first page, however large.
+
+    Raises:
+        UserError: it is none.
+    """
+    import tifffile
+
+    with _told(path), tifffile.TiffFile(path) as file:
+        page = _first_page(file, path)
+        return page.imagelength, page.imagewidth
+
+
 def _tiff_header(path: Path) -> Header:
     import tifffile
 
@@ -117,7 +130,7 @@ def _tiff_header(path: Path) -> Header:
         few = page.bitspersample <= 8 and page.samplesperpixel in (1, 3, 4)
         is_plain = few or int(page.photometric) not in _PHOTOMETRIC
         size, dtype = (page.imagelength, page.imagewidth), str(page.dtype)
-        return Header(size, is_plain, page.samplesperpixel, dtype, _geo_tags(page))
+        return Header(size, is_plain, page.samplesperpixel, dtype, geo_tags(page))
 
 
 def _first_page(file: Any, path: Path) -> Any:
@@ -126,7 +139,7 @@ def _first_page(file: Any, path: Path) -> Any:
     return file.pages[0]
 
 
-def _geo_tags(page: Any) -> dict[int, GeoTag]:
+def geo_tags(page: Any) -> dict[int, GeoTag]:
     """Those of ``GEO_TAGS`` that a page has, if any of them says where it lies and it isn't turned."""
     tags = {code: page.tags[code] for code in GEO_TAGS if code in page.tags}
     turned = _ORIENTATION in page.tags and int(page.tags[_ORIENTATION].value) != 1
@@ -160,7 +173,7 @@ def _tiff_samples(path: Path) -> Samples:
         page = _first_page(file, path)
         if int(page.photometric) not in _PHOTOMETRIC:  # a palette, inks, ...: numbers that are no light
             with Image.open(path) as image:
-                return Samples(np.asarray(ImageOps.exif_transpose(image).convert("RGB")), None, _geo_tags(page))
+                return Samples(np.asarray(ImageOps.exif_transpose(image).convert("RGB")), None, geo_tags(page))
         # (channels where they are planes, depth, height, width, channels where they are interleaved)
         planes, _, height, width, interleaved = page.shaped
         values = page.asarray().reshape(page.shaped)[:, 0]
@@ -168,7 +181,7 @@ def _tiff_samples(path: Path) -> Samples:
         if int(page.photometric) == _WHITE_IS_ZERO and values.dtype.kind == "u":
             values = (2**page.bitspersample - 1) - values
         turn = int(page.tags[_ORIENTATION].value) if _ORIENTATION in page.tags else 1
-        return Samples(upright(values, turn), page.nodata if _NODATA in page.tags else None, _geo_tags(page))
+        return Samples(upright(values, turn), page.nodata if _NODATA in page.tags else None, geo_tags(page))
 
 
 def upright(values: np.ndarray, orientation: int) -> np.ndarray:

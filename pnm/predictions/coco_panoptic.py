@@ -26,6 +26,7 @@ from pnm.masks.crops import segment_extents
 from pnm.predictions.image_predictions import Partition, checked_labels
 from pnm.predictions.prediction_set import PredictionSet, RecordOf, files_digest
 from pnm.predictions.records import Record
+from pnm.predictions.refinement_details import Detail
 from pnm.predictions.relisting import with_kept_ids
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class PanopticPredictions(PredictionSet):
     task = "panoptic"
 
     OPTIONS = ("png_folder",)
+    HAS_FIELDS = True
 
     def __init__(self, path: str | Path, *, png_folder: str | Path | None = None, content: Any = None):
         path = Path(path)
@@ -126,6 +128,10 @@ class PanopticPredictions(PredictionSet):
         assert done
         return Record(meta, (png.tobytes(),))
 
+    def with_fields(self, record: Record, details: Sequence[Detail]) -> Record:
+        rows = (SegmentRow(*row) for row in record.meta)
+        return record._replace(meta=[row._replace(fields=one.fields()) for row, one in zip(rows, details, strict=True)])
+
     def assemble(self, places: Sequence[Path], record_of: RecordOf) -> None:
         folder, json_file = places
         folder.mkdir()
@@ -157,6 +163,7 @@ class SegmentRow(NamedTuple):
         place: in the coarse image's list, None of a new one.
         id: in the output.
         bbox: x, y, width, height in pixels, as ``area``.
+        fields: that the entry gets beside.
     """
 
     place: int | None
@@ -164,6 +171,7 @@ class SegmentRow(NamedTuple):
     category_id: int
     area: int
     bbox: list[int]
+    fields: Mapping[str, Any] = {}
 
 
 def checked_segments(coarse: Partition, refined: Any, name: str) -> Partition:
@@ -205,6 +213,6 @@ def segment_entry(
     """The entry of a refined segment: that of the coarse list with what follows from the mask, or a new one."""
     if row.place is not None:
         new = {"id": row.id, "area": row.area, "bbox": row.bbox}
-        return {key: new.get(key, value) for key, value in before[row.place].items()}
+        return {key: new.get(key, value) for key, value in before[row.place].items()} | dict(row.fields)
     entry = {"id": row.id, "category_id": row.category_id, "area": row.area, "bbox": row.bbox, "iscrowd": 0}
-    return entry | ({"isthing": isthing[row.category_id]} if row.category_id in isthing else {})
+    return entry | dict(row.fields) | ({"isthing": isthing[row.category_id]} if row.category_id in isthing else {})

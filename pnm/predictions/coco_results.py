@@ -1,6 +1,6 @@
 """COCO instance results: a JSON list of detections with masks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pnm.predictions.image_predictions import Objects
 from pnm.predictions.mask_list_json import MaskListPredictions, Size
 from pnm.predictions.records import Record
 from pnm.predictions.refined_masks import json_changes, mask_changes
+from pnm.predictions.refinement_details import Detail
 
 
 class CocoResultPredictions(MaskListPredictions):
@@ -34,6 +35,7 @@ class CocoResultPredictions(MaskListPredictions):
     KEY = "image_id"
     POLYGONS = True
     OPTIONS = ("image_sizes",)
+    HAS_FIELDS = True
     task = "instance"
 
     def __init__(self, path: str | Path, *, image_sizes: Mapping[Any, Size] | None = None):
@@ -52,3 +54,6 @@ class CocoResultPredictions(MaskListPredictions):
     def encode(self, key: Key, refined: Any, coarse: Objects) -> Record:
         changes = mask_changes(coarse.masks, refined, coarse.size, f"image {key}")
         return Record(json_changes(changes, coarse.size))
+
+    def with_fields(self, record: Record, details: Sequence[Detail]) -> Record:
+        return Record([[*change, one.fields()] for change, one in zip(record.meta, details, strict=True)])

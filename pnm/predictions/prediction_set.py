@@ -10,6 +10,7 @@ from typing import Any
 from pnm.formats.image_files import Key
 from pnm.predictions.prediction_writer import PredictionWriter
 from pnm.predictions.records import Record
+from pnm.predictions.refinement_details import Detail
 
 RecordOf = Callable[[Key], Record | None]
 
@@ -20,6 +21,7 @@ class PredictionSet(ABC):
     Attributes:
         FORMAT: the format in words.
         SUFFIXES: of the files in an output that is a folder.
+        HAS_FIELDS: whether entries may have more fields, see :meth:`with_fields`.
         OPTIONS: names of the keyword arguments that say more of the files than their path does.
         task: "instance", "semantic" or "panoptic".
         path: what was opened, a file or folder.
@@ -29,6 +31,7 @@ class PredictionSet(ABC):
     FORMAT: str
     SUFFIXES: tuple[str, ...] = (".png",)
     OPTIONS: tuple[str, ...] = ()
+    HAS_FIELDS = False
     task: str
 
     def __init__(self, path: str | Path, keys: Iterable[Key]):
@@ -70,6 +73,10 @@ class PredictionSet(ABC):
     @abstractmethod
     def encode(self, key: Key, refined: Any, coarse: Any) -> Record:
         """A refined prediction, checked, as :meth:`assemble` wants it; ``coarse`` is what :meth:`read` gives."""
+
+    def with_fields(self, record: Record, details: Sequence[Detail]) -> Record:
+        """What :meth:`encode` gave, with fields for each object, or each segment that has pixels, in order."""
+        raise NotImplementedError
 
     @abstractmethod
     def assemble(self, places: Sequence[Path], record_of: RecordOf) -> None:

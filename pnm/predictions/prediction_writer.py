@@ -15,6 +15,7 @@ from pnm.formats.image_files import Key
 from pnm.predictions.image_predictions import Objects, Partition
 from pnm.predictions.output_place import OutputPlace
 from pnm.predictions.records import Place, Record, RecordFile, find_records, read_record
+from pnm.predictions.refinement_details import Detail
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Writable(Protocol):
     def digest(self) -> str: ...
     def targets(self, output: Path) -> tuple[Path, ...]: ...
     def encode(self, key: Key, refined: Any, coarse: Any) -> Record: ...
+    def with_fields(self, record: Record, details: Sequence[Detail]) -> Record: ...
     def assemble(self, places: Sequence[Path], record_of: Callable[[Key], Record | None]) -> None: ...
 
 
@@ -85,7 +87,14 @@ class PredictionWriter:
         with self._lock:
             self._file.close()
 
-    def write(self, key: Key, refined: Any, coarse: Objects | Partition | None = None) -> None:
+    def write(
+        self,
+        key: Key,
+        refined: Any,
+        coarse: Objects | Partition | None = None,
+        *,
+        details: Sequence[Detail] | None = None,
+    ) -> None:
         """Adds an image's refined prediction; once this returns, it outlives the process.
 
         Args:
@@ -94,6 +103,7 @@ class PredictionWriter:
                 Partition, (H, W) labels of it, in which all pixels of segments have a segment, or, of a panoptic
                 prediction, a Partition into other segments, in which pixels may be void.
             coarse: what ``predictions.read(key)`` gives; read again without.
+            details: what entries are to say of their refinement; None: nothing.
 
         Raises:
             UserError: another key, or something that isn't a refinement of this image.
@@ -104,6 +114,8 @@ class PredictionWriter:
             raise UserError(f"image {key} has been written before: write only images that aren't in `done`")
         coarse = self._predictions.read(key) if coarse is None else coarse
         record = self._predictions.encode(key, refined, coarse)
+        if details is not None:
+            record = self._predictions.with_fields(record, details)
         with self._lock:
             self._file.append(key, record)
             self.done.add(key)

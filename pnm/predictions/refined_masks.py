@@ -74,12 +74,13 @@ def json_changes(changes: Iterable[MaskChange], size: tuple[int, int]) -> list[l
 def changed_entry(entry: Mapping[str, Any], change: list | None, size: Sequence[int]) -> dict[str, Any]:
     """A COCO entry with its refined mask; "bbox" and "area" follow the mask where the entry has them.
 
-    Without a change, the entry as it was; a mask that is as it was keeps its segmentation.
+    Without a change, the entry as it was; a mask that is as it was keeps its segmentation. A dict after the box holds
+    fields that the entry gets.
     """
     if change is None:
         return dict(entry)
-    text, area, box = change
+    text, area, box, *fields = change
     new = {"bbox": [float(value) for value in box], "area": area}
     if text is not None:
         new["segmentation"] = {"size": list(size), "counts": text}
-    return {key: new.get(key, value) for key, value in entry.items()}
+    return {key: new.get(key, value) for key, value in entry.items()} | (fields[0] if fields else {})

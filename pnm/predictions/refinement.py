@@ -16,11 +16,13 @@ from pnm.formats.class_names import read_class_names
 from pnm.formats.folders import IMAGE_ENDINGS, files_below
 from pnm.formats.image_files import ImageFiles, Key, missing_images
 from pnm.masks.crops import MaskCrop
+from pnm.predictions.detail_report import DetailReport
 from pnm.predictions.image_predictions import Objects, Partition
 from pnm.predictions.opening import open_predictions
 from pnm.predictions.output_place import OutputPlace
 from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.prediction_writer import PredictionWriter
+from pnm.predictions.refinement_details import Detailed, lower_confidences, refine_detailed
 from pnm.predictions.relisting import with_kept_ids
 from pnm.read_ahead import read_ahead
 
@@ -59,15 +61,21 @@ class Chain:
 
     def refine(self, contents: Mapping[Callable[[Path], Any], Any], prediction: Prediction) -> Any:
         """As :meth:`Step.refine`; a Partition once a step has changed the list of segments."""
+        return self.refine_detailed(contents, prediction).refined
+
+    def refine_detailed(self, contents: Mapping[Callable[[Path], Any], Any], prediction: Prediction) -> Detailed:
+        """As :meth:`refine`, with the lowest of the confidences that steps state."""
         coarse, refined, is_relisted = prediction, None, False
+        confidences: dict[int, float] = {}
         for n, step in enumerate(self.steps):
             if isinstance(refined, Partition):
                 assert isinstance(coarse, Partition)
                 refined = with_kept_ids(coarse, refined)
             prediction = replaced(prediction, refined) if n else prediction
-            refined = step.refine(contents[step.read], prediction)
+            refined, stated = refine_detailed(step, contents[step.read], prediction)
+            confidences = lower_confidences(confidences, stated)
             is_relisted |= isinstance(refined, Partition)
-        return replaced(prediction, refined) if is_relisted else refined
+        return Detailed(replaced(prediction, refined) if is_relisted else refined, confidences)
 
 
 class HasTask(Protocol):
@@ -144,8 +152,12 @@ def refine_each(
     writer: PredictionWriter,
     *,
     progress: bool = True,
+    report: DetailReport | None = None,
 ) -> None:
     """Refines the predictions of some images and writes them; those that are written already are passed over.
+
+    Args:
+        report: where what became of each object goes, if anywhere.
 
     Raises:
         UserError: an image or prediction that cannot be used; the message names it.
@@ -156,10 +168,14 @@ def refine_each(
     ) as bar:
         for key, content, prediction in _read_ahead(step, predictions, images, left):
             try:
-                refined = step.refine(content, prediction)
+                detailed = refine_detailed(step, content, prediction)
             except UserError as error:
                 raise UserError(f"image {key}: {error}") from None
-            writer.write(key, refined, prediction)
+            if isinstance(detailed.refined, Partition):
+                assert isinstance(prediction, Partition)
+                detailed = detailed._replace(refined=with_kept_ids(prediction, detailed.refined))
+            fields = report.add(key, prediction, detailed) if report else None
+            writer.write(key, detailed.refined, prediction, details=fields)
             bar.update(1)
 
 
@@ -167,8 +183,12 @@ def refine_files(args: argparse.Namespace, step: Step) -> None:
     """Refines all result files that the arguments name, in this process."""
     images = ImageFiles(args.images, args.image_info)
     predictions = opened(args, images, None)
+    report = DetailReport(args.details, args.details_in_results)
+    report.check(predictions)
     present = with_image(args, predictions, images)
     print(f"{args.predictions}: {len(predictions)} images, {predictions.FORMAT}")
-    with predictions.writer(args.output, step.fingerprint, overwrite=args.overwrite) as writer:
-        refine_each(step, predictions, images, [key for key in predictions.keys if key in present], writer)
+    with predictions.writer(args.output, report.fingerprint(step), overwrite=args.overwrite) as writer:
+        report.check_done(writer.done)
+        keys = [key for key in predictions.keys if key in present]
+        refine_each(step, predictions, images, keys, writer, report=report)
         print(f"{writer.finish(keep_missing=args.keep_missing)}: {len(present)} images refined")

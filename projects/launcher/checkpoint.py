@@ -15,6 +15,9 @@ from tabulate import tabulate
 from pnm.formats.atomic_files import atomic_file, write_bytes
 from pnm.formats.safe_checkpoint import CheckpointError, check_weights, load_pickle, load_torch
 
+from . import named_weights
+
+named_weights.register()
 logger = logging.getLogger(__name__)
 
 _ROWS_SHOWN = 20
@@ -62,7 +65,8 @@ class SafeCheckpointer(DetectionCheckpointer):
         self._source = ""
 
     def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
-        """See Detectron2; ``path`` may be local, https or ``detectron2://``, with ``?matching_heuristics=True``.
+        """See Detectron2; ``path`` may be local, https, ``detectron2://`` or ``pnm://``; it may end
+        with ``?matching_heuristics=True``.
 
         Raises:
             CheckpointError: the file cannot be had, read or (if strict) does not fit the model.

@@ -9,12 +9,12 @@ from detectron2.modeling import build_model
 
 from pnm.errors import UserError
 
-from ..refining import Refiner, RefiningModel, refiner_class, refiner_names
+from ..refining import RefiningModel, TrainedRefiner, refiner_class, refiner_names
 from .checkpoint import SafeCheckpointer
 from .config import load_config
 
 
-def load_refiner(config: CfgNode | str, weights: str = "", overrides: Sequence[str] = ()) -> Refiner:
+def load_refiner(config: CfgNode | str, weights: str = "", overrides: Sequence[str] = ()) -> TrainedRefiner:
     """The refiner that a config describes, ready to be called.
 
     Args:
@@ -42,7 +42,7 @@ def load_refiner(config: CfgNode | str, weights: str = "", overrides: Sequence[s
     model = build_model(cfg)
     SafeCheckpointer(model, strict=not cfg.TEST.ALLOW_PARTIAL_WEIGHTS).load(cfg.MODEL.WEIGHTS)
     model.eval().prepare_inference()
-    return Refiner(model, task, cfg.INPUT.FORMAT)
+    return TrainedRefiner(model, task, cfg.INPUT.FORMAT)
 
 
 def checked_refiner_class(cfg: CfgNode) -> type[RefiningModel]:

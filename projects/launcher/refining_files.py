@@ -17,6 +17,7 @@ from pnm.errors import UserError, one_line_errors
 from pnm.formats.image_files import ImageFiles
 from pnm.interior_offsets.stored import StoredOffsets
 from pnm.predictions.coco_panoptic import PanopticPredictions
+from pnm.predictions.detail_report import DetailReport
 from pnm.predictions.offset_refiner import OffsetRefiner
 from pnm.predictions.one_mask import check_one_output, refine_one
 from pnm.predictions.prediction_set import PredictionSet
@@ -29,9 +30,10 @@ from pnm.predictions.refinement import (
     refine_each,
     with_image,
 )
+from pnm.predictions.universal_refiner import UniversalSettings, UniversalStep
 
 from ..dataset_mappers.reading import read_image
-from ..refining import Refiner
+from ..refining import TrainedRefiner
 from ..refining.model import ImageStore
 from .config import load_config
 from .refiner_loading import checked_refiner_class, load_refiner, refiner_fingerprint, weights_digest
@@ -47,7 +49,7 @@ def read_rgb(image_file: Path) -> np.ndarray:
 class NetworkStep:
     """A trained refiner as a step, see :class:`pnm.predictions.refinement.Step`."""
 
-    refiner: Refiner
+    refiner: TrainedRefiner
     fingerprint: str
 
     read = staticmethod(read_rgb)
@@ -62,7 +64,7 @@ class NetworkStep:
 
 
 class Part:
-    """One refiner of the command line: a config and weights, stored offsets, or both.
+    """One refiner of the command line: a config and weights, stored offsets, or both; or the universal refiner.
 
     Raises:
         UserError: a config that cannot be used, or is of no refiner.
@@ -70,6 +72,7 @@ class Part:
 
     def __init__(self, named: argparse.Namespace):
         self.folder: Path | None = named.offsets
+        self.universal: UniversalSettings | None = named.universal
         self.cfg = load_config(named.config_file, named.opts) if named.config_file else None
         self.task, self.relists_segments = None, False
         if self.cfg is not None:
@@ -83,6 +86,8 @@ class Part:
 
         All processes call it, and each makes its share.
         """
+        if self.universal is not None:
+            return UniversalStep(self.universal)
         if self.cfg is None:
             assert self.folder is not None
             return OffsetRefiner(StoredOffsets(self.folder))
@@ -98,7 +103,7 @@ class Part:
         return refiner.model.image_store(self.cfg, self.folder, weights).step()
 
 
-def _fill(store: ImageStore, refiner: Refiner, image_files: Sequence[Path]) -> None:
+def _fill(store: ImageStore, refiner: TrainedRefiner, image_files: Sequence[Path]) -> None:
     """Makes this process's share of what isn't in the store."""
     mine = image_files[comm.get_rank() :: comm.get_world_size()]
     for path in tqdm(mine, desc="offsets", unit="image", disable=not comm.is_main_process(), dynamic_ncols=True):
@@ -114,6 +119,8 @@ def refine_in_group(args: argparse.Namespace) -> None:
         parts = [Part(named) for named in args.parts]
         images = ImageFiles(args.images, args.image_info)
         predictions = opened(args, images, common_task(parts))
+        report = DetailReport(args.details, args.details_in_results)
+        report.check(predictions)
         present = with_image(args, predictions, images)
         keys = [key for key in predictions.keys if key in present]
         paths = [images.path(key) for key in keys] if any(part.folder for part in parts) else []
@@ -123,10 +130,11 @@ def refine_in_group(args: argparse.Namespace) -> None:
                 step.check(predictions)
         if comm.is_main_process():
             print(f"{args.predictions}: {len(predictions)} images, {predictions.FORMAT}")
-        with predictions.writer(args.output, chain.fingerprint, overwrite=args.overwrite) as writer:
+        with predictions.writer(args.output, report.fingerprint(chain), overwrite=args.overwrite) as writer:
+            report.check_done(writer.done)
             comm.synchronize()  # all know what is done before anyone adds to it
             mine = keys[comm.get_rank() :: comm.get_world_size()]
-            refine_each(chain, predictions, images, mine, writer, progress=comm.is_main_process())
+            refine_each(chain, predictions, images, mine, writer, progress=comm.is_main_process(), report=report)
             comm.synchronize()
             if comm.is_main_process():
                 print(f"{writer.finish(keep_missing=args.keep_missing)}: {len(present)} images refined")

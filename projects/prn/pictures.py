@@ -10,7 +10,7 @@ from pnm.panoptic_grouping.panoptic_map import numbered
 from pnm.predictions import Partition
 from pnm.predictions.relisting import with_kept_ids
 
-from ..refining import Refiner
+from ..refining import TrainedRefiner
 from .refiner import PanopticRefiner
 
 _GREY = 230  # where nothing is said
@@ -35,7 +35,7 @@ def colour_box_sizes(boxes: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return np.where(inside[..., None], picture, _GREY).astype(np.uint8)
 
 
-def pictures_of(refiner: Refiner, image: np.ndarray, before: Partition) -> dict[str, np.ndarray]:
+def pictures_of(refiner: TrainedRefiner, image: np.ndarray, before: Partition) -> dict[str, np.ndarray]:
     """Titled pictures of one image's way through a model.
 
     Args:

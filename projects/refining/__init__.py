@@ -11,12 +11,12 @@ from .config import add_refining_config as add_config
 from .config import check_refining_config as finish_config
 from .mapper import RefiningMapper
 from .model import TASKS, RefiningModel, refined_task, refiner_class, refiner_names
-from .refiner import Refiner
+from .trained_refiner import TrainedRefiner
 
 __all__ = [
     "TASKS",
     "CoarsePredictions",
-    "Refiner",
+    "TrainedRefiner",
     "RefiningMapper",
     "RefiningModel",
     "add_config",

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from pnm.formats.atomic_files import WriteError
+from pnm.formats.fetched_files import sha256_of
 from pnm.formats.safe_checkpoint import CheckpointError
+from pnm.object_refinement import trained_weights
 from pnm.projects.launcher.checkpoint import SafeCheckpointer
 
 
@@ -158,3 +160,19 @@ def test_weights_in_the_other_byte_order(tmp_path):
     model = network()
     SafeCheckpointer(model, str(tmp_path), strict=True).load(str(tmp_path / "x.pkl"))
     assert all((value.numpy() == arrays[name]).all() for name, value in model.state_dict().items())
+
+
+def test_trained_weights_by_name(tmp_path, monkeypatch):
+    """``pnm://NAME`` is what the index of weights says, with half precision brought to the model's own."""
+    torch.manual_seed(0)
+    weights = {name: value.half() for name, value in network().state_dict().items()}
+    torch.save({"model": weights, "architecture": "mine"}, tmp_path / "mine.pth")
+    wanted = trained_weights.Wanted((tmp_path / "mine.pth").stat().st_size, sha256_of(tmp_path / "mine.pth"))
+    listed = {"mine": trained_weights.TrainedWeights("mine.pth", wanted)}
+    monkeypatch.setattr(trained_weights, "trained_weights", lambda: listed)
+    monkeypatch.setattr(trained_weights, "_FOLDER", tmp_path)
+    model = network()
+    SafeCheckpointer(model, strict=True).load("pnm://mine")
+    assert all(torch.equal(value, weights[name].float()) for name, value in model.state_dict().items())
+    with pytest.raises(CheckpointError, match="there are no weights pnm://other, expected one of pnm://mine"):
+        SafeCheckpointer(model).load("pnm://other")

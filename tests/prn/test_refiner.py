@@ -17,7 +17,7 @@ from pnm.projects.prn import PanopticClasses
 from pnm.projects.prn.inference import InferenceSettings
 from pnm.projects.prn.networks import Fields, PanopticRefinementNetwork
 from pnm.projects.prn.refiner import PanopticRefiner, class_shares
-from pnm.projects.refining import Refiner
+from pnm.projects.refining import TrainedRefiner
 
 NO_RESIZE = T.ResizeShortestEdge([0, 0])
 EXACT = InferenceSettings(GroupingSettings(duplicate_iou=1.0), NO_RESIZE, sigma_px=2.0, stuff_area_px=0)
@@ -239,13 +239,13 @@ def test_checkpoints_hold_the_classes_so_that_files_can_be_refined(scene, predic
     loaded.load_state_dict(trained.state_dict())
     assert loaded.classes == scene.classes
     of_file = replace(prediction, categories=(3, 7, 20, 21))
-    after = Refiner(loaded, "panoptic").refine(scene.image, of_file)
+    after = TrainedRefiner(loaded, "panoptic").refine(scene.image, of_file)
     assert isinstance(after, Partition) and after.categories == (3, 7, 20, 21) and after.segments == (1, 2, 3, 4)
     strange = replace(prediction, categories=(3, 8, 20, 21))
     with pytest.raises(UserError, match=r"the prediction has categories \[8\], the model knows \[3, 7, 20, 21\]"):
-        Refiner(loaded, "panoptic").refine(scene.image, strange)
+        TrainedRefiner(loaded, "panoptic").refine(scene.image, strange)
     with pytest.raises(UserError, match="takes a pnm.Partition, which has them: call refine"):
-        Refiner(loaded, "panoptic")(scene.image, prediction.labels)
+        TrainedRefiner(loaded, "panoptic")(scene.image, prediction.labels)
 
 
 def samples(scene, prediction, **changes):

@@ -210,6 +210,19 @@ def test_equals_the_refiner_in_python(refine, photos, results, unet, tmp_path):
     assert changed
 
 
+def test_details_of_a_refiner_that_states_no_confidence(refine, photos, results, unet, tmp_path):
+    arguments = ("--images", photos, "--predictions", results, "--output")
+    more = ("--details", tmp_path / "details", "--details-in-results")
+    refine(*arguments, tmp_path / "out.json", *more, *unet)
+    refined = json.loads((tmp_path / "out.json").read_text())
+    for old, new in zip(json.loads(results.read_text()), refined, strict=True):
+        masks = [coco_mask.decode(row["segmentation"]) for row in (old, new)]
+        assert new["refinement_changed_px"] == (masks[0] != masks[1]).sum() and "refinement_confidence" not in new
+    told = json.loads((tmp_path / "details/3.json").read_text())["objects"]
+    changed = [row["refinement_changed_px"] for row in refined if row["image_id"] == 3]
+    assert [row["refinement_changed_px"] for row in told] == changed and told[0]["refinement_confidence"] is None
+
+
 def test_one_image(refine, photos, unet, tmp_path):
     Image.fromarray(blob(0).astype(np.uint8) * 255).save(tmp_path / "mask.png")
     image = photos / "000000000003.jpg"
@@ -311,7 +324,7 @@ def test_errors(refine, photos, results, identity, unet, tmp_path):
     assert "does not exist; check MODEL.WEIGHTS" in refine(*arguments, "MODEL.WEIGHTS", "nowhere.pth", fails=True)
     assert "does not fit the model" in refine(*arguments, "MODEL.WEIGHTS", tmp_path / "identity.pth", fails=True)
     no_refiner = ["MODEL.META_ARCHITECTURE", "GeneralizedRCNN"]
-    assert "is for refiners (BoundaryPatchRefiner, PanopticRefiner, SegFix)" in refine(
+    assert "is for refiners (BoundaryPatchRefiner, PanopticRefiner, SegFix, UniversalRefiner)" in refine(
         *arguments, *unet, *no_refiner, fails=True
     )
     no_refiner += ["DATASETS.PREDICTIONS_TRAIN", "()", "DATASETS.PREDICTIONS_TEST", "()"]

@@ -323,7 +323,6 @@ def test_two_processes_make_and_use_offsets(photos, segfix, tmp_path):
 def test_errors(run, photos, offsets, segfix, bpr, tmp_path):
     source = coco_results(tmp_path, coarse)
     files = ("--images", photos, "--predictions", source, "--output", tmp_path / "out.json")
-    assert "give --config-file, or --offsets that are there" in run(*files, fails=True)
     assert "MODEL.WEIGHTS is for a config: give --config-file" in run("--offsets", offsets, *files, *segfix, fails=True)
     assert "--num-gpus is for networks" in run("--offsets", offsets, *files, "--num-gpus", "2", fails=True)
     assert "has no offsets (manifest.jsonl is missing)" in run("--offsets", tmp_path / "none", *files, fails=True)

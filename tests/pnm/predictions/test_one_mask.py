@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from pnm.errors import UserError
-from pnm.predictions.one_mask import foreground, read_mask_picture, refine_one
+from pnm.pictures.mask_pictures import foreground, read_mask_picture
+from pnm.predictions.one_mask import refine_one
 
 OBJECT = np.zeros((20, 30), bool)
 OBJECT[4:15, 6:21] = True
@@ -73,7 +74,9 @@ def test_the_refined_mask_is_written(name, ending, tmp_path, capsys):
     PICTURES[name]().save(tmp_path / name, **({"quality": 95} if name.endswith("jpg") else {}))
     Image.fromarray(np.zeros((*OBJECT.shape, 3), np.uint8)).save(tmp_path / "i.png")
     output = tmp_path / f"refined{ending}"
-    args = argparse.Namespace(image=tmp_path / "i.png", mask=tmp_path / name, output=output, resize_mask=False)
+    args = argparse.Namespace(
+        image=tmp_path / "i.png", mask=tmp_path / name, output=output, resize_mask=False, details=None
+    )
     refine_one(args, SameMask(), "instance")
     written = np.asarray(Image.open(output))
     assert np.array_equal(written > 0, OBJECT) and len(np.unique(written)) == 2
@@ -91,7 +94,11 @@ def test_another_size_asks_first(task, tmp_path):
     Image.fromarray(OBJECT.astype(np.uint8)).save(tmp_path / "mask.png")
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "i.png")
     args = argparse.Namespace(
-        image=tmp_path / "i.png", mask=tmp_path / "mask.png", output=tmp_path / "out.png", resize_mask=False
+        image=tmp_path / "i.png",
+        mask=tmp_path / "mask.png",
+        output=tmp_path / "out.png",
+        resize_mask=False,
+        details=None,
     )
     with pytest.raises(UserError, match=r"mask.png is 20 x 30, .*i.png 40 x 60 .*same proportions: --resize-mask"):
         refine_one(args, SameMask(), task)
@@ -112,7 +119,11 @@ def test_a_turned_photograph_has_the_size_that_people_see(tmp_path):
     exif[0x112] = 6
     Image.fromarray(np.zeros((30, 20, 3), np.uint8)).save(tmp_path / "i.jpg", exif=exif)
     args = argparse.Namespace(
-        image=tmp_path / "i.jpg", mask=tmp_path / "mask.png", output=tmp_path / "out.png", resize_mask=False
+        image=tmp_path / "i.jpg",
+        mask=tmp_path / "mask.png",
+        output=tmp_path / "out.png",
+        resize_mask=False,
+        details=None,
     )
     refine_one(args, SameMask(), "instance")
     assert np.array_equal(np.asarray(Image.open(args.output)) > 0, OBJECT)
@@ -140,7 +151,11 @@ def test_labels_must_be_exact(tmp_path):
     Image.fromarray(OBJECT.astype(np.uint8)).save(tmp_path / "labels.jpg")
     Image.fromarray(np.zeros((*OBJECT.shape, 3), np.uint8)).save(tmp_path / "i.png")
     args = argparse.Namespace(
-        image=tmp_path / "i.png", mask=tmp_path / "labels.jpg", output=tmp_path / "out.png", resize_mask=False
+        image=tmp_path / "i.png",
+        mask=tmp_path / "labels.jpg",
+        output=tmp_path / "out.png",
+        resize_mask=False,
+        details=None,
     )
     with pytest.raises(UserError, match="labels.jpg cannot hold labels, which must be exact"):
         refine_one(args, SameMask(), "semantic")

@@ -70,7 +70,11 @@ def test_one_png_has_no_classes(tmp_path):
     Image.fromarray(COARSE.labels.astype(np.uint8)).save(tmp_path / "mask.png")
     Image.fromarray(np.zeros(COARSE.labels.shape, np.uint8)).save(tmp_path / "i.jpg")
     args = argparse.Namespace(
-        image=tmp_path / "i.jpg", mask=tmp_path / "mask.png", output=tmp_path / "out.png", resize_mask=False
+        details=None,
+        image=tmp_path / "i.jpg",
+        mask=tmp_path / "mask.png",
+        output=tmp_path / "out.png",
+        resize_mask=False,
     )
     with pytest.raises(
         ValueError, match="mask.png is one picture, .* takes panoptic result files, a JSON and its PNGs"

@@ -16,7 +16,7 @@ from .model import RefiningModel
 _VOID = {"semantic": (255,), "panoptic": (0,)}  # labels that are no segment
 
 
-class Refiner:
+class TrainedRefiner:
     """Refines predictions of any model, one image at a time.
 
     ::

@@ -1,0 +1,130 @@
+"""What people give as an image and as masks, as arrays of one kind."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from pnm.errors import UserError
+from pnm.pictures.mask_pictures import exact_labels, foreground, mask_picture, read_mask_picture
+from pnm.pictures.rgb_files import pillow_rgb, read_rgb
+
+
+class Masks(NamedTuple):
+    """Masks of one image: (N, H, W) bool, and whether one alone was given, without the first axis."""
+
+    stack: np.ndarray
+    is_one: bool
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, (str, os.PathLike))
+
+
+def _finite(values: np.ndarray, what: str) -> np.ndarray:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise UserError(f"{what} has numbers that are NaN or infinite: expected finite ones")
+    return values
+
+
+def _in_unit_range(values: np.ndarray, what: str) -> np.ndarray:
+    _finite(values, what)
+    if values.size and (values.min() < 0 or values.max() > 1):
+        low, high = values.min(), values.max()
+        raise UserError(f"{what} of {values.dtype} has numbers from {low:g} to {high:g}, expected 0 to 1")
+    return values
+
+
+def rgb_image(image: Any) -> np.ndarray:
+    """(H, W, 3) uint8, RGB.
+
+    Args:
+        image: (H, W, 3) RGB, (H, W, 4) with transparency, which is left out, or (H, W) grey: uint8, uint16, which
+            become v / 257, or floating-point numbers from 0 to 1; an image of Pillow's; or the path of a file.
+
+    Raises:
+        FileNotFoundError, UserError: something else, no pixel, NaN.
+    """
+    if _is_path(image):
+        return read_rgb(Path(image))
+    if isinstance(image, Image.Image):
+        return pillow_rgb(image, "the image")
+    values = np.asarray(image)
+    if values.dtype not in (np.uint8, np.uint16) and values.dtype.kind != "f":
+        kind = type(image).__name__ if values.dtype == object else f"of {values.dtype}"
+        raise UserError(f"the image is {kind}, expected uint8, uint16 or numbers from 0 to 1, a PIL image or a path")
+    values = values[..., None] if values.ndim == 2 else values
+    if values.ndim != 3 or values.shape[2] not in (1, 3, 4):
+        raise UserError(f"the image is {np.shape(image)}, expected (H, W, 3) RGB, or (H, W) grey")
+    if not values.size:
+        raise UserError(f"the image is {values.shape[0]} x {values.shape[1]}, expected at least one pixel")
+    return np.ascontiguousarray(np.broadcast_to(_eight_bits(values[..., :3]), (*values.shape[:2], 3)))
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.uint16:
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.rint(_in_unit_range(values, "the image") * 255).astype(np.uint8)
+
+
+def mask_stack(masks: Any) -> Masks:
+    """Masks as bool.
+
+    Args:
+        masks: (H, W) or (N, H, W), bool, integers, of which all but 0 are the object, or numbers from 0 to 1, from 0.5
+            on the object; a picture of a mask, of Pillow's or the path of one; or a list of (H, W) masks of any kind.
+
+    Raises:
+        FileNotFoundError, UserError: something else, NaN, sizes that differ.
+    """
+    if isinstance(masks, (list, tuple)) and masks and not np.isscalar(masks[0]) and np.ndim(masks[0]) != 1:
+        stacks = [mask_stack(mask).stack for mask in masks]
+        sizes = sorted({stack.shape[1:] for stack in stacks})
+        if len(sizes) > 1:
+            raise UserError(f"the masks are of sizes {sizes[:3]}, expected one size")
+        return Masks(np.concatenate(stacks), False)
+    if _is_path(masks):
+        return Masks(foreground(read_mask_picture(Path(masks)), Path(masks))[None], True)
+    if isinstance(masks, Image.Image):
+        return Masks(foreground(mask_picture(masks, "the mask"), "the mask")[None], True)
+    values = np.asarray(masks)
+    if values.dtype.kind not in "biuf" or values.ndim not in (2, 3):
+        raise UserError(
+            f"the masks are {values.shape} {values.dtype}, expected (H, W) or (N, H, W), bool, integers or numbers "
+            "from 0 to 1, a PIL image or a path"
+        )
+    stack = values if values.ndim == 3 else values[None]
+    is_object = _in_unit_range(stack, "the mask") >= 0.5 if stack.dtype.kind == "f" else stack != 0
+    return Masks(is_object, values.ndim == 2)
+
+
+def label_map(labels: Any) -> np.ndarray:
+    """(H, W) integers.
+
+    Args:
+        labels: such an array, or a grey or palette picture, of Pillow's or the path of one.
+
+    Raises:
+        FileNotFoundError, UserError: something else.
+    """
+    if _is_path(labels):
+        return exact_labels(read_mask_picture(Path(labels)), Path(labels))
+    if isinstance(labels, Image.Image):
+        return exact_labels(mask_picture(labels, "the label map"), Path("the label map"))
+    values = np.asarray(labels)
+    if values.ndim != 2 or values.dtype.kind not in "iu":
+        raise UserError(f"the labels are {values.shape} {values.dtype}, expected (H, W) integers")
+    return values
+
+
+def check_size(image: np.ndarray, size: tuple[int, ...], what: str) -> None:
+    """A UserError if masks or labels, which ``what`` calls, are not of the image's size."""
+    if image.shape[:2] != tuple(size):
+        height, width = image.shape[:2]
+        raise UserError(
+            f"the image is {height} x {width}, {what} {size[0]} x {size[1]} (height x width): they must be of one size"
+        )

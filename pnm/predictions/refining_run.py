@@ -1,0 +1,137 @@
+"""What ``tools/refine.py`` does without Detectron2: which kind of input came, and the run on it."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pnm.compiling import announce_compilation
+from pnm.errors import UserError, listed, print_lines
+from pnm.formats.atomic_files import check_folder_writable
+from pnm.pictures.samples import TIFFS
+from pnm.pictures.tiff_windows import is_large_tiff
+from pnm.pictures.video import is_video
+from pnm.predictions.one_mask import KEPT_ENDINGS, check_one_output, refine_one
+from pnm.predictions.paired_masks import left_jobs, mask_jobs, refine_jobs
+from pnm.predictions.refinement import Chain, Step, refine_files
+from pnm.predictions.universal_refiner import UniversalStep
+from pnm.predictions.video_masks import frame_masks, refine_video, target
+
+
+def place(args: argparse.Namespace) -> None:
+    """Tells what the two paths are, and checks all that can be checked before the long work.
+
+    ``args.kind`` becomes "mask", "large", "folders", "video" or "files"; of one mask ``image``, ``mask`` and ``output``
+    are set.
+
+    Raises:
+        FileNotFoundError, UserError: paths that don't go together, or an output that can't be made.
+    """
+    args.kind = "mask" if args.image else "files"
+    if args.details is not None:
+        check_folder_writable(args.details, "--details")
+    if args.paths:
+        _place_paths(args)
+    if args.kind == "mask":
+        for path in (args.image, args.mask):
+            if not path.is_file():
+                raise FileNotFoundError(f"{path} does not exist: expected a picture")
+        check_one_output(args)
+        if len(args.parts) == 1 and args.parts[0].is_universal and is_large_tiff(args.mask):
+            args.kind = "large"
+            _check_large(args)
+    if args.temporal and args.kind != "video":
+        raise UserError("--temporal is for a video and its masks, a picture for each frame")
+    if args.kind in ("folders", "video") and not args.output:
+        raise UserError("--output is missing: name a folder for the refined masks")
+    if args.kind in ("folders", "video") and any(part.config_file for part in args.parts):
+        raise UserError(
+            "two folders, or a video, are for the universal refiner: others take --images and --predictions"
+        )
+
+
+def _check_large(args: argparse.Namespace) -> None:
+    """A UserError if the arguments ask for what a mask that is refined by tiles can't have."""
+    asked = {
+        "--details": args.details,
+        "--keep-topology": args.parts[0].keep_topology,
+        "--resize-mask": args.resize_mask,
+    }
+    given = [name for name, value in asked.items() if value]
+    if given:
+        raise UserError(f"{args.mask} is refined by tiles, which see no object whole: leave {listed(given)} out")
+    if args.output.suffix.lower() not in TIFFS:
+        raise UserError(f"--output is {args.output}, expected a *.tif for a mask as large as {args.mask}")
+
+
+def _place_paths(args: argparse.Namespace) -> None:
+    first, second = args.paths
+    for path in args.paths:
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path} does not exist: expected a photo and its mask, two folders, or a video and masks"
+            )
+    if first.is_dir() != second.is_dir() and not (second.is_dir() and is_video(first)):
+        raise UserError(f"{first} and {second} are a file and a folder: expected two of a kind, or a video and masks")
+    if first.is_dir():
+        args.kind = "folders"
+    elif second.is_dir():
+        args.kind = "video"
+    else:
+        args.kind, args.image, args.mask = "mask", first, second
+        args.output = args.output or refined_name(second)
+
+
+def refined_name(mask: Path) -> Path:
+    """``mask_refined.png`` beside ``mask.png``; of a mask in a lossy format a PNG."""
+    ending = mask.suffix if mask.suffix.lower() in KEPT_ENDINGS else ".png"
+    return mask.with_name(f"{mask.stem}_refined{ending}")
+
+
+def run(args: argparse.Namespace, steps: Sequence[Step]) -> None:
+    """Refines what the arguments say, after :func:`place`, in this process."""
+    chain = Chain(steps)
+    if args.kind == "mask":
+        refine_one(args, chain, None)
+    elif args.kind == "large":
+        from pnm.predictions.large_mask import refine_large  # takes seconds: by torch
+
+        assert isinstance(steps[0], UniversalStep)
+        toning = steps[0].settings.toning
+        changed, size = refine_large(args.image, args.mask, args.output, steps[0].refiner, toning)
+        print(f"{args.output}: {changed} of {size} pixels changed")
+    elif args.kind == "folders":
+        _refine_folders(args, chain)
+    elif args.kind == "video":
+        _refine_video(args, steps)
+    else:
+        announce_compilation()
+        refine_files(args, chain)
+
+
+def _refine_video(args: argparse.Namespace, steps: Sequence[Step]) -> None:
+    video, folder = args.paths
+    if len(steps) > 1 or not isinstance(steps[0], UniversalStep) or args.details:
+        raise UserError("a video's masks are refined by the universal refiner alone, and without --details")
+    if args.temporal and (args.resume or args.parts[0].keep_topology):
+        raise UserError("--temporal needs the frames before, and moves boundaries: leave --resume, --keep-topology out")
+    masks = frame_masks(video, folder, args.output)
+    present = [number for number, name in masks.masks.items() if target(args.output, name).exists()]
+    if present and not (args.resume or args.overwrite):
+        first = target(args.output, masks.masks[present[0]])
+        raise UserError(f"{first} exists already: choose another --output, or add --resume or --overwrite")
+    left = sorted(masks.masks.keys() - (present if args.resume and not args.overwrite else []))
+    changed = refine_video(masks, args.output, steps[0], left, temporal=args.temporal)
+    lacking = masks.video.frames - len(masks.masks)
+    told = f"; {lacking} frames of {video} have no mask" if lacking else ""
+    print(f"{args.output}: {len(left)} masks, of which {changed} changed{told}")
+
+
+def _refine_folders(args: argparse.Namespace, chain: Chain) -> None:
+    photos, masks = args.paths
+    jobs, alone = mask_jobs(photos, masks, args.output, resizes=args.resize_mask, details=args.details)
+    print_lines(alone)
+    left = left_jobs(jobs, overwrite=args.overwrite, resume=args.resume)
+    counts = refine_jobs(left, chain)
+    told = f", {len(jobs) - len(left)} were there" if len(left) < len(jobs) else ""
+    changed = int((counts[:, 0] > 0).sum())
+    print(f"{args.output}: {len(left)} masks, of which {changed} changed{told}")
