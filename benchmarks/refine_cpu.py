@@ -9,8 +9,8 @@ are random, as times don't depend on them), each way relative to eager torch in 
 round runs everyone once; times are medians over rounds, on one thread. Who is not installed is left out with a word.
 
 With --predictions, coarse masks in COCO's format of the quick start's scenes (datasets/README.md), and --weights of
-configs/quickstart/bpr_instance.yaml, the second table is of whole calls of that refiner: patches, seconds and mask AP by
-NMS threshold, order of ties and precision.
+configs/quickstart/bpr_instance.yaml, the second table is of whole calls of that refiner: patches, seconds and mask AP
+by NMS threshold, order of ties and precision.
 """
 
 import argparse
@@ -30,7 +30,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pnm
-import numpy as np
 import torch
 from null_model import processor
 from pycocotools import mask as coco_mask
@@ -93,7 +92,7 @@ def ways_of(name: str, network: nn.Module, x: torch.Tensor, stride: int) -> dict
     return ways
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def time_network(name: str, rounds: int) -> list[list[Any]]:
     network, x, stride = example_of(name)
     ways = ways_of(name, network, x, stride)
@@ -129,7 +128,9 @@ class Scenes:
         self.rows: dict[int, list[dict]] = defaultdict(list)
         for row in json.loads(predictions.read_text("utf-8")):
             self.rows[row["image_id"]].append(row)
-        self.images = {k: read_image(str(data / "images" / "val" / self.truth.imgs[k]["file_name"]), "RGB") for k in self.rows}
+        self.images = {
+            k: read_image(str(data / "images" / "val" / self.truth.imgs[k]["file_name"]), "RGB") for k in self.rows
+        }
         self.crops = {}
         for k, rows in self.rows.items():
             height, width = self.images[k].shape[:2]

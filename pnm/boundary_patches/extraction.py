@@ -2,11 +2,12 @@
 Segmentation with Boundary Patch Refinement", IJCV 2022, section 3).
 
 S is the number of foreground pixels in the 3 x 3 pixels around a pixel, background outside the image. A *boundary
-pixel* has S from 1 to 8; the more even the split, the higher its score, min(S, 9 - S). On each a square box is
-centred, from x - size // 2 on, and greedy non-maximum suppression thins them out: by falling score, equal scores in
-reading order (or scattered, see ``TIES``), a box goes if its IoU with one that stays exceeds the threshold. All boxes have one size, so which ones
-a box suppresses depends on the distance of the centres alone: it is a stamp that is laid over the map of scores. That
-takes time in proportion to the mask's pixels, and gives exactly what comparing all pairs of boxes does.
+pixel* has S from 1 to 8; the more even the split, the higher its score, min(S, 9 - S). On each a square box is centred,
+from x - size // 2 on, and greedy non-maximum suppression thins them out: by falling score, equal scores in reading
+order (or scattered, see ``TIES``), a box goes if its IoU with one that stays exceeds the threshold. All boxes have one
+size, so which ones a box suppresses depends on the distance of the centres alone: it is a stamp that is laid over the
+map of scores. That takes time in proportion to the mask's pixels, and gives exactly what comparing all pairs of boxes
+does.
 
 Only then are boxes moved into the image. Below a threshold of 1/3 a box may suppress another whose centre it does not
 cover: boundary pixels that no box covers then get their own, in the same order.
@@ -212,9 +213,7 @@ def find_patches(
     return corners[np.sort(first)]
 
 
-def boundary_patches(
-    mask: np.ndarray, size: int = 64, threshold: float = 0.25, ties: str = "reading"
-) -> np.ndarray:
+def boundary_patches(mask: np.ndarray, size: int = 64, threshold: float = 0.25, ties: str = "reading") -> np.ndarray:
     """Boxes that cover all boundary pixels of a mask, see the module's head.
 
     Args:

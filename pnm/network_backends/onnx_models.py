@@ -1,10 +1,11 @@
 """Networks as ONNX models, checked against torch."""
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,76 @@ from pnm.errors import UserError
 
 TOLERANCE = 1e-4  # of outputs, of the larger of 1 and the largest value
 _MOST_STRIDES = 512  # a side of an input is at most so many strides
+
+
+class Exportable(NamedTuple):
+    """A network with all that another program must know to use it.
+
+    Attributes:
+        network: in evaluation mode, on the CPU.
+        inputs: examples by name, in order, see :func:`onnx_bytes`.
+        outputs: names.
+        stride, strides: see :func:`onnx_bytes`.
+        description: what inputs and outputs are, for JSON.
+    """
+
+    network: nn.Module
+    inputs: Mapping[str, torch.Tensor]
+    outputs: Sequence[str]
+    stride: int
+    strides: Mapping[str, int]
+    description: Mapping[str, Any]
+
+    def sample(self, sides: tuple[int, int] | None = None, number: int = 1) -> dict[str, torch.Tensor]:
+        """Random inputs, ``number`` of them.
+
+        Args:
+            sides: height and width of the image; by default, or where they are fixed, those of the examples.
+        """
+        given = {}
+        for name, x in self.inputs.items():
+            times = self.strides.get(name, 1)
+            size = [side // times for side in sides] if sides and self.stride and x.dim() == 4 else x.shape[2:]
+            given[name] = torch.randn(number, x.shape[1], *size)
+        return given
+
+
+def exported(one: Exportable) -> tuple[bytes, dict[str, Any]]:
+    """The ONNX model of a network, checked at two sizes against torch, and its description as JSON has it, which the
+    model's metadata have, too, under "pnm".
+
+    Raises:
+        UserError: the network cannot be exported, or the model gives something else than the network.
+    """
+    description = {
+        **one.description,
+        "inputs": {
+            name: {"shape": _named_shape(x, one, name)} | dict(one.description["inputs"][name])
+            for name, x in one.inputs.items()
+        },
+        "height_and_width": f"multiples of {one.stride}" if one.stride else "as given",
+        "checked_to": TOLERANCE,
+    }
+    model = onnx_bytes(
+        one.network,
+        one.inputs,
+        one.outputs,
+        stride=one.stride,
+        strides=one.strides,
+        metadata={"pnm": json.dumps(description)},
+    )
+    largest = (3 * one.stride, 2 * one.stride) if one.stride else None
+    for sample in (one.sample(largest, 1), one.sample(None, 3)):
+        check_equal(model, one.network, sample)
+    return model, description
+
+
+def _named_shape(x: torch.Tensor, one: Exportable, name: str) -> list[int | str]:
+    """Sides as numbers, or as names where they vary."""
+    if not one.stride or x.dim() != 4:
+        return ["batch", *x.shape[1:]]
+    times = one.strides.get(name, 1)
+    return ["batch", x.shape[1], *(side if times == 1 else f"{side} / {times}" for side in ("height", "width"))]
 
 
 def onnx_bytes(
@@ -39,7 +110,7 @@ def onnx_bytes(
         UserError: torch cannot export this network.
     """
     given = {name: x.contiguous() for name, x in inputs.items()}
-    dynamic = tuple(_dynamic(stride, (strides or {}).get(name, 1)) for name in given)
+    dynamic = tuple(_dynamic(stride, (strides or {}).get(name, 1), x.dim() == 4) for name, x in given.items())
     with _quiet():
         try:
             exported = torch.export.export(network, tuple(given.values()), dynamic_shapes=dynamic, strict=False)
@@ -56,10 +127,10 @@ def onnx_bytes(
     return bytes(model.SerializeToString())
 
 
-def _dynamic(stride: int, times: int) -> dict[int, Any]:
+def _dynamic(stride: int, times: int, has_sides: bool) -> dict[int, Any]:
     """Sides of an input that vary."""
     batch = {0: torch.export.Dim("batch")}
-    if not stride:
+    if not stride or not has_sides:
         return batch
     sides = {n: torch.export.Dim(name, max=_MOST_STRIDES) for n, name in ((2, "rows"), (3, "columns"))}
     return {**batch, **{n: stride // times * side for n, side in sides.items()}}

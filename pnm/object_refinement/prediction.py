@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from pnm.network_backends.backends import check_backend, compiled
+from pnm.network_backends.backends import compiled
 from pnm.network_backends.precision import is_bfloat16
 from pnm.object_refinement.network import STRIDE, RefinementNetwork
 from pnm.object_refinement.windows import Seen
@@ -34,7 +34,6 @@ def network_prediction(
     Raises:
         UserError: another backend or precision, or one that is not installed.
     """
-    check_backend(backend)
     device = next(network.parameters()).device
     # OpenVINO doesn't end compiling this network in bfloat16 on CPUs without AMX.
     bfloat16 = is_bfloat16(precision) and backend == "torch" and device.type == "cpu"

@@ -23,7 +23,6 @@ from pnm.object_refinement.refining import (
 from pnm.object_refinement.topology import with_kept_segments, with_kept_topology
 from pnm.object_refinement.trained_weights import DEFAULT_WEIGHTS, weights_file
 
-BACKENDS = ("torch",)
 KINDS = ("masks", "labels")
 _VOID = 255  # of label maps, by default
 
@@ -55,17 +54,15 @@ class Refiner:
         Args:
             weights: ``pnm://NAME``, or a file.
             device: of torch, such as "cpu" or "cuda".
-            backend: what the network runs on, one of ``BACKENDS``.
+            backend: what the network runs on: "torch", or "openvino", "onnxruntime" on the CPU, which are extras.
             keep_topology: an object keeps the number of its parts and holes.
 
         Raises:
             FileNotFoundError, UserError: weights that cannot be had, another strength, backend or device.
         """
         decision_of(strength)
-        if backend not in BACKENDS:
-            raise UserError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
         path = weights_file(weights)
-        self._set(_predict_of(path, device), strength, keep_topology)
+        self._set(_predict_of(path, device, backend), strength, keep_topology)
 
     @classmethod
     def with_prediction(
@@ -161,11 +158,11 @@ class Refiner:
             yield label, box, logits
 
 
-def _predict_of(path: Path, device: str) -> Predict:
+def _predict_of(path: Path, device: str, backend: str) -> Predict:
     """The network of a checkpoint on a device of torch."""
     import torch
 
-    from pnm.object_refinement.prediction import torch_prediction
+    from pnm.object_refinement.prediction import network_prediction
     from pnm.object_refinement.trained_network import load_network
 
     network = load_network(path)
@@ -174,7 +171,7 @@ def _predict_of(path: Path, device: str) -> Predict:
     except (RuntimeError, AssertionError) as error:
         cause = str(error).splitlines()[0]
         raise UserError(f"device {device!r} can't be used ({cause}): choose another, e.g. cpu") from None
-    return torch_prediction(network)
+    return network_prediction(network, backend=backend)
 
 
 def _common_box(*crops: MaskCrop) -> Box:

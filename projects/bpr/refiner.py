@@ -14,6 +14,7 @@ from pnm.boundary_patches.reassembly import reassemble, reassemble_partition
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_segments
 from pnm.network_backends.backends import Compiled, check_backend, compiled
+from pnm.network_backends.onnx_models import Exportable
 from pnm.network_backends.precision import is_bfloat16
 
 from ..refining import RefiningModel
@@ -130,6 +131,31 @@ class BoundaryPatchRefiner(RefiningModel):
             example = torch.zeros(2, 4, *(self.settings.input_size,) * 2)
             bfloat16 = self.amp or self.in_bfloat16
             self._compiled = compiled(self.network, example, backend=self.backend, bfloat16=bfloat16)
+
+    def exportable(self) -> Exportable:
+        own, side = self.settings, self.settings.input_size
+        description = {
+            "refiner": "BPR",
+            "inputs": {
+                "patches": {
+                    "is": f"image patches of {own.side} x {own.side} px ({own.size} and {own.padding} around them) "
+                    f"along the mask's boundary, colours resized bilinearly to {side}, the mask nearest",
+                    "channels": ["color 1", "color 2", "color 3", "mask"],
+                    "normalization": self.normalization(),
+                    "outside_of_the_image": 0,
+                    "mask": {"foreground": 1, "background": -1},
+                }
+            },
+            "outputs": {
+                "logits": "of foreground, smaller than the input: resize bilinearly (no aligned corners) to the patch; "
+                "sigmoid is the probability; averaged where patches overlap, over 0.5 is foreground"
+            },
+            "patch_px": own.size,
+            "padding_px": own.padding,
+            "nms_threshold": own.threshold,
+        }
+        inputs = {"patches": torch.zeros(2, 4, side, side)}
+        return Exportable(self.network.eval().cpu(), inputs, ("logits",), 0, {}, description)
 
     def train(self, mode: bool = True) -> "BoundaryPatchRefiner":
         self._compiled = None if mode else self._compiled

@@ -10,18 +10,31 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage
+from torch import nn
 
 from pnm.interior_offsets.directions import NO_DIRECTION
 from pnm.interior_offsets.field import InteriorOffsets, interior_offsets
 from pnm.interior_offsets.shifting import Shift, shifted_labels, shifted_mask
 from pnm.interior_offsets.targets import IGNORED
 from pnm.masks.crops import MaskCrop
+from pnm.network_backends.onnx_models import Exportable
 
 from ..refining import RefiningModel
 from .config import OffsetSettings
 from .losses import rare_class_cross_entropy
 from .networks import SIZE_DIVISIBILITY, OffsetLogits, OffsetNetwork, build_network
 from .offset_store import OffsetStore, offset_source
+
+
+class _AsTuple(nn.Module):
+    """A network whose outputs have no names: exporters know no NamedTuple of ours."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.network(x))
 
 
 @META_ARCH_REGISTRY.register()
@@ -127,6 +140,31 @@ class SegFix(RefiningModel):
         probs = logits.boundary[0].softmax(0)[1, :height, :width]
         directions = logits.direction[0].argmax(0)[:height, :width]
         return interior_offsets(probs.cpu().numpy(), directions.cpu().numpy(), self.settings.bins)
+
+    def exportable(self) -> Exportable:
+        own = self.settings
+        description = {
+            "refiner": "SegFix",
+            "inputs": {
+                "image": {
+                    "is": "the whole image, padded with 0 at its right and bottom after normalization",
+                    "channels": ["color 1", "color 2", "color 3"],
+                    "normalization": self.normalization(),
+                }
+            },
+            "outputs": {
+                "boundary": "logits of interior and boundary, smaller than the input: resized bilinearly (no aligned "
+                f"corners); softmax; boundary from {own.threshold}",
+                "direction": f"logits of {own.bins} directions, alike: bin k points to the interior at the "
+                f"angle -180 + {360 / own.bins:g} k degrees, y down: 0 is left",
+            },
+            "steps": own.steps,
+            "scale_px": own.scale,
+        }
+        side = 2 * SIZE_DIVISIBILITY
+        inputs = {"image": torch.zeros(2, 3, side, 2 * side)}
+        outputs = ("boundary", "direction")
+        return Exportable(_AsTuple(self.network.eval().cpu()), inputs, outputs, SIZE_DIVISIBILITY, {}, description)
 
     def shift(self, offsets: InteriorOffsets) -> Shift:
         """Which pixels of an image with these offsets take whose label."""
