@@ -36,7 +36,7 @@ class Exportable(NamedTuple):
     description: Mapping[str, Any]
 
     def sample(self, sides: tuple[int, int] | None = None, number: int = 1) -> dict[str, torch.Tensor]:
-        """Random inputs, ``number`` of them.
+        """Random inputs, ``number`` of them; what isn't (N, C, H, W) is as in the examples.
 
         Args:
             sides: height and width of the image; by default, or where they are fixed, those of the examples.
@@ -45,7 +45,7 @@ class Exportable(NamedTuple):
         for name, x in self.inputs.items():
             times = self.strides.get(name, 1)
             size = [side // times for side in sides] if sides and self.stride and x.dim() == 4 else x.shape[2:]
-            given[name] = torch.randn(number, x.shape[1], *size)
+            given[name] = torch.randn(number, x.shape[1], *size) if x.dim() == 4 else x[:1].expand(number, -1)
         return given
 
 
@@ -139,15 +139,14 @@ def _dynamic(stride: int, times: int, has_sides: bool) -> dict[int, Any]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Leaves out what the exporter tells of its own ways."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # the exporter writes down each guess about a side, which takes most of its time
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(level)
 
 
 def largest_difference(model: bytes, network: nn.Module, inputs: Mapping[str, torch.Tensor]) -> float:

@@ -10,12 +10,14 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
-from pnm.boundary_patches.reassembly import reassemble, reassemble_partition
+from pnm.boundary_patches.reassembly import reassemble_partition, reassembled
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_segments
 from pnm.network_backends.backends import Compiled, check_backend, compiled
 from pnm.network_backends.onnx_models import Exportable
 from pnm.network_backends.precision import is_bfloat16
+from pnm.object_refinement.decision import decision_of
+from pnm.object_refinement.refining import RefinedMask
 
 from ..refining import RefiningModel
 from ..refining.mapper import IGNORED
@@ -53,6 +55,7 @@ class BoundaryPatchRefiner(RefiningModel):
     """
 
     dataset_mapper = "boundary_patch_mapper"
+    has_strength = True
 
     @configurable
     def __init__(
@@ -70,6 +73,7 @@ class BoundaryPatchRefiner(RefiningModel):
         amp: bool = False,
         precision: str = "float32",
         backend: str = "torch",
+        strength: float = 1.0,
     ):
         """
         Args:
@@ -83,6 +87,7 @@ class BoundaryPatchRefiner(RefiningModel):
             amp: mixed precision in inference.
             precision: of inference on the CPU, see :func:`pnm.network_backends.precision.is_bfloat16`.
             backend: of inference on the CPU, see :meth:`prepare_inference`.
+            strength: 0 changes nothing, see :func:`pnm.object_refinement.decision.decision_of`.
         """
         super().__init__(task=settings.task, pixel_mean=pixel_mean, pixel_std=pixel_std, num_classes=num_classes)
         if max_patches_per_batch < _WHOLE_CALL:
@@ -97,6 +102,7 @@ class BoundaryPatchRefiner(RefiningModel):
         self.max_patches_per_batch, self.channels_last, self.amp = max_patches_per_batch, channels_last, amp
         check_backend(backend, "MODEL.BPR.BACKEND")
         self.in_bfloat16, self.backend = is_bfloat16(precision, "MODEL.BPR.PRECISION_TEST"), backend
+        self.least_probability = decision_of(strength, "MODEL.REFINING_STRENGTH").pixel
         self._compiled: Compiled | None = None
 
     @classmethod
@@ -122,6 +128,7 @@ class BoundaryPatchRefiner(RefiningModel):
             "amp": node.AMP_TEST,
             "precision": node.PRECISION_TEST,
             "backend": node.BACKEND,
+            "strength": cfg.MODEL.REFINING_STRENGTH,
         }
 
     def prepare_inference(self) -> None:
@@ -271,10 +278,16 @@ class BoundaryPatchRefiner(RefiningModel):
             yield of_one, foreground[start:end]
 
     def refine_objects(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[MaskCrop]:
+        return [one.crop for one in self.refine_objects_detailed(image, crops)]
+
+    def refine_objects_detailed(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[RefinedMask]:
+        """See :func:`pnm.boundary_patches.reassembly.reassembled`."""
         height, width = image.shape[1:]
-        refined = self._refine_patches(image, crops)
-        return [reassemble(crop, *patches, height, width) for crop, patches in zip(crops, refined, strict=True)]
+        refined = zip(crops, self._refine_patches(image, crops), strict=True)
+        least = self.least_probability
+        return [RefinedMask(*reassembled(crop, *patches, height, width, least)) for crop, patches in refined]
 
     def refine_partition(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> np.ndarray:
         """See :func:`pnm.boundary_patches.reassembly.reassemble_partition`."""
-        return reassemble_partition(labels, segments, self._refine_patches(image, crop_segments(labels, segments)))
+        patches = self._refine_patches(image, crop_segments(labels, segments))
+        return reassemble_partition(labels, segments, patches, self.least_probability)

@@ -29,7 +29,7 @@ class Coordinates:
         columns = (torch.arange(width, device=x.device) + 0.5) * stride
         ys = 2 * rows / self._sizes[:, :1] - 1
         xs = 2 * columns / self._sizes[:, 1:] - 1
-        shape = (len(self._sizes), height, width)
+        shape = (self._sizes.shape[0], height, width)  # len() is no symbol when the network is exported
         return torch.stack([ys[:, :, None].expand(shape), xs[:, None].expand(shape)], 1).to(x.dtype)
 
 

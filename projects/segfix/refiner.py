@@ -12,12 +12,14 @@ from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
+from pnm.errors import UserError
 from pnm.interior_offsets.directions import NO_DIRECTION
-from pnm.interior_offsets.field import InteriorOffsets, interior_offsets
+from pnm.interior_offsets.field import CERTAIN, InteriorOffsets, interior_offsets
 from pnm.interior_offsets.shifting import Shift, shifted_labels, shifted_mask
 from pnm.interior_offsets.targets import IGNORED
 from pnm.masks.crops import MaskCrop
 from pnm.network_backends.onnx_models import Exportable
+from pnm.object_refinement.decision import decision_of
 
 from ..refining import RefiningModel
 from .config import OffsetSettings
@@ -47,6 +49,7 @@ class SegFix(RefiningModel):
 
     dataset_mapper = "segfix_mapper"
     refines_any_task = True
+    has_strength = True
 
     @configurable
     def __init__(
@@ -60,6 +63,7 @@ class SegFix(RefiningModel):
         boundary_loss_weight: float = 1.0,
         direction_loss_weight: float = 1.0,
         amp: bool = False,
+        strength: float = 1.0,
     ):
         """
         Args:
@@ -67,9 +71,13 @@ class SegFix(RefiningModel):
             pixel_mean, pixel_std: of the image's channels.
             num_classes: of the one-hot "sem_seg".
             amp: mixed precision in inference.
+            strength: 0 changes nothing, 1 pixels whose probability of a boundary is over the settings' threshold; in
+                between, those over a threshold that much nearer to 1.
         """
         super().__init__(task=settings.task, pixel_mean=pixel_mean, pixel_std=pixel_std, num_classes=num_classes)
         self.network, self.settings, self.amp = network, settings, amp
+        decision_of(strength, "MODEL.REFINING_STRENGTH")
+        self.strength = strength
         self.loss_weights = {"boundary": boundary_loss_weight, "direction": direction_loss_weight}
 
     @classmethod
@@ -95,6 +103,7 @@ class SegFix(RefiningModel):
             "boundary_loss_weight": node.BOUNDARY_LOSS_WEIGHT,
             "direction_loss_weight": node.DIRECTION_LOSS_WEIGHT,
             "amp": node.AMP_TEST,
+            "strength": cfg.MODEL.REFINING_STRENGTH,
         }
 
     def _batch(self, tensors: list[torch.Tensor], pad_value: float = 0.0) -> torch.Tensor:
@@ -168,9 +177,20 @@ class SegFix(RefiningModel):
 
     def shift(self, offsets: InteriorOffsets) -> Shift:
         """Which pixels of an image with these offsets take whose label."""
-        return offsets.shift(self.settings.threshold, scale=self.settings.scale, steps=self.settings.steps)
+        own = self.settings
+        shift = offsets.shift(own.threshold, scale=own.scale, steps=own.steps)
+        if self.strength == 1:
+            return shift
+        # Where a pixel looks depends on all boundaries; which of them move, on how probable these are.
+        least = (1 - self.strength * (1 - own.threshold)) * CERTAIN
+        moves = offsets.boundary.reshape(-1)[shift.pixels] > least
+        return shift._replace(pixels=shift.pixels[moves], sources=shift.sources[moves])
 
     def image_store(self, cfg: CfgNode, folder: Path, weights: str) -> OffsetStore:
+        if self.strength != 1:
+            raise UserError(
+                f"MODEL.REFINING_STRENGTH is {self.strength}: stored offsets are used whole, leave it at 1.0"
+            )
         return OffsetStore(self, folder, offset_source(cfg, weights))
 
     def refine_objects(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[MaskCrop]:
