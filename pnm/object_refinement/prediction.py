@@ -22,7 +22,7 @@ def network_input(seen: Seen) -> np.ndarray:
 
 
 def network_prediction(
-    network: RefinementNetwork, *, backend: str = "torch", precision: str = "auto"
+    network: RefinementNetwork, *, backend: str = "torch", precision: str = "float32"
 ) -> Callable[[Seen], np.ndarray]:
     """A function from what a window shows to maps (2, h / 2, w / 2) float32.
 
@@ -47,6 +47,6 @@ def network_prediction(
     return predict
 
 
-def torch_prediction(network: RefinementNetwork, *, precision: str = "auto") -> Callable[[Seen], np.ndarray]:
+def torch_prediction(network: RefinementNetwork, *, precision: str = "float32") -> Callable[[Seen], np.ndarray]:
     """:func:`network_prediction` by torch, on the device of the network."""
     return network_prediction(network, precision=precision)
