@@ -52,7 +52,7 @@ PATCHES = 16
 INPUT_SIZES = {"fcn_resnet50": 256}  # others 128
 CONFIG = "quickstart/bpr_instance.yaml"
 THRESHOLDS = (0.1, 0.25, 0.4, 0.55)
-# OpenVINO doesn't end compiling the universal network in bfloat16 on this CPU without AMX.
+# Which OpenVINO had not compiled in bfloat16 after a minute on a CPU with AVX-512 bfloat16 and no AMX.
 WITHOUT_OPENVINO_BFLOAT16 = tuple(ARCHITECTURES)
 Run = Callable[[torch.Tensor], torch.Tensor]
 
