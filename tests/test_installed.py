@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("pnm", "projects", "tools", "embedded", "configs")
 FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "requirements.txt", "requirements-dev.txt")
+FILES += ("requirements-onnx.txt", "requirements-openvino.txt")
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,7 @@ print(pnm.pixel_weights(pnm.pixel_null_model(mask, 5)).max())
         "convert",
         "check",
         "segment-changes",
+        "export",
         "visualize",
         "visualize-prn",
         "visualize-se-psnet",

@@ -17,6 +17,7 @@ PACKAGE_OF = {
 OURS = {"pnm", "detectron2"} | {path.stem for path in (ROOT / "datasets").glob("*.py")}
 # Only real Detectron2, or an evaluator for it, brings them; the import is where it is used.
 OPTIONAL = {"panopticapi", "deeplearning"}
+OPTIONAL |= {"onnxruntime", "openvino"}  # extras, see pyproject.toml
 RUNS = ("pnm", "projects", "tools", "embedded", "datasets", "train_net.py")
 
 
@@ -81,6 +82,7 @@ PROGRAMS = [
     "check",
     "convert",
     "evaluate",
+    "export",
     "precompute_weights",
     "predict",
     "pseudo_labels",

@@ -13,6 +13,7 @@ PROGRAMS = {
     "report": ("report", "makes a page of metrics, errors and the worst images, alone or beside another's"),
     "convert": ("convert", "converts annotations of one format to another"),
     "check": ("check", "says what is in a data set, and draws what a person should look at"),
+    "export": ("export", "writes a refiner's network as ONNX, with what it takes and gives"),
     "segment-changes": ("segment_changes", "says which segments a panoptic refiner changed, and draws them"),
     "boundary-shares": ("boundary_shares", "says how much of each class lies near a boundary"),
     "weights": ("precompute_weights", "makes the stored pixel weights of data sets"),

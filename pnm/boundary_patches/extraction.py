@@ -2,11 +2,12 @@
 Segmentation with Boundary Patch Refinement", IJCV 2022, section 3).
 
 S is the number of foreground pixels in the 3 x 3 pixels around a pixel, background outside the image. A *boundary
-pixel* has S from 1 to 8; the more even the split, the higher its score, min(S, 9 - S). On each a square box is
-centred, from x - size // 2 on, and greedy non-maximum suppression thins them out: by falling score, equal scores in
-reading order, a box goes if its IoU with one that stays exceeds the threshold. All boxes have one size, so which ones
-a box suppresses depends on the distance of the centres alone: it is a stamp that is laid over the map of scores. That
-takes time in proportion to the mask's pixels, and gives exactly what comparing all pairs of boxes does.
+pixel* has S from 1 to 8; the more even the split, the higher its score, min(S, 9 - S). On each a square box is centred,
+from x - size // 2 on, and greedy non-maximum suppression thins them out: by falling score, equal scores in reading
+order (or scattered, see ``TIES``), a box goes if its IoU with one that stays exceeds the threshold. All boxes have one
+size, so which ones a box suppresses depends on the distance of the centres alone: it is a stamp that is laid over the
+map of scores. That takes time in proportion to the mask's pixels, and gives exactly what comparing all pairs of boxes
+does.
 
 Only then are boxes moved into the image. Below a threshold of 1/3 a box may suppress another whose centre it does not
 cover: boundary pixels that no box covers then get their own, in the same order.
@@ -33,16 +34,21 @@ from pnm.masks.crops import MaskCrop, crop_array
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 _LEVELS = 4  # of min(S, 9 - S)
+# Order of equal scores: "reading", as the authors' code has it, or "scattered", by a hash of the pixel's place in the
+# image, which needs fewer patches: neighbours in reading order leave boxes as close together as the threshold allows.
+TIES = ("reading", "scattered")
 
 
-def check_patch_settings(size: int, threshold: float, pad: int = 0) -> None:
-    """Raises UserError unless patches of this size, NMS threshold and padding can be."""
+def check_patch_settings(size: int, threshold: float, pad: int = 0, ties: str = "reading") -> None:
+    """Raises UserError unless patches of this size, NMS threshold, padding and order can be."""
     if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 2 <= size <= 4096:
         raise UserError(f"the patch size is {size!r}, expected whole pixels, 2 to 4096, like 64")
     if isinstance(threshold, bool) or not 0 <= threshold < 1:
         raise UserError(f"the NMS threshold is {threshold!r}, expected an IoU in [0, 1), like 0.25")
     if isinstance(pad, bool) or not isinstance(pad, (int, np.integer)) or not 0 <= pad <= 4096:
         raise UserError(f"the padding is {pad!r}, expected whole pixels from 0")
+    if ties not in TIES:
+        raise UserError(f"the order of ties is {ties!r}, expected one of {', '.join(TIES)}")
 
 
 @lru_cache(maxsize=16)
@@ -106,6 +112,26 @@ def _score(pixels: np.ndarray, top: int, left: int, height: int, width: int) -> 
 
 
 @_kernel
+def _hash(y: int, x: int) -> int:
+    """32 bits that a place in the image has in no visible order (a finalizer of multiplications and shifts)."""
+    mask = np.uint64(0xFFFFFFFF)
+    h = (np.uint64(y) * np.uint64(0x9E3779B1) + np.uint64(x) * np.uint64(0x85EBCA77)) & mask
+    h = ((h ^ (h >> np.uint64(16))) * np.uint64(0x7FEB352D)) & mask
+    h = ((h ^ (h >> np.uint64(15))) * np.uint64(0x846CA68B)) & mask
+    return int(h ^ (h >> np.uint64(16)))
+
+
+@_kernel
+def _scattered(levels: np.ndarray, best_first: np.ndarray, top: int, left: int) -> np.ndarray:
+    """The places of ``best_first``, equal scores by their hash."""
+    keys = np.empty(len(best_first), np.int64)
+    for n in range(len(best_first)):
+        y, x = best_first[n]
+        keys[n] = ((_LEVELS - np.int64(levels[y, x])) << 32) + _hash(y + top, x + left)
+    return best_first[np.argsort(keys, kind="mergesort")]
+
+
+@_kernel
 def _suppress(levels: np.ndarray, candidates: np.ndarray, reach: np.ndarray) -> np.ndarray:
     """Which candidates stay, (N,) bool. Wipes ``levels``."""
     rows, columns = levels.shape
@@ -136,9 +162,19 @@ def _cover(covered: np.ndarray, y: int, x: int, size: int) -> None:
 
 @_kernel
 def _find(
-    pixels: np.ndarray, top: int, left: int, height: int, width: int, size: int, reach: np.ndarray, complete: bool
+    pixels: np.ndarray,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    size: int,
+    reach: np.ndarray,
+    complete: bool,
+    scattered: bool,
 ) -> np.ndarray:
     levels, candidates = _score(pixels, top, left, height, width)
+    if scattered:
+        candidates = _scattered(levels, candidates, top, left)
     stays = _suppress(levels, candidates, reach)
     corners, number = np.empty((len(candidates), 2), np.int32), 0
     for n in range(len(candidates)):
@@ -162,26 +198,29 @@ def _find(
     return corners[:number].copy()
 
 
-def find_patches(crop: MaskCrop, height: int, width: int, size: int, threshold: float) -> np.ndarray:
+def find_patches(
+    crop: MaskCrop, height: int, width: int, size: int, threshold: float, ties: str = "reading"
+) -> np.ndarray:
     """As :func:`boundary_patches`, of a crop in an image of height x width."""
-    check_patch_settings(size, threshold)
+    check_patch_settings(size, threshold, ties=ties)
     if not crop.pixels.any():
         return np.zeros((0, 2), np.int32)
     reach = suppression_reach(size, threshold)
     complete = max(len(reach[reach >= 0]) - 1, reach[0]) > (size - 1) // 2
-    corners = _find(crop.pixels, crop.top, crop.left, height, width, size, reach, complete)
+    corners = _find(crop.pixels, crop.top, crop.left, height, width, size, reach, complete, ties == "scattered")
     # Boxes that were moved may have become equal.
     _, first = np.unique(corners[:, 0].astype(np.int64) * width + corners[:, 1], return_index=True)
     return corners[np.sort(first)]
 
 
-def boundary_patches(mask: np.ndarray, size: int = 64, threshold: float = 0.25) -> np.ndarray:
+def boundary_patches(mask: np.ndarray, size: int = 64, threshold: float = 0.25, ties: str = "reading") -> np.ndarray:
     """Boxes that cover all boundary pixels of a mask, see the module's head.
 
     Args:
         mask: (H, W) bool or integers, other than 0 is foreground.
         size: of a patch, in pixels.
         threshold: IoU above which a box is suppressed; the larger, the more boxes.
+        ties: order of equal scores, one of ``TIES``.
 
     Returns:
         (N, 2) int32, row and column of each box's first pixel, best score first, all different. A box lies wholly in
@@ -191,7 +230,7 @@ def boundary_patches(mask: np.ndarray, size: int = 64, threshold: float = 0.25) 
         UserError: no such mask, or settings that make no sense.
     """
     crop = crop_array(mask)
-    return find_patches(crop, mask.shape[0], mask.shape[1], size, threshold)
+    return find_patches(crop, mask.shape[0], mask.shape[1], size, threshold, ties)
 
 
 @_kernel

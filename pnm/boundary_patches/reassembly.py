@@ -1,10 +1,12 @@
 """Masks and label maps put together from refined boundary patches (BPR: Hu et al., IJCV 2022, sections 3.2 and 3.3).
 
 The probability of foreground is averaged over the patches that cover a pixel; above 0.5 it is foreground. Pixels that
-no patch covers keep what they had.
+no patch covers keep what they had. With ``least`` above 0.5 a pixel changes only if its other label's average exceeds
+it.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -49,12 +51,24 @@ def _paste_crop(pixels: np.ndarray, y0: int, x0: int, out: np.ndarray) -> None:
 
 
 @_kernel
-def _decide(sums: np.ndarray, counts: np.ndarray, mask: np.ndarray) -> None:
-    """The average over 0.5, where there is one: sums over half of the count."""
+def _decide(sums: np.ndarray, counts: np.ndarray, mask: np.ndarray, least: float) -> tuple[int, float]:
+    """Changes pixels whose other label's average exceeds ``least``: sums over that share of the count.
+
+    Returns how many have changed, and the sum of these averages."""
+    on, off = np.float32(least), np.float32(1) - np.float32(least)
+    changed, certainty = 0, 0.0
     for y in range(mask.shape[0]):
         for x in range(mask.shape[1]):
-            refined = sums[y, x] > np.float32(0.5) * np.float32(counts[y, x])
-            mask[y, x] = refined if counts[y, x] else mask[y, x]
+            if counts[y, x] == 0:
+                continue
+            number = np.float32(counts[y, x])
+            refined = sums[y, x] > (off if mask[y, x] else on) * number
+            if refined != mask[y, x]:
+                average = sums[y, x] / number
+                certainty += average if refined else 1 - average
+                changed += 1
+                mask[y, x] = refined
+    return changed, certainty
 
 
 def _region(corners: np.ndarray, size: int, crop: MaskCrop, height: int, width: int) -> tuple[int, int, int, int]:
@@ -71,28 +85,54 @@ def _region(corners: np.ndarray, size: int, crop: MaskCrop, height: int, width: 
     return int(top), int(left), min(int(bottom), height), min(int(right), width)
 
 
+class Reassembled(NamedTuple):
+    """What became of a mask.
+
+    Attributes:
+        crop: the refined mask; its rectangle may be larger than its foreground.
+        confidence: mean probability of the new label over the pixels that changed, 1 if none has, 0 to 1.
+        changed: number of pixels that differ.
+    """
+
+    crop: MaskCrop
+    confidence: float
+    changed: int
+
+
+def check_least(least: float) -> None:
+    """A UserError unless ``least`` is a probability from which a pixel may change."""
+    if isinstance(least, bool) or not 0.5 <= least <= 1:
+        raise UserError(f"the least probability of a change is {least!r}, expected 0.5 to 1 (nothing changes)")
+
+
 def reassemble(crop: MaskCrop, corners: np.ndarray, foreground: np.ndarray, height: int, width: int) -> MaskCrop:
+    """The mask of :func:`reassembled`, a pixel getting its likelier label."""
+    return reassembled(crop, corners, foreground, height, width).crop
+
+
+def reassembled(
+    crop: MaskCrop, corners: np.ndarray, foreground: np.ndarray, height: int, width: int, least: float = 0.5
+) -> Reassembled:
     """A mask with its patches replaced.
 
     Args:
         crop: coarse mask in an image of height x width.
         corners: (N, 2) int32 of :func:`pnm.boundary_patches.extraction.boundary_patches`.
         foreground: (N, size, size) float32, probability of foreground in each box.
-
-    Returns:
-        The refined mask; its rectangle may be larger than its foreground.
+        least: probability that a pixel's other label must exceed, 0.5 to 1.
     """
     _check(corners, foreground)
-    if not len(corners):
-        return crop
+    check_least(least)
+    if not len(corners) or least == 1:
+        return Reassembled(crop, 1.0, 0)
     top, left, bottom, right = _region(corners, foreground.shape[1], crop, height, width)
     sums = np.zeros((bottom - top, right - left), np.float32)
     counts = np.zeros(sums.shape, np.uint16)
     _add_patches(corners, foreground, top, left, sums, counts)
     mask = np.zeros(sums.shape, np.bool_)
     _paste_crop(crop.pixels, crop.top - top, crop.left - left, mask)
-    _decide(sums, counts, mask)
-    return MaskCrop(mask, top, left)
+    changed, certainty = _decide(sums, counts, mask, least)
+    return Reassembled(MaskCrop(mask, top, left), certainty / changed if changed else 1.0, changed)
 
 
 @_kernel
@@ -106,8 +146,10 @@ def _claim(
     best: np.ndarray,
     owner: np.ndarray,
     refined: np.ndarray,
+    least: float,
 ) -> None:
-    """Lets a segment claim the pixels of its region where its average is over 0.5 and the highest so far.
+    """Lets a segment claim the pixels of its region where its average is the highest so far and over 0.5, or over
+    ``least`` where another segment has them.
 
     ``refined`` marks the pixels that the segment has in ``labels`` and a patch of its own covers.
     """
@@ -120,7 +162,7 @@ def _claim(
             if mine:
                 refined[top + y, left + x] = True
             held = best[top + y, left + x]
-            if average > np.float32(0.5) and (average > held or (average == held and mine)):
+            if average > np.float32(0.5 if mine else least) and (average > held or (average == held and mine)):
                 best[top + y, left + x], owner[top + y, left + x] = average, segment
 
 
@@ -147,7 +189,10 @@ def _settle(
 
 
 def reassemble_partition(
-    labels: np.ndarray, segments: Sequence[int], patches: Iterable[tuple[np.ndarray, np.ndarray]]
+    labels: np.ndarray,
+    segments: Sequence[int],
+    patches: Iterable[tuple[np.ndarray, np.ndarray]],
+    least: float = 0.5,
 ) -> np.ndarray:
     """A label map with the patches of its segments replaced (section 3.3).
 
@@ -159,10 +204,12 @@ def reassemble_partition(
         labels: (H, W) integers.
         segments: the labels that were refined.
         patches: of each segment, corners (N, 2) int32 and probabilities of foreground (N, size, size) float32.
+        least: average that a segment must exceed to take a pixel from another, 0.5 to 1.
 
     Returns:
         (H, W) of the same type; no label that ``labels`` did not have.
     """
+    check_least(least)
     height, width = labels.shape
     best, owner = np.zeros(labels.shape, np.float32), labels.copy()
     refined = np.zeros(labels.shape, np.bool_)
@@ -175,7 +222,7 @@ def reassemble_partition(
         sums = np.zeros((bottom - top, right - left), np.float32)
         counts = np.zeros(sums.shape, np.uint16)
         _add_patches(corners, foreground, top, left, sums, counts)
-        _claim(labels, labels.dtype.type(segment), top, left, sums, counts, best, owner, refined)
+        _claim(labels, labels.dtype.type(segment), top, left, sums, counts, best, owner, refined, least)
     out = np.empty_like(labels)
     _settle(labels, np.sort(np.asarray(segments, np.int64)), best, owner, refined, out)
     return out

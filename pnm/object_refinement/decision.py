@@ -27,12 +27,12 @@ class Decision(NamedTuple):
         return float(np.log(self.pixel / (1 - self.pixel))) if self.pixel < 1 else float("inf")
 
 
-def decision_of(strength: float) -> Decision:
+def decision_of(strength: float, key: str = "--strength") -> Decision:
     """The decision of a strength from 0, which changes nothing, to 1, by which all is done that is expected to gain.
 
     Raises:
         UserError: another number.
     """
     if isinstance(strength, bool) or not 0 <= strength <= 1:
-        raise UserError(f"--strength is {strength!r}, expected a number from 0 (nothing changes) to 1")
+        raise UserError(f"{key} is {strength!r}, expected a number from 0 (nothing changes) to 1")
     return Decision(1 - strength / 2, float(strength) ** 3)

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from pnm.object_refinement.network import RefinementNetwork
+from pnm.network_backends.backends import compiled
+from pnm.network_backends.precision import is_bfloat16
+from pnm.object_refinement.network import STRIDE, RefinementNetwork
 from pnm.object_refinement.windows import Seen
 
 PIXEL_MEAN = np.array((123.675, 116.28, 103.53), np.float32)  # of RGB, as ImageNet has it
@@ -19,16 +21,32 @@ def network_input(seen: Seen) -> np.ndarray:
     return np.concatenate([colors, coarse[..., None]], axis=2).transpose(2, 0, 1)
 
 
-def torch_prediction(network: RefinementNetwork, *, bfloat16: bool = False) -> Callable[[Seen], np.ndarray]:
-    """A function from what a window shows to maps (2, h / 2, w / 2) float32, by torch."""
-    network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    device = next(network.parameters()).device
+def network_prediction(
+    network: RefinementNetwork, *, backend: str = "torch", precision: str = "float32"
+) -> Callable[[Seen], np.ndarray]:
+    """A function from what a window shows to maps (2, h / 2, w / 2) float32.
 
-    @torch.inference_mode()
+    Args:
+        network: later changes of it don't reach the function.
+        backend: of a network on the CPU, one of :data:`pnm.network_backends.backends.BACKENDS`.
+        precision: on the CPU by torch, one of :data:`pnm.network_backends.precision.PRECISIONS`.
+
+    Raises:
+        UserError: another backend or precision, or one that is not installed.
+    """
+    device = next(network.parameters()).device
+    # On a CPU with AVX-512 bfloat16 and no AMX, OpenVINO had not compiled this network in bfloat16 after a minute.
+    bfloat16 = is_bfloat16(precision) and backend == "torch" and device.type == "cpu"
+    example = torch.zeros(2, 4, 2 * STRIDE, 3 * STRIDE)
+    run = compiled(network, example, backend=backend, bfloat16=bfloat16, stride=STRIDE)
+
     def predict(seen: Seen) -> np.ndarray:
-        x = torch.from_numpy(network_input(seen))[None].to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            maps = network(x)
-        return maps[0].float().cpu().numpy()
+        x = torch.from_numpy(network_input(seen))[None]
+        return run(x.to(device) if backend == "torch" else x)[0].cpu().numpy()
 
     return predict
+
+
+def torch_prediction(network: RefinementNetwork, *, precision: str = "float32") -> Callable[[Seen], np.ndarray]:
+    """:func:`network_prediction` by torch, on the device of the network."""
+    return network_prediction(network, precision=precision)

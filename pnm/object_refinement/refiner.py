@@ -24,7 +24,6 @@ from pnm.object_refinement.refining import (
 from pnm.object_refinement.topology import with_kept_segments, with_kept_topology
 from pnm.object_refinement.trained_weights import DEFAULT_WEIGHTS, weights_file
 
-BACKENDS = ("torch",)
 KINDS = ("masks", "labels")
 _VOID = 255  # of label maps, by default
 
@@ -56,17 +55,15 @@ class Refiner:
         Args:
             weights: ``pnm://NAME``, or a file.
             device: of torch, such as "cpu" or "cuda".
-            backend: what the network runs on, one of ``BACKENDS``.
+            backend: what the network runs on: "torch", or "openvino", "onnxruntime" on the CPU, which are extras.
             keep_topology: an object keeps the number of its parts and holes.
 
         Raises:
             FileNotFoundError, UserError: weights that cannot be had, another strength, backend or device.
         """
         decision_of(strength)
-        if backend not in BACKENDS:
-            raise UserError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
         path = weights_file(weights)
-        predict, belief = _trained(path, device)
+        predict, belief = _trained(path, device, backend)
         self._set(predict, belief, strength, keep_topology)
 
     @classmethod
@@ -170,11 +167,11 @@ class Refiner:
             yield label, box, passes.decided
 
 
-def _trained(path: Path, device: str) -> tuple[Predict, Belief | None]:
+def _trained(path: Path, device: str, backend: str) -> tuple[Predict, Belief | None]:
     """The network of a checkpoint on a device of torch, and the belief that was fitted to it."""
     import torch
 
-    from pnm.object_refinement.prediction import torch_prediction
+    from pnm.object_refinement.prediction import network_prediction
     from pnm.object_refinement.trained_network import load_network
 
     network, belief = load_network(path)
@@ -183,7 +180,7 @@ def _trained(path: Path, device: str) -> tuple[Predict, Belief | None]:
     except (RuntimeError, AssertionError) as error:
         cause = str(error).splitlines()[0]
         raise UserError(f"device {device!r} can't be used ({cause}): choose another, e.g. cpu") from None
-    return torch_prediction(network), belief
+    return network_prediction(network, backend=backend), belief
 
 
 def _common_box(*crops: MaskCrop) -> Box:

@@ -36,6 +36,8 @@ def add_bpr_config(cfg: CfgNode) -> None:
     # IoU above which a patch is suppressed by a better one; the larger, the more patches.
     node.NMS_THRESHOLD_TRAIN = 0.25
     node.NMS_THRESHOLD_TEST = 0.55
+    # Order of equally good patches in that: "reading", as the paper's code has it, or "scattered", fewer patches.
+    node.TIES = "scattered"
     # Patches drawn from each training image.
     node.PATCHES_PER_IMAGE = 16
     # Coarse masks that overlap the ground truth of their class by no more than this IoU are not learned from.
@@ -44,7 +46,12 @@ def add_bpr_config(cfg: CfgNode) -> None:
     node.MAX_PATCHES_PER_BATCH = 128
     # Mixed precision in inference (training: SOLVER.AMP.ENABLED).
     node.AMP_TEST = False
-    node.CHANNELS_LAST = False
+    # Inference on CPUs: "float32", "bfloat16", or "auto", bfloat16 where the processor computes in it.
+    node.PRECISION_TEST = "auto"
+    # What a loaded refiner runs on, on CPUs: "torch", "openvino" or "onnxruntime" (extras openvino and onnx).
+    node.BACKEND = "torch"
+    # Memory format of the network, the faster one on CPUs; results differ by rounding.
+    node.CHANNELS_LAST = True
 
 
 @dataclass(frozen=True)
@@ -56,11 +63,12 @@ class PatchSettings:
     padding: int = 0
     input_size: int = 128
     threshold: float = 0.25
+    ties: str = "reading"
 
     def __post_init__(self):
         if self.task not in TASKS:
             raise UserError(f"MODEL.BPR.TASK is {self.task!r}, expected one of {', '.join(TASKS)}")
-        check_patch_settings(self.size, self.threshold, self.padding)
+        check_patch_settings(self.size, self.threshold, self.padding, self.ties)
         if not 32 <= self.input_size <= 1024 or self.input_size % 32:
             raise UserError(f"MODEL.BPR.INPUT_SIZE is {self.input_size}, expected a multiple of 32, at most 1024")
 
@@ -78,4 +86,4 @@ class PatchSettings:
     def from_config(cls, cfg: CfgNode, is_train: bool) -> "PatchSettings":
         node = cfg.MODEL.BPR
         threshold = node.NMS_THRESHOLD_TRAIN if is_train else node.NMS_THRESHOLD_TEST
-        return cls(node.TASK, node.PATCH_SIZE, node.PADDING, node.INPUT_SIZE, threshold)
+        return cls(node.TASK, node.PATCH_SIZE, node.PADDING, node.INPUT_SIZE, threshold, node.TIES)

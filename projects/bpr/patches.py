@@ -25,7 +25,7 @@ class Patches(NamedTuple):
 
 def patches_of(crop: MaskCrop, height: int, width: int, settings: PatchSettings) -> Patches:
     """The patches of one coarse mask in an image of height x width."""
-    corners = find_patches(crop, height, width, settings.size, settings.threshold)
+    corners = find_patches(crop, height, width, settings.size, settings.threshold, settings.ties)
     masks = cut_mask(crop, corners, settings)
     if settings.is_partition:
         has_boundary = has_background(masks, settings.padding, min(settings.size, height) * min(settings.size, width))

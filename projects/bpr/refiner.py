@@ -10,9 +10,14 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
-from pnm.boundary_patches.reassembly import reassemble, reassemble_partition
+from pnm.boundary_patches.reassembly import reassemble_partition, reassembled
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_segments
+from pnm.network_backends.backends import Compiled, check_backend, compiled
+from pnm.network_backends.onnx_models import Exportable
+from pnm.network_backends.precision import is_bfloat16
+from pnm.object_refinement.decision import decision_of
+from pnm.object_refinement.refining import RefinedMask
 
 from ..refining import RefiningModel
 from ..refining.mapper import IGNORED
@@ -50,6 +55,7 @@ class BoundaryPatchRefiner(RefiningModel):
     """
 
     dataset_mapper = "boundary_patch_mapper"
+    has_strength = True
 
     @configurable
     def __init__(
@@ -63,8 +69,11 @@ class BoundaryPatchRefiner(RefiningModel):
         pixel_std: Sequence[float],
         num_classes: int = 0,
         max_patches_per_batch: int = 128,
-        channels_last: bool = False,
+        channels_last: bool = True,
         amp: bool = False,
+        precision: str = "float32",
+        backend: str = "torch",
+        strength: float = 1.0,
     ):
         """
         Args:
@@ -76,6 +85,9 @@ class BoundaryPatchRefiner(RefiningModel):
             num_classes: of the one-hot "sem_seg".
             max_patches_per_batch: that go through the network at once in inference.
             amp: mixed precision in inference.
+            precision: of inference on the CPU, see :func:`pnm.network_backends.precision.is_bfloat16`.
+            backend: of inference on the CPU, see :meth:`prepare_inference`.
+            strength: 0 changes nothing, see :func:`pnm.object_refinement.decision.decision_of`.
         """
         super().__init__(task=settings.task, pixel_mean=pixel_mean, pixel_std=pixel_std, num_classes=num_classes)
         if max_patches_per_batch < _WHOLE_CALL:
@@ -88,6 +100,10 @@ class BoundaryPatchRefiner(RefiningModel):
         self.aux_loss_weight = aux_loss_weight
         self.settings = settings
         self.max_patches_per_batch, self.channels_last, self.amp = max_patches_per_batch, channels_last, amp
+        check_backend(backend, "MODEL.BPR.BACKEND")
+        self.in_bfloat16, self.backend = is_bfloat16(precision, "MODEL.BPR.PRECISION_TEST"), backend
+        self.least_probability = decision_of(strength, "MODEL.REFINING_STRENGTH").pixel
+        self._compiled: Compiled | None = None
 
     @classmethod
     def task_of(cls, cfg: CfgNode) -> str:
@@ -110,7 +126,47 @@ class BoundaryPatchRefiner(RefiningModel):
             "max_patches_per_batch": node.MAX_PATCHES_PER_BATCH,
             "channels_last": node.CHANNELS_LAST,
             "amp": node.AMP_TEST,
+            "precision": node.PRECISION_TEST,
+            "backend": node.BACKEND,
+            "strength": cfg.MODEL.REFINING_STRENGTH,
         }
+
+    def prepare_inference(self) -> None:
+        """On a CPU, from now on until the next training the network is run as it is now by ``backend``, its
+        BatchNorms folded."""
+        if self.device.type == "cpu":
+            example = torch.zeros(2, 4, *(self.settings.input_size,) * 2)
+            bfloat16 = self.amp or self.in_bfloat16
+            self._compiled = compiled(self.network, example, backend=self.backend, bfloat16=bfloat16)
+
+    def exportable(self) -> Exportable:
+        own, side = self.settings, self.settings.input_size
+        description = {
+            "refiner": "BPR",
+            "inputs": {
+                "patches": {
+                    "is": f"image patches of {own.side} x {own.side} px ({own.size} and {own.padding} around them) "
+                    f"along the mask's boundary, colours resized bilinearly to {side}, the mask nearest",
+                    "channels": ["color 1", "color 2", "color 3", "mask"],
+                    "normalization": self.normalization(),
+                    "outside_of_the_image": 0,
+                    "mask": {"foreground": 1, "background": -1},
+                }
+            },
+            "outputs": {
+                "logits": "of foreground, smaller than the input: resize bilinearly (no aligned corners) to the patch; "
+                "sigmoid is the probability; averaged where patches overlap, over 0.5 is foreground"
+            },
+            "patch_px": own.size,
+            "padding_px": own.padding,
+            "nms_threshold": own.threshold,
+        }
+        inputs = {"patches": torch.zeros(2, 4, side, side)}
+        return Exportable(self.network.eval().cpu(), inputs, ("logits",), 0, {}, description)
+
+    def train(self, mode: bool = True) -> "BoundaryPatchRefiner":
+        self._compiled = None if mode else self._compiled
+        return super().train(mode)
 
     def _network_input(self, images: torch.Tensor, inside: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """(N, 4, s', s') of patches (N, 3, s, s) uint8, (N, 1, s, s) bool and (N, s, s) bool.
@@ -172,6 +228,15 @@ class BoundaryPatchRefiner(RefiningModel):
         storage.put_scalar("bpr/coarse_accuracy", before)
         storage.put_scalar("bpr/refined_accuracy", after)
 
+    def _logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Of the network in inference, float32."""
+        if self._compiled is not None:
+            return self._compiled(x)
+        amp = self.amp or self.in_bfloat16 and self.device.type == "cpu"
+        with torch.autocast(self.device.type, enabled=amp):
+            logits: torch.Tensor = self.network(x)
+        return logits.float()
+
     @torch.no_grad()
     def _foreground(self, image: torch.Tensor, corners: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Probabilities of foreground (N, size, size) float32 for boxes and their coarse masks."""
@@ -180,11 +245,10 @@ class BoundaryPatchRefiner(RefiningModel):
         foreground = np.empty((len(corners), size, size), np.float32)
         for first in range(0, len(corners), self.max_patches_per_batch):
             batch = slice(first, first + self.max_patches_per_batch)
-            with torch.autocast(self.device.type, enabled=self.amp):
-                patches, inside = cut_image(image, corners[batch], self.settings)
-                coarse = torch.from_numpy(masks[batch]).to(self.device)
-                logits = self.network(self._network_input(patches, inside[:, None], coarse))[: len(coarse)]
-            logits = _resize(logits.float(), side)
+            patches, inside = cut_image(image, corners[batch], self.settings)
+            coarse = torch.from_numpy(masks[batch]).to(self.device)
+            logits = self._logits(self._network_input(patches, inside[:, None], coarse))[: len(coarse)]
+            logits = _resize(logits, side)
             foreground[batch] = logits[:, pad : pad + size, pad : pad + size].sigmoid().cpu().numpy()
         return foreground
 
@@ -214,10 +278,16 @@ class BoundaryPatchRefiner(RefiningModel):
             yield of_one, foreground[start:end]
 
     def refine_objects(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[MaskCrop]:
+        return [one.crop for one in self.refine_objects_detailed(image, crops)]
+
+    def refine_objects_detailed(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[RefinedMask]:
+        """See :func:`pnm.boundary_patches.reassembly.reassembled`."""
         height, width = image.shape[1:]
-        refined = self._refine_patches(image, crops)
-        return [reassemble(crop, *patches, height, width) for crop, patches in zip(crops, refined, strict=True)]
+        refined = zip(crops, self._refine_patches(image, crops), strict=True)
+        least = self.least_probability
+        return [RefinedMask(*reassembled(crop, *patches, height, width, least)) for crop, patches in refined]
 
     def refine_partition(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> np.ndarray:
         """See :func:`pnm.boundary_patches.reassembly.reassemble_partition`."""
-        return reassemble_partition(labels, segments, self._refine_patches(image, crop_segments(labels, segments)))
+        patches = self._refine_patches(image, crop_segments(labels, segments))
+        return reassemble_partition(labels, segments, patches, self.least_probability)

@@ -41,7 +41,8 @@ def load_refiner(config: CfgNode | str, weights: str = "", overrides: Sequence[s
         raise UserError("a refiner needs weights; add: MODEL.WEIGHTS path/to/model_final.pth")
     model = build_model(cfg)
     SafeCheckpointer(model, strict=not cfg.TEST.ALLOW_PARTIAL_WEIGHTS).load(cfg.MODEL.WEIGHTS)
-    return TrainedRefiner(model.eval(), task, cfg.INPUT.FORMAT)
+    model.eval().prepare_inference()
+    return TrainedRefiner(model, task, cfg.INPUT.FORMAT)
 
 
 def checked_refiner_class(cfg: CfgNode) -> type[RefiningModel]:

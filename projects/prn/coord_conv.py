@@ -15,12 +15,12 @@ class Coordinates:
     which images it shares a batch with.
     """
 
-    def __init__(self, sizes: Sequence[tuple[int, int]], device: torch.device):
+    def __init__(self, sizes: Sequence[tuple[int, int]] | torch.Tensor, device: torch.device):
         """
         Args:
-            sizes: (height, width) of each image, px.
+            sizes: (height, width) of each image, px; or (N, 2).
         """
-        self._sizes = torch.tensor(sizes, dtype=torch.float32, device=device).view(-1, 2)
+        self._sizes = torch.as_tensor(sizes, dtype=torch.float32, device=device).view(-1, 2)
 
     def at(self, x: torch.Tensor, stride: int, first_row: int = 0) -> torch.Tensor:
         """(N, 2, h, w) for features (N, C, h, w) of a stride, of which ``first_row`` is the first row."""
@@ -29,7 +29,7 @@ class Coordinates:
         columns = (torch.arange(width, device=x.device) + 0.5) * stride
         ys = 2 * rows / self._sizes[:, :1] - 1
         xs = 2 * columns / self._sizes[:, 1:] - 1
-        shape = (len(self._sizes), height, width)
+        shape = (self._sizes.shape[0], height, width)  # len() is no symbol when the network is exported
         return torch.stack([ys[:, :, None].expand(shape), xs[:, None].expand(shape)], 1).to(x.dtype)
 
 

@@ -201,11 +201,9 @@ class PanopticRefinementNetwork(nn.Module):
         coords = coordinates.at(features, FIRST_STRIDE)
         heads = (self.heat_head, self.offset_head, self.foreground_head)
         pairs = [(head, head.narrowed(features, coords)) for head in heads]
-        rows = rows or height
-        strips = [
-            [_head_rows(head, narrow, coordinates, top, min(top + rows, height)) for head, narrow in pairs]
-            for top in range(0, height, rows)
-        ]
+        # In one piece there is no loop: an exported network's height is no number.
+        ends = [(top, min(top + rows, height)) for top in range(0, height, rows)] if rows else [(0, height)]
+        strips = [[_head_rows(head, narrow, coordinates, *end) for head, narrow in pairs] for end in ends]
         heat, offsets, foreground = (torch.cat(parts, -2) for parts in zip(*strips, strict=True))
         return Fields(heat[:, 0], offsets * self.unit_px, foreground[:, 0])
 

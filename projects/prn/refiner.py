@@ -14,6 +14,7 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 
 from pnm.errors import UserError
+from pnm.network_backends.onnx_models import Exportable
 from pnm.null_model.weighted_losses import pixel_cross_entropy, weighted_mean
 from pnm.predictions import Partition
 
@@ -21,6 +22,7 @@ from ..dataset_mappers.panoptic_classes import PanopticClasses, classes_of
 from ..refining import RefiningModel
 from ..refining.mapper import IGNORED
 from .encoder import load_imagenet
+from .exporting import exportable_network
 from .grid_mask import hide_squares
 from .inference import InferenceSettings, Predicted, merged_map
 from .losses import center_loss, distance_loss, foreground_loss
@@ -128,6 +130,12 @@ class PanopticRefiner(RefiningModel):
     @property
     def category_of_id(self) -> dict[int, int]:
         return self.classes.by_category_id
+
+    def exportable(self) -> Exportable:
+        classes = [
+            {"category": k, "is_thing": n < len(self.thing_categories)} for n, k in enumerate(self.classes.categories)
+        ]
+        return exportable_network(self.network.eval().cpu(), self.normalization(), self.inference, classes)
 
     def _network_input(self, images: Sequence[torch.Tensor], instances: Any, classes: Any) -> NetworkInput:
         """A batch of (3, h, w) uint8 images with (7, h, w) and (h, w) of the maps to refine."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_array, paste
+from pnm.network_backends.onnx_models import Exportable
 from pnm.predictions import Partition
 from pnm.predictions.refinement import Step
 from pnm.predictions.relisting import with_kept_ids
@@ -51,6 +52,7 @@ class RefiningModel(nn.Module):
     dataset_mapper: str
     refines_any_task = False  # whether predictions of all tasks may be given, whatever `task_of` says
     relists_segments = False  # whether segments may come, go and change class
+    has_strength = False  # whether it reads ``MODEL.REFINING_STRENGTH``
     takes_pixel_weights = False  # whether its losses are weighted by "pixel_weights", see ``MODEL.PNM``
     pixel_mean: torch.Tensor
     pixel_std: torch.Tensor
@@ -88,6 +90,18 @@ class RefiningModel(nn.Module):
         raise UserError(
             f"--offsets is for refiners that predict from the image alone; {cfg.MODEL.META_ARCHITECTURE} does not"
         )
+
+    def prepare_inference(self) -> None:
+        """Makes calls fast that are no training; called when weights were loaded and no more will be."""
+
+    def exportable(self) -> Exportable:
+        """The network for other programs, see :mod:`pnm.network_backends.onnx_models`."""
+        raise NotImplementedError
+
+    def normalization(self) -> dict[str, list[float]]:
+        """Of colours, for a description: (value - mean) / std, values being 0 to 255."""
+        named = {"mean": self.pixel_mean, "std": self.pixel_std}
+        return {name: [round(v, 4) for v in values.flatten().tolist()] for name, values in named.items()}
 
     def losses(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
         """Losses by name of what the mapper gives for training."""

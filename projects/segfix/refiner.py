@@ -10,18 +10,33 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage
+from torch import nn
 
+from pnm.errors import UserError
 from pnm.interior_offsets.directions import NO_DIRECTION
-from pnm.interior_offsets.field import InteriorOffsets, interior_offsets
+from pnm.interior_offsets.field import CERTAIN, InteriorOffsets, interior_offsets
 from pnm.interior_offsets.shifting import Shift, shifted_labels, shifted_mask
 from pnm.interior_offsets.targets import IGNORED
 from pnm.masks.crops import MaskCrop
+from pnm.network_backends.onnx_models import Exportable
+from pnm.object_refinement.decision import decision_of
 
 from ..refining import RefiningModel
 from .config import OffsetSettings
 from .losses import rare_class_cross_entropy
 from .networks import SIZE_DIVISIBILITY, OffsetLogits, OffsetNetwork, build_network
 from .offset_store import OffsetStore, offset_source
+
+
+class _AsTuple(nn.Module):
+    """A network whose outputs have no names: exporters know no NamedTuple of ours."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.network(x))
 
 
 @META_ARCH_REGISTRY.register()
@@ -34,6 +49,7 @@ class SegFix(RefiningModel):
 
     dataset_mapper = "segfix_mapper"
     refines_any_task = True
+    has_strength = True
 
     @configurable
     def __init__(
@@ -47,6 +63,7 @@ class SegFix(RefiningModel):
         boundary_loss_weight: float = 1.0,
         direction_loss_weight: float = 1.0,
         amp: bool = False,
+        strength: float = 1.0,
     ):
         """
         Args:
@@ -54,9 +71,13 @@ class SegFix(RefiningModel):
             pixel_mean, pixel_std: of the image's channels.
             num_classes: of the one-hot "sem_seg".
             amp: mixed precision in inference.
+            strength: 0 changes nothing, 1 pixels whose probability of a boundary is over the settings' threshold; in
+                between, those over a threshold that much nearer to 1.
         """
         super().__init__(task=settings.task, pixel_mean=pixel_mean, pixel_std=pixel_std, num_classes=num_classes)
         self.network, self.settings, self.amp = network, settings, amp
+        decision_of(strength, "MODEL.REFINING_STRENGTH")
+        self.strength = strength
         self.loss_weights = {"boundary": boundary_loss_weight, "direction": direction_loss_weight}
 
     @classmethod
@@ -82,6 +103,7 @@ class SegFix(RefiningModel):
             "boundary_loss_weight": node.BOUNDARY_LOSS_WEIGHT,
             "direction_loss_weight": node.DIRECTION_LOSS_WEIGHT,
             "amp": node.AMP_TEST,
+            "strength": cfg.MODEL.REFINING_STRENGTH,
         }
 
     def _batch(self, tensors: list[torch.Tensor], pad_value: float = 0.0) -> torch.Tensor:
@@ -128,11 +150,47 @@ class SegFix(RefiningModel):
         directions = logits.direction[0].argmax(0)[:height, :width]
         return interior_offsets(probs.cpu().numpy(), directions.cpu().numpy(), self.settings.bins)
 
+    def exportable(self) -> Exportable:
+        own = self.settings
+        description = {
+            "refiner": "SegFix",
+            "inputs": {
+                "image": {
+                    "is": "the whole image, padded with 0 at its right and bottom after normalization",
+                    "channels": ["color 1", "color 2", "color 3"],
+                    "normalization": self.normalization(),
+                }
+            },
+            "outputs": {
+                "boundary": "logits of interior and boundary, smaller than the input: resized bilinearly (no aligned "
+                f"corners); softmax; boundary from {own.threshold}",
+                "direction": f"logits of {own.bins} directions, alike: bin k points to the interior at the "
+                f"angle -180 + {360 / own.bins:g} k degrees, y down: 0 is left",
+            },
+            "steps": own.steps,
+            "scale_px": own.scale,
+        }
+        side = 2 * SIZE_DIVISIBILITY
+        inputs = {"image": torch.zeros(2, 3, side, 2 * side)}
+        outputs = ("boundary", "direction")
+        return Exportable(_AsTuple(self.network.eval().cpu()), inputs, outputs, SIZE_DIVISIBILITY, {}, description)
+
     def shift(self, offsets: InteriorOffsets) -> Shift:
         """Which pixels of an image with these offsets take whose label."""
-        return offsets.shift(self.settings.threshold, scale=self.settings.scale, steps=self.settings.steps)
+        own = self.settings
+        shift = offsets.shift(own.threshold, scale=own.scale, steps=own.steps)
+        if self.strength == 1:
+            return shift
+        # Where a pixel looks depends on all boundaries; which of them move, on how probable these are.
+        least = (1 - self.strength * (1 - own.threshold)) * CERTAIN
+        moves = offsets.boundary.reshape(-1)[shift.pixels] > least
+        return shift._replace(pixels=shift.pixels[moves], sources=shift.sources[moves])
 
     def image_store(self, cfg: CfgNode, folder: Path, weights: str) -> OffsetStore:
+        if self.strength != 1:
+            raise UserError(
+                f"MODEL.REFINING_STRENGTH is {self.strength}: stored offsets are used whole, leave it at 1.0"
+            )
         return OffsetStore(self, folder, offset_source(cfg, weights))
 
     def refine_objects(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[MaskCrop]:

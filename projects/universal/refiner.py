@@ -10,7 +10,9 @@ from detectron2.utils.events import get_event_storage
 
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop
+from pnm.network_backends.onnx_models import Exportable
 from pnm.object_refinement.decision import decision_of
+from pnm.object_refinement.exporting import exportable_network
 from pnm.object_refinement.network import ARCHITECTURES, RefinementNetwork, foreground_logits
 from pnm.object_refinement.prediction import PIXEL_MEAN, PIXEL_STD, torch_prediction
 from pnm.object_refinement.refining import refined_mask
@@ -80,6 +82,9 @@ class UniversalRefiner(RefiningModel):
             "bfloat16": node.BFLOAT16,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
         }
+
+    def exportable(self) -> Exportable:
+        return exportable_network(self.network)
 
     def losses(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
         """``loss_refinement``, see :func:`pnm.object_refinement.training_windows.refinement_loss`."""

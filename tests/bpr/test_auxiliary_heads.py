@@ -162,6 +162,7 @@ def test_weight_0_is_the_network_without_heads(name):
         settings=PatchSettings.from_config(cfg, False),
         pixel_mean=cfg.MODEL.PIXEL_MEAN,
         pixel_std=cfg.MODEL.PIXEL_STD,
+        precision=cfg.MODEL.BPR.PRECISION_TEST,
     )
     without, with_heads = refiner(name, 0.0), refiner(name, 0.4)
     names = list(plain.state_dict())

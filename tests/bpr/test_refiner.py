@@ -89,7 +89,8 @@ def test_same_result_for_any_batch_size(network):
 def test_memory_format_and_mixed_precision_change_little(option, tolerance):
     _, coarse = scene(3)
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, *coarse.shape), dtype=np.uint8))
-    plain, other = refiner("patch_unet"), refiner("patch_unet", **{option: True})
+    plain = refiner("patch_unet", channels_last=False)
+    other = refiner("patch_unet", **{"channels_last": False, option: True})
     corners, masks = patches_of(crop_array(coarse == 1), *coarse.shape, plain.settings)
     channels_last = []
     for model in (plain, other):
@@ -102,6 +103,27 @@ def test_memory_format_and_mixed_precision_change_little(option, tolerance):
         assert not np.array_equal(*results)
     else:  # the same arithmetic, in another order in memory
         assert channels_last == [False, True]
+
+
+def test_prepared_inference_gives_the_same_until_it_is_trained():
+    _, coarse = scene(3)
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, *coarse.shape), dtype=np.uint8))
+    model = refiner("patch_unet")
+    corners, masks = patches_of(crop_array(coarse == 1), *coarse.shape, model.settings)
+    before = model._foreground(image, corners, masks)
+    names = list(model.state_dict())
+    model.prepare_inference()
+    np.testing.assert_allclose(model._foreground(image, corners, masks), before, atol=1e-5)
+    assert list(model.state_dict()) == names
+    torch.nn.init.zeros_(model.network.predictor.weight)
+    np.testing.assert_allclose(model._foreground(image, corners, masks), before, atol=1e-5)  # of the loaded weights
+    assert np.ptp(model.train().eval()._foreground(image, corners, masks)) < 1e-6
+
+
+@pytest.mark.parametrize("key", ["PRECISION_TEST", "BACKEND"])
+def test_another_precision_or_backend_is_told(key):
+    with pytest.raises(UserError, match=f"MODEL.BPR.{key} is 'best', expected one of"):
+        refiner(**{"precision" if key == "PRECISION_TEST" else "backend": "best"})
 
 
 def test_batches_are_bounded():

@@ -63,9 +63,9 @@ def test_weights_of_errors_leave_the_optimum_where_it_is(weight):
         target, maps = coarse ^ wrong, torch.zeros(1, 2, 1, 1, dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.LBFGS([maps], max_iter=60)
 
-        def closure():
+        def closure(coarse=coarse, target=target, maps=maps, optimizer=optimizer):
             optimizer.zero_grad()
-            loss = refinement_loss(maps.expand(1, 2, 10, 25), coarse, target, torch.ones_like(coarse), weight)  # noqa: B023
+            loss = refinement_loss(maps.expand(1, 2, 10, 25), coarse, target, torch.ones_like(coarse), weight)
             loss.backward()
             return loss
 
