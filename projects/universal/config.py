@@ -28,5 +28,3 @@ def add_universal_config(cfg: CfgNode) -> None:
     node.UNCHANGED = 0.25
     # Predictions that overlap the ground truth of their class by no more than this IoU are not learned from.
     node.MATCH_IOU = 0.5
-    # How much is changed, from 0 (nothing) to 1 (each pixel gets its likelier label).
-    node.STRENGTH = 0.5

@@ -15,10 +15,12 @@ from pnm.object_refinement.decision import decision_of
 from pnm.object_refinement.exporting import exportable_network
 from pnm.object_refinement.network import ARCHITECTURES, RefinementNetwork, foreground_logits
 from pnm.object_refinement.prediction import PIXEL_MEAN, PIXEL_STD, torch_prediction
-from pnm.object_refinement.refining import refined_mask
+from pnm.object_refinement.refiner import Refiner
 from pnm.object_refinement.training_windows import refinement_loss
 
 from ..refining import TASKS, RefiningModel
+
+STRENGTH_KEY = "MODEL.REFINING_STRENGTH"
 
 
 @META_ARCH_REGISTRY.register()
@@ -31,6 +33,7 @@ class UniversalRefiner(RefiningModel):
 
     dataset_mapper = "window_mapper"
     refines_any_task = True
+    has_strength = True
 
     @configurable
     def __init__(
@@ -38,7 +41,7 @@ class UniversalRefiner(RefiningModel):
         network: RefinementNetwork,
         *,
         task: str,
-        strength: float = 0.5,
+        strength: float = 1.0,
         error_weight: float = 1.0,
         bfloat16: bool = False,
         num_classes: int = 0,
@@ -60,8 +63,8 @@ class UniversalRefiner(RefiningModel):
             task=task, pixel_mean=PIXEL_MEAN.tolist(), pixel_std=PIXEL_STD.tolist(), num_classes=num_classes
         )
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.decision, self.mixed_precision = decision_of(strength), bfloat16
-        self.error_weight = error_weight
+        decision_of(strength, STRENGTH_KEY)
+        self.strength, self.mixed_precision, self.error_weight = strength, bfloat16, error_weight
 
     @classmethod
     def task_of(cls, cfg: CfgNode) -> str:
@@ -77,7 +80,7 @@ class UniversalRefiner(RefiningModel):
         return {
             "network": RefinementNetwork(ARCHITECTURES[node.NETWORK]),
             "task": node.TASK,
-            "strength": node.STRENGTH,
+            "strength": cfg.MODEL.REFINING_STRENGTH,
             "error_weight": node.ERROR_WEIGHT,
             "bfloat16": node.BFLOAT16,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
@@ -108,10 +111,17 @@ class UniversalRefiner(RefiningModel):
             "universal/right_masks_changed_px", wrong_after[is_right].float().sum() / is_right.sum().clamp(1)
         )
 
+    def _refiner(self) -> Refiner:
+        """By pixels alone: a belief is fitted when training is over (tools/pack_refiner.py)."""
+        return Refiner.with_prediction(torch_prediction(self.network), strength=self.strength)
+
+    @staticmethod
+    def _pixels(image: torch.Tensor) -> np.ndarray:
+        return np.ascontiguousarray(image.cpu().numpy().transpose(1, 2, 0))
+
     def refine_objects(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[MaskCrop]:
-        predict = torch_prediction(self.network)
-        pixels = image.numpy().transpose(1, 2, 0)
-        return [refined_mask(predict, pixels, crop, self.decision).crop for crop in crops]
+        return [one.crop for one in self._refiner().refine_objects(self._pixels(image), crops)]
 
     def refine_partition(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> np.ndarray:
-        raise NotImplementedError
+        """See :func:`pnm.object_refinement.partitions.claimed_labels`."""
+        return self._refiner().refine_partition(self._pixels(image), labels, segments)
