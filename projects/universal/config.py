@@ -26,5 +26,8 @@ def add_universal_config(cfg: CfgNode) -> None:
     node.LEAST_ERROR = 0.006
     # Share of masks that stay as they are.
     node.UNCHANGED = 0.25
+    # Share of true masks that are changed first, so that they end in part where no edge is, as annotations do: of
+    # several objects as one, of parts, with what hides them.
+    node.EDGELESS = 0.0
     # Predictions that overlap the ground truth of their class by no more than this IoU are not learned from.
     node.MATCH_IOU = 0.5

@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop
+from pnm.masks.edgeless_masks import edgeless
 from pnm.masks.model_errors import SHIFTS, WAYS
 from pnm.object_refinement.network import STRIDE
 from pnm.object_refinement.prediction import network_input
@@ -39,6 +40,7 @@ class WindowMapper(RefiningMapper):
         errors: str = "all",
         least_error: float = 0.006,
         unchanged: float = 0.25,
+        edgeless_share: float = 0.0,
         match_iou: float = 0.5,
         image_format: str = "RGB",
         ignore_label: int = 255,
@@ -49,6 +51,7 @@ class WindowMapper(RefiningMapper):
             errors: that true masks are given, "all" or "shifts".
             least_error: as a share of an object's extent.
             unchanged: share of true masks that are not made coarse.
+            edgeless_share: of true masks that are changed first, see :mod:`pnm.masks.edgeless_masks`.
 
         Raises:
             UserError: settings that make no sense, or inference without predictions.
@@ -60,6 +63,8 @@ class WindowMapper(RefiningMapper):
             )
         if not 0 <= unchanged <= 1:
             raise UserError(f"MODEL.UNIVERSAL.UNCHANGED is {unchanged}, expected a share from 0 to 1")
+        if not 0 <= edgeless_share <= 1:
+            raise UserError(f"MODEL.UNIVERSAL.EDGELESS is {edgeless_share}, expected a share from 0 to 1")
         if errors not in ERRORS:
             raise UserError(f"MODEL.UNIVERSAL.ERRORS is {errors!r}, expected one of {', '.join(ERRORS)}")
         if not 0 < least_error <= 0.08:
@@ -67,7 +72,7 @@ class WindowMapper(RefiningMapper):
         if windows_per_image < 1:
             raise UserError(f"MODEL.UNIVERSAL.WINDOWS_PER_IMAGE is {windows_per_image}, expected at least 1")
         self.side, self.windows_per_image = side, windows_per_image
-        self.match_iou = match_iou
+        self.match_iou, self.edgeless = match_iou, edgeless_share
         self._coarsening = {"ways": ERRORS[errors], "least_share": least_error, "unchanged": unchanged}
 
     @classmethod
@@ -82,6 +87,7 @@ class WindowMapper(RefiningMapper):
             errors=node.ERRORS,
             least_error=node.LEAST_ERROR,
             unchanged=node.UNCHANGED,
+            edgeless_share=node.EDGELESS,
             match_iou=node.MATCH_IOU,
             image_format=cfg.INPUT.FORMAT,
             ignore_label=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
@@ -99,8 +105,15 @@ class WindowMapper(RefiningMapper):
         crops = [crop for crop in truth.crops if np.count_nonzero(crop.pixels) >= _LEAST_AREA]
         if not crops:
             return []
-        objects = [crops[n] for n in rng.integers(0, len(crops), self.windows_per_image)]
+        objects = [self._varied(int(n), crops, image, rng) for n in rng.integers(0, len(crops), self.windows_per_image)]
         return [(made_coarse(image, true, rng, **self._coarsening), true) for true in objects]
+
+    def _varied(self, n: int, crops: list[MaskCrop], image: np.ndarray, rng: np.random.Generator) -> MaskCrop:
+        """A true mask, or what a person might have made of it."""
+        if rng.random() >= self.edgeless:
+            return crops[n]
+        height, width = image.shape[:2]
+        return edgeless(crops[n], [*crops[:n], *crops[n + 1 :]], (height, width), rng)
 
     def training_sample(self, entry: Mapping[str, Any], image: np.ndarray, prediction: Any) -> dict | None:
         rng = np.random.default_rng(np.random.randint(2**31))  # noqa: NPY002 - Detectron2 seeds the global generator
