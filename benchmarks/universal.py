@@ -31,6 +31,7 @@ from tabulate import tabulate
 import pnm
 from pnm.errors import UserError
 from pnm.formats.atomic_files import check_writable, write_text
+from pnm.object_refinement.trained_weights import DEFAULT_WEIGHTS
 
 ERRORS_BELOW = 95.0  # a group of lower coarse IoU has errors
 REFINERS: dict[str, Refiner] = {
@@ -43,22 +44,19 @@ REFINERS: dict[str, Refiner] = {
 IS_INSTALLED: dict[str, Callable[[], bool]] = {"dense CRF": has_dense_crf, "dense CRF of DeepLab": has_dense_crf}
 
 
-def universal(**options: float) -> Refiner:
+def universal(weights: str, **options: float) -> Refiner:
     """The project's own."""
-    refiner = pnm.UniversalRefiner(**options)
-    return lambda image, mask: np.asarray(refiner(image, mask), np.bool_)
+    refiner = pnm.Refiner(weights, **options)
+    return lambda image, mask: np.asarray(refiner(np.ascontiguousarray(image), mask), np.bool_)
 
 
-def named_refiners(names: list[str], strengths: list[float]) -> dict[str, Refiner]:
+def named_refiners(names: list[str], strengths: list[float], weights: str) -> dict[str, Refiner]:
     """Refiners by name; those that aren't installed are named and left out."""
     there = {name: REFINERS[name] for name in names if IS_INSTALLED.get(name, lambda: True)()}
     for name in sorted(set(names) - set(there)):
         print(f"{name} is not installed and left out")
-    if not hasattr(pnm, "UniversalRefiner"):
-        print("pnm has no UniversalRefiner, which is left out")
-        return there
-    own = {f"universal, {strength:g}": universal(strength=strength) for strength in strengths}
-    return there | (own or {"universal": universal()})
+    own = {f"universal, {strength:g}": universal(weights, strength=strength) for strength in strengths}
+    return there | (own or {"universal": universal(weights)})
 
 
 def table(headers: list[str], lines: list[list]) -> str:
@@ -103,7 +101,8 @@ def parsed_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
     data = os.environ.get("PNM_REAL_DATA")
     parser.add_argument("--data", type=Path, default=data and Path(data), metavar="DATASETS")
     parser.add_argument("--refiners", nargs="*", choices=REFINERS, default=list(REFINERS), metavar="NAME")
-    parser.add_argument("--strength", nargs="*", type=float, default=[], metavar="S", help="of pnm.UniversalRefiner")
+    parser.add_argument("--strength", nargs="*", type=float, default=[], metavar="S", help="of the universal refiner")
+    parser.add_argument("--weights", default=DEFAULT_WEIGHTS, metavar="NAME|FILE", help="of the universal refiner")
     parser.add_argument("--groups", nargs="*", default=[""], metavar="TEXT", help="only groups whose names have one")
     parser.add_argument("--quick", action="store_true", help="12 objects of each data set")
     parser.add_argument("--output", type=Path, metavar="JSON", help="all numbers, those of the tables among them")
@@ -116,7 +115,7 @@ def parsed_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     if args.output:
         check_writable(args.output)
-    refiners = named_refiners(args.refiners, args.strength)
+    refiners = named_refiners(args.refiners, args.strength, args.weights)
     cases = groups(args.data, args.quick)
     cases = {group: members for group, members in cases.items() if any(text in group for text in args.groups)}
     if not refiners or not cases:

@@ -104,7 +104,7 @@ class Belief:
             x = np.einsum("...fi,foi->...fo", x, w[f"layer{k}.weight"]) + w[f"layer{k}.bias"]
             x = np.maximum(x, 0) if k < 2 else x
         gain, risk = x.mean(axis=-2)[..., 0], x.mean(axis=-2)[..., 1]
-        return gain, 1 / (1 + np.exp(-risk))
+        return gain, 1 / (1 + np.exp(-np.clip(risk, -30, 30)))
 
     def candidates(self, logits: np.ndarray, coarse: np.ndarray, scale: float) -> list[Candidate]:
         """All refinements of an object, see :func:`candidate_features`."""
