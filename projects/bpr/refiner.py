@@ -278,9 +278,9 @@ class BoundaryPatchRefiner(RefiningModel):
             yield of_one, foreground[start:end]
 
     def refine_objects(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[MaskCrop]:
-        return [one.crop for one in self.refine_objects_detailed(image, crops)]
+        return [one.crop for one in self.object_confidences(image, crops)]
 
-    def refine_objects_detailed(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[RefinedMask]:
+    def object_confidences(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[RefinedMask]:
         """See :func:`pnm.boundary_patches.reassembly.reassembled`."""
         height, width = image.shape[1:]
         refined = zip(crops, self._refine_patches(image, crops), strict=True)

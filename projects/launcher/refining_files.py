@@ -30,6 +30,7 @@ from pnm.predictions.refinement import (
     refine_each,
     with_image,
 )
+from pnm.predictions.refinement_details import Detailed
 from pnm.predictions.universal_refiner import UniversalSettings, UniversalStep
 
 from ..dataset_mappers.reading import read_image
@@ -56,6 +57,10 @@ class NetworkStep:
 
     def refine(self, image: np.ndarray, prediction: Any) -> Any:
         return self.refiner.refine(image, prediction)
+
+    def refine_detailed(self, image: np.ndarray, prediction: Any) -> Detailed:
+        """As :meth:`refine`, with confidences where the model says them."""
+        return self.refiner.refine_detailed(image, prediction)
 
     def check(self, predictions: PredictionSet) -> None:
         """A UserError if the model doesn't know a category of the predictions, and has to."""

@@ -14,6 +14,7 @@ from torch import nn
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_array, paste
 from pnm.network_backends.onnx_models import Exportable
+from pnm.object_refinement.refining import RefinedMask
 from pnm.predictions import Partition
 from pnm.predictions.refinement import Step
 from pnm.predictions.relisting import with_kept_ids
@@ -115,6 +116,10 @@ class RefiningModel(nn.Module):
             crops: coarse masks of that image.
         """
         raise NotImplementedError
+
+    def object_confidences(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[RefinedMask] | None:
+        """As :meth:`refine_objects`, with how sure the model is of each; None if it doesn't say."""
+        return None
 
     def refine_partition(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> np.ndarray:
         """Refined label map, (H, W) of the same type.

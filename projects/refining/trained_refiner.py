@@ -9,6 +9,7 @@ import torch
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_array, paste
 from pnm.predictions import Objects, Partition
+from pnm.predictions.refinement_details import Detailed
 from pnm.predictions.relisting import with_kept_ids
 
 from .model import RefiningModel
@@ -83,6 +84,14 @@ class TrainedRefiner:
         if not len(prediction):  # whose size may be unknown
             return []
         return self.model.refine_objects(self.image_tensor(image, prediction.size), prediction.masks)
+
+    def refine_detailed(self, image: np.ndarray, prediction: Objects | Partition) -> Detailed:
+        """As :meth:`refine`, with confidences where the model says them."""
+        if isinstance(prediction, Objects) and len(prediction):
+            sure = self.model.object_confidences(self.image_tensor(image, prediction.size), prediction.masks)
+            if sure is not None:
+                return Detailed([one.crop for one in sure], {n: one.confidence for n, one in enumerate(sure)})
+        return Detailed(self.refine(image, prediction), {})
 
     def check_categories(self, category_ids: Iterable[int]) -> None:
         """A UserError if a model that relists segments doesn't know one of the category ids of a file."""

@@ -36,7 +36,7 @@ def test_bpr_takes_it_and_0_changes_nothing():
     image, mask = torch.zeros(3, 40, 50, dtype=torch.uint8), np.zeros((40, 50), np.bool_)
     mask[5:20, 5:30] = True
 
-    (one,) = model.refine_objects_detailed(image, [crop_array(mask)])
+    (one,) = model.object_confidences(image, [crop_array(mask)])
     assert one.changed == 0 and one.confidence == 1 and one.crop.pixels.all()
 
 
