@@ -44,13 +44,13 @@ def _scenes(annotations: Path, images: Path) -> Iterator[tuple]:
 
 def _strength_rows(belief, judged) -> list[list]:  # type: ignore[no-untyped-def]
     """What each strength does to the objects that are judged, in percent."""
-    from pnm.object_refinement.belief import LOSS
+    from pnm.object_refinement.belief import LEAST_GAIN, LOSS
     from pnm.object_refinement.decision import decision_of
 
     gains, risks = belief(judged.features)
     perfect, rows = judged.coarse_ious > 0.9999, []
     for strength in STRENGTHS:
-        score = np.where((risks <= decision_of(strength).risk) & (gains > 0), gains, -1)
+        score = np.where((risks <= decision_of(strength).risk) & (gains >= LEAST_GAIN), gains, -1)
         best = score.argmax(axis=1)
         real = np.where(score.max(axis=1) > 0, judged.gains[np.arange(len(best)), best], 0)
         groups = (real, real[perfect], real[judged.coarse_ious < 0.95])

@@ -24,7 +24,7 @@ def _add_universal(parser: argparse._ActionsContainer) -> None:
         "--strength",
         type=float,
         metavar="S",
-        help="0 changes nothing, 1 does all that is expected to gain (default: 0.5)",
+        help="0 changes nothing, 1 every pixel to its likelier label (default: 0.5)",
     )
     parser.add_argument(
         "--keep-topology", action="store_true", help="parts aren't cut or joined, nor holes made or closed"

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from pnm.masks.crops import MaskCrop, crop_array, trimmed
+from pnm.masks.model_errors import polygon, signed_distance, wavering
 from pnm.masks.smooth_noise import smooth_noise
 
 _JOINED, _CUT = 0.4, 0.3  # shares of the ways; the rest gets or loses a spot
 _MOST_JOINED = 2
 _NEAR_SHARE = 0.15  # of the extent: what is no farther away may be joined
 _SPOT_RADII = (0.06, 0.3)  # of the extent
+_SLOPPY_SHARES = (0.004, 0.025)  # of the extent, log-uniform
 _LEAST_SHARE = 0.35  # of the mask's area that has to stay
 
 
@@ -89,3 +91,29 @@ def edgeless(crop: MaskCrop, others: Sequence[MaskCrop], size: tuple[int, int], 
     if np.count_nonzero(pixels) < _LEAST_SHARE * area:
         return crop
     return MaskCrop(pixels, top + made.top, left + made.left)
+
+
+def sloppy(crop: MaskCrop, size: tuple[int, int], rng: np.random.Generator) -> MaskCrop:
+    """A mask as people in a hurry draw it: beside the edge by up to 2.5 % of its extent, more often outside, or as a
+    polygon of few corners.
+
+    Args:
+        crop: not empty.
+        size: (height, width) of the image.
+    """
+    crop = trimmed(crop)
+    extent = float(np.sqrt(np.count_nonzero(crop.pixels)))
+    px = max(0.5, extent * float(np.exp(rng.uniform(*np.log(_SLOPPY_SHARES)))))
+    pad = int(4 * px) + 2
+    top, left = max(0, crop.top - pad), max(0, crop.left - pad)
+    h, w = crop.pixels.shape
+    bottom, right = min(size[0], crop.top + h + pad), min(size[1], crop.left + w + pad)
+    pixels = np.zeros((bottom - top, right - left), np.bool_)
+    pixels[crop.top - top : crop.top - top + h, crop.left - left : crop.left - left + w] = crop.pixels
+    way = rng.random()
+    if way < 0.4:
+        drawn = signed_distance(pixels) > (-px if rng.random() < 0.7 else px)
+    else:
+        drawn = (wavering if way < 0.7 else polygon)(pixels, px, rng, pixels)
+    pixels, y, x = crop_array(drawn)
+    return MaskCrop(pixels, y + top, x + left) if pixels.any() else crop

@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from pnm.object_refinement.decision import Decision
+
 # Probabilities of the other label from which on a pixel changes.
 THRESHOLDS = (0.15, 0.25, 0.35, 0.5, 0.65, 0.8)
 LOSS = 0.003  # of IoU, from which on a candidate is worse
+LEAST_GAIN = 0.5  # percent of IoU that a candidate has to promise
 FEATURES = 15
 
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
@@ -29,11 +32,13 @@ class Candidate(NamedTuple):
         threshold: see ``THRESHOLDS``.
         gain: of IoU that is expected, in percent.
         risk: probability that it loses more than ``LOSS``.
+        change: pixels that change, as a share of the object's.
     """
 
     threshold: float
     gain: float
     risk: float
+    change: float
 
 
 def change_logits(logits: np.ndarray, coarse: np.ndarray) -> np.ndarray:
@@ -109,10 +114,17 @@ class Belief:
     def candidates(self, logits: np.ndarray, coarse: np.ndarray, scale: float) -> list[Candidate]:
         """All refinements of an object, see :func:`candidate_features`."""
         gains, risks = self(candidate_features(logits, coarse, scale))
-        return [Candidate(*map(float, row)) for row in zip(THRESHOLDS, gains, risks)]
+        other, area = change_logits(logits, coarse), np.count_nonzero(coarse)
+        changes = [np.count_nonzero(other > np.log(t / (1 - t))) / area for t in THRESHOLDS]
+        return [Candidate(*map(float, row)) for row in zip(THRESHOLDS, gains, risks, changes)]
 
 
-def best_candidate(candidates: list[Candidate], most_risk: float) -> Candidate | None:
-    """The candidate of the highest gain among those whose risk is at most ``most_risk``; None if none gains."""
-    allowed = [one for one in candidates if one.risk <= most_risk and one.gain > 0]
+def best_candidate(candidates: list[Candidate], decision: Decision) -> Candidate | None:
+    """The candidate of the highest gain among those that a decision allows; None if there is none that gains as much
+    as ``LEAST_GAIN``."""
+    allowed = [
+        one
+        for one in candidates
+        if one.risk <= decision.risk and one.change <= decision.change and one.gain >= LEAST_GAIN
+    ]
     return max(allowed, key=lambda one: one.gain, default=None)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pnm.masks.crops import MaskCrop
-from pnm.masks.edgeless_masks import edgeless
+from pnm.masks.edgeless_masks import edgeless, sloppy
 from pnm.object_refinement.belief import FEATURES, LOSS, THRESHOLDS, Belief, candidate_features, change_logits
 from pnm.object_refinement.refining import Predict, object_box, pass_logits, scales_of
 from pnm.object_refinement.training_windows import made_coarse
@@ -21,7 +21,7 @@ _STEPS, _BATCH, _RATE, _DECAY = 1500, 512, 0.006, 0.02
 _FEATURE_NOISE = 0.03  # deviation of what is added to normalized features
 _MOST_GAIN = 6.0  # percent of IoU; more counts as that
 _LEAST_AREA = 400  # px
-UNCHANGED, LEAST_ERROR, EDGELESS = 0.3, 0.008, 0.5  # of masks that are made coarse
+UNCHANGED, LEAST_ERROR, EDGELESS, SLOPPY = 0.35, 0.008, 0.4, 0.5  # of masks that are made coarse
 
 
 class Outcomes(NamedTuple):
@@ -78,6 +78,7 @@ def _each(
             others = [*truths[:n], *truths[n + 1 :]]
             for _ in range(draws):
                 truth = edgeless(own, others, (height, width), rng) if rng.random() < EDGELESS else own
+                truth = sloppy(truth, (height, width), rng) if rng.random() < SLOPPY else truth
                 coarse = made_coarse(image, truth, rng, unchanged=UNCHANGED, least_share=LEAST_ERROR)
                 yield outcome(predict, image, truth, coarse)
 

@@ -123,8 +123,8 @@ def refined_pixels(
     """All passes over a rectangle, whose part of the coarse mask is (h, w) bool.
 
     Args:
-        belief: that chooses from which probability on pixels change, and whether any do; without it, ``decision.pixel``
-            is that probability, and the confidence is 1.
+        belief: that chooses from which probability on pixels change, and whether any do; without it, or where any risk
+            is borne, ``decision.pixel`` is that probability, and the confidence is 1.
     """
     before, refined, confidence = coarse, coarse, 1.0
     logits, margin = np.where(coarse, np.float32(np.inf), np.float32(-np.inf)), decision.margin
@@ -133,8 +133,8 @@ def refined_pixels(
             break
         before = refined
         logits = pass_logits(predict, image, MaskCrop(before, box[0], box[1]), box, scale)
-        if belief is not None:
-            chosen = best_candidate(belief.candidates(logits, before, scale), decision.risk)
+        if belief is not None and decision.risk < 1:
+            chosen = best_candidate(belief.candidates(logits, before, scale), decision)
             if chosen is None:
                 margin = float("inf")
                 break

@@ -15,7 +15,7 @@ from pnm.object_refinement.belief import (
     change_logits,
 )
 from pnm.object_refinement.belief_fitting import Outcomes, fitted_belief, outcome, reliability
-from pnm.object_refinement.decision import decision_of
+from pnm.object_refinement.decision import Decision, decision_of
 from pnm.object_refinement.refining import refined_mask
 
 
@@ -94,17 +94,20 @@ def test_equal_seeds_equal_beliefs(belief):
 
 
 def test_the_best_candidate_whose_risk_is_borne():
-    candidates = [Candidate(0.25, 3.0, 0.4), Candidate(0.5, 2.0, 0.1), Candidate(0.8, 1.0, 0.01)]
-    assert best_candidate(candidates, 1.0).threshold == 0.25
-    assert best_candidate(candidates, 0.2).threshold == 0.5
-    assert best_candidate(candidates, 0.05).threshold == 0.8
-    assert best_candidate(candidates, 0.0) is None
-    assert best_candidate([Candidate(0.5, -0.1, 0.0)], 1.0) is None
+    candidates = [Candidate(0.25, 3.0, 0.4, 0.3), Candidate(0.5, 2.0, 0.1, 0.2), Candidate(0.8, 1.0, 0.01, 0.1)]
+    for risk, change, threshold in ((1, 1, 0.25), (0.2, 1, 0.5), (1, 0.25, 0.5), (0.05, 1, 0.8), (1, 0.1, 0.8)):
+        assert best_candidate(candidates, Decision(0.5, risk, change)).threshold == threshold
+    assert best_candidate(candidates, Decision(0.5, 0.0, 1)) is None
+    assert best_candidate(candidates, Decision(0.5, 1, 0.05)) is None
+    assert best_candidate([Candidate(0.5, 0.1, 0.0, 0.0)], Decision(0.5, 1, 1)) is None  # too little to be worth it
 
 
 def test_strengths_bear_more_and_more_risk():
-    risks = [decision_of(strength).risk for strength in (0, 0.25, 0.5, 1)]
-    assert risks == sorted(risks) and risks[0] == 0 and risks[-1] == 1
+    decisions = [decision_of(strength) for strength in (0, 0.25, 0.5, 0.75, 1)]
+    assert [one.risk for one in decisions] == sorted(one.risk for one in decisions)
+    assert [one.change for one in decisions] == sorted(one.change for one in decisions)
+    assert decisions[0].risk == decisions[0].change == 0 and decisions[-1][1:] == (1, np.inf)
+    assert decisions[2].risk == pytest.approx(0.15, abs=0.002) and decisions[2].change == pytest.approx(0.12)
 
 
 class Always:
@@ -114,7 +117,7 @@ class Always:
         self.gain, self.risk = gain, risk
 
     def candidates(self, logits, coarse, scale):
-        return [Candidate(0.5, self.gain, self.risk)]
+        return [Candidate(0.5, self.gain, self.risk, 0.01)]
 
 
 def truth_teller(image):
@@ -134,6 +137,13 @@ def test_an_object_that_is_not_believed_keeps_its_mask(gain, risk, changes):
     refined = refined_mask(truth_teller(image), image, crop_array(coarse), decision_of(0.5), Always(gain, risk))
     assert (refined.changed > 0) == changes
     assert refined.confidence == (pytest.approx(1 - risk) if changes else 1.0)
+
+
+def test_strength_1_asks_for_no_belief():
+    truth, coarse = square(20, 60, 80), square(24, 56, 80)
+    image = np.where(truth, np.uint8(255), np.uint8(0))[..., None].repeat(3, 2)
+    refined = refined_mask(truth_teller(image), image, crop_array(coarse), decision_of(1), Always(-1.0, 1.0))
+    assert refined.changed > 0 and refined.confidence == 1.0
 
 
 def test_outcome_of_a_network_that_is_right():
