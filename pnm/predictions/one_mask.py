@@ -54,7 +54,8 @@ def refine_one(args: argparse.Namespace, step: Step, task: str | None) -> None:
     """Refines one mask or label map of one image, and says how many pixels changed; see :func:`refine_picture`."""
     job = MaskJob(args.image, args.mask, args.output, args.resize_mask, args.details)
     changed, size = refine_picture(job, step, task)
-    print(f"{args.output}: {changed} of {size} pixels changed")
+    unsure = "" if changed else ": nothing was sure enough to be changed; --strength says how much is borne"
+    print(f"{args.output}: {changed} of {size} pixels changed{unsure}")
 
 
 def refine_picture(job: MaskJob, step: Step, task: str | None) -> tuple[int, int]:
