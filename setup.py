@@ -14,6 +14,6 @@ setup(
     package_data={
         "": ["*.yaml", "py.typed"],
         "pnm.reporting": ["page/*"],
-        "pnm.object_refinement": ["weights/*.pth", "weights/*.json", "weights/*.md"],
+        "pnm.object_refinement": ["weights/*.pth", "weights/*.json", "weights/*.md", "weights/*.log"],
     },
 )
