@@ -137,7 +137,7 @@ def refined_pixels(
             chosen = best_candidate(belief.candidates(logits, before, scale), decision)
             if chosen is None:
                 margin = float("inf")
-                break
+                continue
             margin = float(np.log(chosen.threshold / (1 - chosen.threshold)))
             confidence *= 1 - chosen.risk
         refined = np.where(before, logits > -margin, logits > margin)
