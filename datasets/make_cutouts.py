@@ -101,6 +101,8 @@ def make_cutouts(args: argparse.Namespace) -> None:
     for name in ("height", "width"):
         if not 128 <= getattr(args, name) <= 2048:
             raise UserError(f"--{name} is {getattr(args, name)}, expected 128 to 2048 px")
+    if args.train < 0 or args.val < 0 or not args.train + args.val:
+        raise UserError(f"--train {args.train} --val {args.val}: expected numbers of scenes from 0 on, not both 0")
     if args.cutouts and not args.cutouts.is_dir():
         raise UserError(f"--cutouts {args.cutouts} is no folder: run datasets/fetch_photographs.py, or leave it away")
     sources = Sources(args.photographs, args.cutouts)

@@ -67,7 +67,8 @@ def export(args: argparse.Namespace) -> None:
         from pnm.object_refinement.trained_network import load_network
         from pnm.object_refinement.trained_weights import DEFAULT_WEIGHTS, weights_file
 
-        one = exportable_network(load_network(weights_file(args.universal or DEFAULT_WEIGHTS)))
+        network, _ = load_network(weights_file(args.universal or DEFAULT_WEIGHTS))
+        one = exportable_network(network)
     from pnm.network_backends.onnx_models import exported
 
     model, description = exported(one)

@@ -10,7 +10,8 @@ Predictions may be COCO results JSON, COCO panoptic JSON with PNGs, a folder of 
 sem_seg_predictions.json or a folder of Cityscapes' *_pred.txt; or your own annotations, as labelme, YOLO, CVAT, Label
 Studio, Pascal VOC and others keep them (docs/formats.md). The output has the same format, ids, scores and order; PRN,
 which takes panoptic results, also adds segments, with new ids, and drops some.
-A run that was killed goes on where it was when the same command is given again.
+A run over result files that was killed goes on where it was when the same command is given again, one over
+folders with --resume.
 
 A refiner that was trained, by its config:
 
@@ -86,7 +87,8 @@ def refine_without_configs(args: argparse.Namespace) -> None:
 def main() -> None:
     args = parse_args(sys.argv[1:], __doc__)
     is_one = args.image or (args.paths and args.paths[0].is_file())
-    kept = "nothing was written" if is_one else "what was refined is kept; run the same command again to go on"
+    again = "add --resume" if args.paths else "run the same command again"
+    kept = "nothing was written" if is_one else f"what was refined is kept; {again} to go on"
     with interrupts_told(kept):
         with one_line_errors():
             from pnm.predictions.refining_run import place

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from pnm.errors import UserError
 
-_MADE = ".made-by-pnm"
+MADE = ".made-by-pnm"
 ENDING = ".partial"  # of files that are being written; a killed writer leaves one
 
 
@@ -97,7 +97,7 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     temporary, before = (path.with_name(f".{path.name}.{unlike}{ending}") for ending in (ENDING, f"{ENDING}.before"))
     try:
         temporary.mkdir(parents=True)
-        (temporary / _MADE).touch()
+        (temporary / MADE).touch()
         yield temporary
         if path.exists():
             os.replace(path, before)
@@ -119,7 +119,7 @@ def check_new_folder(path: Path, *, overwrite: bool = False) -> None:
         return
     if not overwrite:
         raise UserError(f"{path} exists already and isn't empty: name another folder, or add --overwrite")
-    if not (path / _MADE).is_file():
+    if not (path / MADE).is_file():
         raise UserError(
             f"{path} was not made by this program, and so is not overwritten: name another folder, or remove it"
         )

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from pnm.errors import UserError
-from pnm.formats.atomic_files import check_folder_writable, write_bytes, write_text
+from pnm.formats.atomic_files import MADE, check_folder_writable, write_bytes, write_text
 from pnm.formats.image_files import Key
 from pnm.predictions.image_predictions import Objects, Partition
 from pnm.predictions.prediction_set import PredictionSet
@@ -41,7 +41,7 @@ class DetailReport:
     def check(self, predictions: PredictionSet) -> None:
         """A UserError if the folder can't be written, or the format's entries have no place for fields."""
         if self.folder is not None:
-            check_folder_writable(self.folder, "--details")
+            check_details_folder(self.folder)
         if self.in_results and not predictions.HAS_FIELDS:
             raise UserError(
                 f"{predictions.path}, a {predictions.FORMAT}, has no place for more fields, which --details-in-results "
@@ -75,6 +75,14 @@ class DetailReport:
                 write_changes(changes_file(self.folder, key), after != coarse.labels)
             write_details(details_file(self.folder, key), key, details)
         return details if self.in_results else None
+
+
+def check_details_folder(folder: Path) -> None:
+    """Makes the folder for details, and marks it; a UserError if it holds what no run of this kind made."""
+    check_folder_writable(folder, "--details")
+    if any(path.name != MADE for path in folder.iterdir()) and not (folder / MADE).exists():
+        raise UserError(f"--details {folder} holds files already, which details could replace: choose a new folder")
+    (folder / MADE).touch()
 
 
 def details_file(folder: Path, key: Key) -> Path:

@@ -23,6 +23,7 @@ from pnm.predictions.refinement_details import details_of, refine_detailed
 _OUTPUTS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
 KEPT_ENDINGS = tuple(_OUTPUTS)  # of masks whose output is of the same kind
 _SOFT_LEVELS, _SOFT_SHARE = 16, 0.75  # more values than labels have, most pixels being black or white: soft edges
+_STEPS = (2, 4, 8, 9, 16)  # of antialiased masks: averages of 2 x 2 to 4 x 4 pixels
 _FEW = 16  # pixels of a side by which a mask may differ from its image and still be of the same proportions
 
 
@@ -30,6 +31,8 @@ def check_one_output(args: argparse.Namespace) -> None:
     """A UserError unless one mask can be written where the arguments say."""
     if args.output.exists() and not args.overwrite:
         raise UserError(f"{args.output} exists already; choose another --output, or add --overwrite")
+    if args.image.exists() and args.output.exists() and args.output.samefile(args.image):
+        raise UserError(f"--output {args.output} is the photo itself: choose another")
     if args.output.suffix.lower() not in _OUTPUTS:
         raise UserError(f"--output is {args.output}, expected a *.png or *.tif for one mask")
 
@@ -54,7 +57,9 @@ def refine_one(args: argparse.Namespace, step: Step, task: str | None) -> None:
     """Refines one mask or label map of one image, and says how many pixels changed; see :func:`refine_picture`."""
     job = MaskJob(args.image, args.mask, args.output, args.resize_mask, args.details)
     changed, size = refine_picture(job, step, task)
-    unsure = "" if changed else ": nothing was sure enough to be changed; --strength says how much is borne"
+    asked = getattr(args, "strength", None)
+    may_be_more = not changed and (asked is None or 0 < asked < 1)
+    unsure = ": nothing was sure enough; --strength 1 gives every pixel its likelier label" if may_be_more else ""
     print(f"{args.output}: {changed} of {size} pixels changed{unsure}")
 
 
@@ -107,9 +112,21 @@ def _told_task(given: np.ndarray, path: Path) -> str:
     levels, counts = np.unique(given, return_counts=True)
     if len(levels) <= 2 or given.dtype.kind == "f" or path.suffix.lower() in (".jpg", ".jpeg"):
         return "instance"
-    ends = (levels == 0) | (levels == np.iinfo(given.dtype).max)
-    is_soft = len(levels) > _SOFT_LEVELS and counts[ends].sum() >= _SOFT_SHARE * given.size
+    most = int(np.iinfo(given.dtype).max)
+    ends = (levels == 0) | (levels == most)
+    share = counts[ends].sum() / given.size
+    is_soft = share >= _SOFT_SHARE and (len(levels) > _SOFT_LEVELS or _is_antialiased(levels, most))
+    kind = "one object with soft edges" if is_soft else f"a label map of {len(levels)} labels"
+    print(f"{path} has {len(levels)} values, and is taken for {kind}")
     return "instance" if is_soft else "semantic"
+
+
+def _is_antialiased(levels: np.ndarray, most: int) -> bool:
+    """Whether values from black to white are those of a mask drawn at a finer scale: equal steps, rounded."""
+    if levels[0] != 0 or levels[-1] != most:
+        return False
+    near = (np.abs(levels[:, None] - np.arange(steps + 1) * most / steps).min(axis=1) for steps in _STEPS)
+    return any((off <= 1).all() for off in near)
 
 
 def _as_prediction(mask: np.ndarray, task: str) -> Prediction:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pnm.compiling import announce_compilation
 from pnm.errors import UserError, listed, print_lines
-from pnm.formats.atomic_files import check_folder_writable
 from pnm.pictures.samples import TIFFS
 from pnm.pictures.tiff_windows import is_large_tiff
 from pnm.pictures.video import is_video
+from pnm.predictions.detail_report import check_details_folder
 from pnm.predictions.one_mask import KEPT_ENDINGS, check_one_output, refine_one
 from pnm.predictions.paired_masks import left_jobs, mask_jobs, refine_jobs
 from pnm.predictions.refinement import Chain, Step, refine_files
@@ -29,7 +29,9 @@ def place(args: argparse.Namespace) -> None:
     """
     args.kind = "mask" if args.image else "files"
     if args.details is not None:
-        check_folder_writable(args.details, "--details")
+        if args.output and args.details.resolve() == args.output.resolve():
+            raise UserError(f"--details and --output are both {args.output}: name two folders")
+        check_details_folder(args.details)
     if args.paths:
         _place_paths(args)
     if args.kind == "mask":
