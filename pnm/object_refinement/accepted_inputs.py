@@ -81,7 +81,7 @@ def mask_stack(masks: Any) -> Masks:
     Raises:
         FileNotFoundError, UserError: something else, NaN, sizes that differ.
     """
-    if isinstance(masks, (list, tuple)) and masks and not np.isscalar(masks[0]) and np.ndim(masks[0]) != 1:
+    if isinstance(masks, (list, tuple)) and masks and (_is_path(masks[0]) or np.ndim(masks[0]) > 1):
         stacks = [mask_stack(mask).stack for mask in masks]
         sizes = sorted({stack.shape[1:] for stack in stacks})
         if len(sizes) > 1:

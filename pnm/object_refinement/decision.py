@@ -1,5 +1,6 @@
 """Which pixels and objects change, for a strength that a person chooses."""
 
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ def decision_of(strength: float, key: str = "--strength") -> Decision:
     Raises:
         UserError: another number.
     """
-    if isinstance(strength, bool) or not 0 <= strength <= 1:
+    if isinstance(strength, bool) or not isinstance(strength, Real) or not 0 <= strength <= 1:
         raise UserError(f"{key} is {strength!r}, expected a number from 0 (nothing changes) to 1")
     change = _CHANGE * strength / (1 - strength) if strength < 1 else float("inf")
     return Decision(1 - strength / 2, float(strength) ** _RISK_POWER, change)
