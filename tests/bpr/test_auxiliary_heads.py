@@ -18,6 +18,7 @@ from pnm.projects.bpr.networks import (
     check_auxiliary,
 )
 from pnm.projects.launcher.checkpoint import SafeCheckpointer
+from pnm.projects.refining import add_config as add_refining_config
 
 # Channels of the features that heads are on, and their strides.
 FEATURES = {
@@ -36,6 +37,7 @@ AROUND_RES4 = {
 
 def config(network="fast_scnn", weight=0.4, norm="BN"):
     cfg = get_cfg()
+    add_refining_config(cfg)
     add_config(cfg)
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.WEIGHTS = "BoundaryPatchRefiner", ""

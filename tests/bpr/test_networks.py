@@ -6,7 +6,7 @@ from pnm.errors import UserError
 from pnm.projects.bpr.fast_scnn import Bottleneck, FeatureFusion, PyramidPooling
 from pnm.projects.bpr.networks import NETWORKS, build_network, widen_first_convolution
 
-STRIDES = {"fcn_resnet18": 8, "fcn_resnet50": 8, "fast_scnn": 8, "patch_unet": 2}
+STRIDES = {"fcn_resnet18": 8, "fcn_resnet50": 8, "fast_scnn": 8, "patch_unet": 2, "universal_small": 1, "universal": 1}
 REAL = [name for name in NETWORKS if name not in ("identity", "color")]
 
 
