@@ -210,17 +210,20 @@ def test_equals_the_refiner_in_python(refine, photos, results, unet, tmp_path):
     assert changed
 
 
-def test_details_of_a_refiner_that_states_no_confidence(refine, photos, results, unet, tmp_path):
+def test_details_of_a_trained_refiner(refine, photos, results, unet, tmp_path):
     arguments = ("--images", photos, "--predictions", results, "--output")
     more = ("--details", tmp_path / "details", "--details-in-results")
     refine(*arguments, tmp_path / "out.json", *more, *unet)
     refined = json.loads((tmp_path / "out.json").read_text())
     for old, new in zip(json.loads(results.read_text()), refined, strict=True):
         masks = [coco_mask.decode(row["segmentation"]) for row in (old, new)]
-        assert new["refinement_changed_px"] == (masks[0] != masks[1]).sum() and "refinement_confidence" not in new
+        assert new["refinement_changed_px"] == (masks[0] != masks[1]).sum()
+        assert 0 <= new["refinement_confidence"] <= 1
     told = json.loads((tmp_path / "details/3.json").read_text())["objects"]
     changed = [row["refinement_changed_px"] for row in refined if row["image_id"] == 3]
-    assert [row["refinement_changed_px"] for row in told] == changed and told[0]["refinement_confidence"] is None
+    assert [row["refinement_changed_px"] for row in told] == changed
+    sure = [row["refinement_confidence"] for row in refined if row["image_id"] == 3]
+    assert [row["refinement_confidence"] for row in told] == pytest.approx(sure, abs=1e-4)
 
 
 def test_one_image(refine, photos, unet, tmp_path):

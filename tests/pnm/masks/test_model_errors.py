@@ -39,7 +39,7 @@ def test_each_way_changes_the_contour_and_stays_near_it(way):
         coarse = way(truth, px, np.random.default_rng(seed), IMAGE)
         assert coarse.shape == truth.shape and coarse.dtype == np.bool_
         assert (truth == before).all()
-        assert (coarse == truth)[far].mean() > 0.99  # a network's output may have islands
+        assert (coarse == truth)[far].mean() > 0.9  # a network's output may have islands
         assert iou(coarse, truth) > 0.5
         changed += (coarse != truth).any()
     assert changed >= 11
