@@ -45,6 +45,7 @@ from pnm.masks.runs import decode_masks
 from pnm.network_backends.backends import check_backend, compiled
 from pnm.network_backends.precision import has_bfloat16
 from pnm.object_refinement.network import ARCHITECTURES, STRIDE, RefinementNetwork
+from pnm.object_refinement.prediction import with_fast_evidence
 from pnm.projects.bpr import build_network
 from pnm.projects.dataset_mappers.reading import read_image
 
@@ -88,7 +89,8 @@ def ways_of(name: str, network: nn.Module, x: torch.Tensor, stride: int) -> dict
             with_bfloat16 = False
         for bfloat16 in (False, True)[: 1 + with_bfloat16]:
             label = f"{backend} {'bfloat16' if bfloat16 else 'float32'}"
-            ways[label] = compiled(network, two, backend=backend, bfloat16=bfloat16, stride=stride)
+            used = with_fast_evidence(network) if name in ARCHITECTURES and backend == "torch" else network
+            ways[label] = compiled(used, two, backend=backend, bfloat16=bfloat16, stride=stride)
     return ways
 
 

@@ -66,6 +66,11 @@ def compiled(
 
 
 def _by_torch(network: nn.Module, bfloat16: bool) -> Compiled:
+    if bfloat16:  # once, as autocast does it anew in every call without gradients
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                module.to(torch.bfloat16)
+
     def run(x: torch.Tensor) -> torch.Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16):

@@ -9,11 +9,12 @@ not find out how edges are followed.
 import torch
 import torch.nn.functional as F
 
-CHANNELS = 3  # of each radius
+RADII = (2, 5, 12)  # in pixels of half the resolution
+CHANNELS = 1 + 3 * len(RADII)  # of all evidence
 
 # Added to the variances of normalized colours: noise of about 8 grey levels explains nothing.
-_NOISE = 0.02
-_LEAST_VARIANCE = 0.01  # of the mask, +1 and -1, in a window
+NOISE = 0.02
+LEAST_VARIANCE = 0.01  # of the mask, +1 and -1, in a window
 
 
 def _window_means(x: torch.Tensor, radius: int) -> torch.Tensor:
@@ -47,7 +48,7 @@ def local_regression(colors: torch.Tensor, mask: torch.Tensor, radius: int) -> t
     color_mean, mask_mean = means[:, :3], means[:, 3:4]
     shared = means[:, 4:7] - color_mean * mask_mean
     (mr, mg, mb), (rr, rg, rb, gg, gb, bb) = color_mean.unbind(1), means[:, 7:13].unbind(1)
-    rr, gg, bb = rr - mr * mr + _NOISE, gg - mg * mg + _NOISE, bb - mb * mb + _NOISE
+    rr, gg, bb = rr - mr * mr + NOISE, gg - mg * mg + NOISE, bb - mb * mb + NOISE
     rg, rb, gb = rg - mr * mg, rb - mr * mb, gb - mg * mb
     # The inverse of the symmetric covariance matrix, by its cofactors.
     cofactors = (gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg)
@@ -60,5 +61,20 @@ def local_regression(colors: torch.Tensor, mask: torch.Tensor, radius: int) -> t
     slopes = torch.stack([sum(c * shared[:, k] for k, c in enumerate(row)) / determinant for row in rows], 1)
     regression = (slopes * (colors - color_mean)).sum(1, keepdim=True) + mask_mean
     variance = means[:, 13:14] - mask_mean * mask_mean
-    explained = (slopes * shared).sum(1, keepdim=True) / (variance + _LEAST_VARIANCE)
+    explained = (slopes * shared).sum(1, keepdim=True) / (variance + LEAST_VARIANCE)
     return torch.cat([regression - mask, explained, mask_mean], 1)
+
+
+def color_evidence(x: torch.Tensor) -> torch.Tensor:
+    """The coarse mask and its regressions on the colours, at half the resolution.
+
+    Args:
+        x: (N, 4, H, W), normalized RGB and the coarse mask as +1 and -1; H and W even.
+
+    Returns:
+        (N, CHANNELS, H / 2, W / 2) float32.
+    """
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        half = F.avg_pool2d(x.float(), 2)
+        colors, mask = half[:, :3], half[:, 3:]
+        return torch.cat([mask, *(local_regression(colors, mask, radius) for radius in RADII)], 1)

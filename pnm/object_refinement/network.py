@@ -7,16 +7,16 @@ have the same sign the image decides; where the first is positive and the second
 A mask that is right so stays as it is to the pixel, although the maps are of half the input's resolution.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pnm.object_refinement.local_regression import CHANNELS, local_regression
+from pnm.object_refinement.local_regression import CHANNELS, color_evidence
 
 STRIDE = 32  # heights and widths of inputs are multiples of it
-_RADII = (2, 5, 12)  # of local regressions, in pixels of half the input's resolution
 
 
 class Architecture(NamedTuple):
@@ -61,14 +61,21 @@ class UpBlock(nn.Module):
 
 
 class RefinementNetwork(nn.Module):
-    """See the module's head."""
+    """See the module's head.
+
+    Attributes:
+        color_evidence: :func:`pnm.object_refinement.local_regression.color_evidence` or a faster function of its kind.
+    """
+
+    color_evidence: Callable[[torch.Tensor], torch.Tensor]
 
     def __init__(self, architecture: Architecture):
         super().__init__()
         self.architecture = architecture
+        self.color_evidence = color_evidence
         widths, blocks = architecture
         self.stem = _convolution(4, widths[0], stride=2)
-        self.mix = _convolution(widths[0] + 1 + CHANNELS * len(_RADII), widths[0], side=1)
+        self.mix = _convolution(widths[0] + CHANNELS, widths[0], side=1)
         self.down = nn.ModuleList()
         for n, (width, number) in enumerate(zip(widths, blocks)):
             shrink = [_convolution(widths[n - 1], width, stride=2)] if n else []
@@ -76,14 +83,6 @@ class RefinementNetwork(nn.Module):
         pairs = list(zip(widths[1:], widths))[::-1]
         self.up = nn.ModuleList(UpBlock(coarser, width) for coarser, width in pairs)
         self.head = nn.Conv2d(widths[0], 2, 1)
-
-    @staticmethod
-    def _color_evidence(x: torch.Tensor) -> torch.Tensor:
-        """The mask and its regressions on the colours, at half the resolution; in full precision."""
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            half = F.avg_pool2d(x.float(), 2)
-            colors, mask = half[:, :3], half[:, 3:]
-            return torch.cat([mask, *(local_regression(colors, mask, radius) for radius in _RADII)], 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """
@@ -93,7 +92,8 @@ class RefinementNetwork(nn.Module):
         Returns:
             (N, 2, H / 2, W / 2) logits of foreground, if the coarse mask has a pixel and if not.
         """
-        x, levels = self.mix(torch.cat([self.stem(x), self._color_evidence(x)], 1)), []
+        seen = self.stem(x)
+        x, levels = self.mix(torch.cat([seen, self.color_evidence(x).to(seen.dtype)], 1)), []
         for scale in self.down:
             x = scale(x)
             levels.append(x)

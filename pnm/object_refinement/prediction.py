@@ -1,12 +1,15 @@
 """The network on this machine: what it sees made into tensors, and its maps."""
 
+import copy
 from collections.abc import Callable
 
+import numba
 import numpy as np
 import torch
 
 from pnm.network_backends.backends import compiled
 from pnm.network_backends.precision import is_bfloat16
+from pnm.object_refinement.cpu_local_regression import color_evidence
 from pnm.object_refinement.network import STRIDE, RefinementNetwork
 from pnm.object_refinement.windows import Seen
 
@@ -15,14 +18,36 @@ PIXEL_STD = np.array((58.395, 57.12, 57.375), np.float32)
 
 
 def network_input(seen: Seen) -> np.ndarray:
-    """(4, h, w) float32: normalized colours, 0 outside of the image, and the coarse mask as +1 and -1."""
-    colors = (seen.colors - PIXEL_MEAN) / PIXEL_STD * seen.inside[..., None]
-    coarse = np.where(seen.coarse, np.float32(1), np.float32(-1))
-    return np.concatenate([colors, coarse[..., None]], axis=2).transpose(2, 0, 1)
+    """(4, h, w) float32: normalized colours, 0 outside of the image, and the coarse mask as +1 and -1; in memory the
+    last axes come first, as convolutions have it fastest."""
+    out = np.empty((*seen.coarse.shape, 4), np.float32)
+    _normalize(seen.colors, seen.coarse, seen.inside, PIXEL_MEAN, 1 / PIXEL_STD, out)
+    return out.transpose(2, 0, 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def _normalize(colors, coarse, inside, mean, scale, out):  # type: ignore[no-untyped-def]
+    for y in range(coarse.shape[0]):
+        for x in range(coarse.shape[1]):
+            for c in range(3):
+                out[y, x, c] = (colors[y, x, c] - mean[c]) * scale[c] if inside[y, x] else 0.0
+            out[y, x, 3] = 1.0 if coarse[y, x] else -1.0
+
+
+def with_fast_evidence(network: RefinementNetwork) -> RefinementNetwork:
+    """A copy for inference on the CPU, by :mod:`pnm.object_refinement.cpu_local_regression`."""
+    network = copy.deepcopy(network)
+    network.color_evidence = _evidence_on_cpu
+    return network
+
+
+def _evidence_on_cpu(x: torch.Tensor) -> torch.Tensor:
+    pixels = x.permute(0, 2, 3, 1).contiguous().numpy()
+    return torch.from_numpy(np.stack([color_evidence(one) for one in pixels])).permute(0, 3, 1, 2)
 
 
 def network_prediction(
-    network: RefinementNetwork, *, backend: str = "torch", precision: str = "float32"
+    network: RefinementNetwork, *, backend: str = "torch", precision: str = "auto"
 ) -> Callable[[Seen], np.ndarray]:
     """A function from what a window shows to maps (2, h / 2, w / 2) float32.
 
@@ -37,6 +62,8 @@ def network_prediction(
     device = next(network.parameters()).device
     # On a CPU with AVX-512 bfloat16 and no AMX, OpenVINO had not compiled this network in bfloat16 after a minute.
     bfloat16 = is_bfloat16(precision) and backend == "torch" and device.type == "cpu"
+    if backend == "torch" and device.type == "cpu":
+        network = with_fast_evidence(network)
     example = torch.zeros(2, 4, 2 * STRIDE, 3 * STRIDE)
     run = compiled(network, example, backend=backend, bfloat16=bfloat16, stride=STRIDE)
 
@@ -47,6 +74,6 @@ def network_prediction(
     return predict
 
 
-def torch_prediction(network: RefinementNetwork, *, precision: str = "float32") -> Callable[[Seen], np.ndarray]:
+def torch_prediction(network: RefinementNetwork, *, precision: str = "auto") -> Callable[[Seen], np.ndarray]:
     """:func:`network_prediction` by torch, on the device of the network."""
     return network_prediction(network, precision=precision)

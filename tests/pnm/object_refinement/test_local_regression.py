@@ -1,9 +1,11 @@
 """The regression of a mask on colours against a least-squares fit of each window."""
 
 import numpy as np
+import pytest
 import torch
 
-from pnm.object_refinement.local_regression import local_regression
+from pnm.object_refinement import cpu_local_regression
+from pnm.object_refinement.local_regression import color_evidence, local_regression
 
 NOISE, LEAST = 0.02, 0.01
 
@@ -50,3 +52,13 @@ def test_flat_colours_say_nothing():
     mask[..., :8] = 1
     made = local_regression(torch.zeros(1, 3, 16, 16), mask, 3)[0]
     assert made[1].abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("size", [(64, 96), (32, 32), (2, 8), (18, 6)])
+def test_running_sums_give_the_same_as_convolutions(size):
+    """Also of maps smaller than windows, and of flat colours, whose variances are rounding errors."""
+    x = torch.from_numpy(np.random.default_rng(1).standard_normal((1, 4, *size)).astype(np.float32))
+    x[:, 3] = x[:, 3].sign()
+    for image in (x, torch.cat([torch.full_like(x[:, :3], 2.5), x[:, 3:]], 1)):
+        made = cpu_local_regression.color_evidence(image[0].permute(1, 2, 0).contiguous().numpy())
+        assert np.allclose(made.transpose(2, 0, 1), color_evidence(image)[0].numpy(), atol=5e-4)
