@@ -13,7 +13,8 @@ from torch import nn
 from pnm.boundary_patches.reassembly import reassemble_partition, reassembled
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_segments
-from pnm.network_backends.backends import Compiled, check_backend, compiled
+from pnm.network_backends.backends import Compiled, compiled
+from pnm.network_backends.choice import check_backend
 from pnm.network_backends.onnx_models import Exportable
 from pnm.network_backends.precision import is_bfloat16
 from pnm.object_refinement.decision import decision_of
@@ -55,6 +56,7 @@ class BoundaryPatchRefiner(RefiningModel):
     """
 
     dataset_mapper = "boundary_patch_mapper"
+    backend_key = "MODEL.BPR.BACKEND"
     has_strength = True
 
     @configurable

@@ -53,6 +53,7 @@ class RefiningModel(nn.Module):
     dataset_mapper: str
     refines_any_task = False  # whether predictions of all tasks may be given, whatever `task_of` says
     relists_segments = False  # whether segments may come, go and change class
+    backend_key = ""  # of the config, says what it runs on; "" if there is no choice
     has_strength = False  # whether it reads ``MODEL.REFINING_STRENGTH``
     takes_pixel_weights = False  # whether its losses are weighted by "pixel_weights", see ``MODEL.PNM``
     pixel_mean: torch.Tensor
