@@ -16,6 +16,7 @@ from pnm.masks.crops import MaskCrop, crop_array, paste
 from pnm.network_backends.onnx_models import Exportable
 from pnm.object_refinement.refining import RefinedMask
 from pnm.predictions import Partition
+from pnm.predictions.certain_changes import CertainLabels
 from pnm.predictions.refinement import Step
 from pnm.predictions.relisting import with_kept_ids
 
@@ -120,6 +121,16 @@ class RefiningModel(nn.Module):
 
     def object_confidences(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[RefinedMask] | None:
         """As :meth:`refine_objects`, with how sure the model is of each; None if it doesn't say."""
+        return None
+
+    def partition_certainties(
+        self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]
+    ) -> CertainLabels | None:
+        """As :meth:`refine_partition`, with the probabilities of changed pixels' labels; None if it doesn't say."""
+        return None
+
+    def relisted_certainties(self, image: torch.Tensor, prediction: Partition) -> CertainLabels | None:
+        """As :meth:`refine_segments`, with the probabilities of changed pixels' labels; None if it doesn't say."""
         return None
 
     def refine_partition(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> np.ndarray:
