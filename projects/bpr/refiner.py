@@ -104,7 +104,7 @@ class BoundaryPatchRefiner(RefiningModel):
         self.settings = settings
         self.max_patches_per_batch, self.channels_last, self.amp = max_patches_per_batch, channels_last, amp
         check_backend(backend, "MODEL.BPR.BACKEND")
-        self.in_bfloat16, self.backend = is_bfloat16(precision, "MODEL.BPR.PRECISION_TEST"), backend
+        self.wants_bfloat16, self.backend = is_bfloat16(precision, "MODEL.BPR.PRECISION_TEST"), backend
         self.least_probability = decision_of(strength, "MODEL.REFINING_STRENGTH").pixel
         self._compiled: Compiled | None = None
 
@@ -139,7 +139,7 @@ class BoundaryPatchRefiner(RefiningModel):
         BatchNorms folded."""
         if self.device.type == "cpu":
             example = torch.zeros(2, 4, *(self.settings.input_size,) * 2)
-            bfloat16 = self.amp or self.in_bfloat16
+            bfloat16 = self.amp or self.wants_bfloat16
             self._compiled = compiled(self.network, example, backend=self.backend, bfloat16=bfloat16)
 
     def exportable(self) -> Exportable:
@@ -169,7 +169,8 @@ class BoundaryPatchRefiner(RefiningModel):
 
     def train(self, mode: bool = True) -> "BoundaryPatchRefiner":
         self._compiled = None if mode else self._compiled
-        return super().train(mode)
+        super().train(mode)
+        return self
 
     def _network_input(self, images: torch.Tensor, inside: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """(N, 4, s', s') of patches (N, 3, s, s) uint8, (N, 1, s, s) bool and (N, s, s) bool.
@@ -235,7 +236,7 @@ class BoundaryPatchRefiner(RefiningModel):
         """Of the network in inference, float32."""
         if self._compiled is not None:
             return self._compiled(x)
-        amp = self.amp or self.in_bfloat16 and self.device.type == "cpu"
+        amp = self.amp or self.wants_bfloat16 and self.device.type == "cpu"
         with torch.autocast(self.device.type, enabled=amp):
             logits: torch.Tensor = self.network(x)
         return logits.float()
