@@ -18,6 +18,7 @@ from pnm.formats.image_files import ImageFiles, Key, missing_images
 from pnm.masks.crops import MaskCrop
 from pnm.predictions.detail_report import DetailReport
 from pnm.predictions.image_predictions import Objects, Partition
+from pnm.predictions.lost_objects import with_lost_objects
 from pnm.predictions.opening import open_predictions
 from pnm.predictions.output_place import OutputPlace
 from pnm.predictions.prediction_set import PredictionSet
@@ -64,7 +65,8 @@ class Chain:
         return self.refine_detailed(contents, prediction).refined
 
     def refine_detailed(self, contents: Mapping[Callable[[Path], Any], Any], prediction: Prediction) -> Detailed:
-        """As :meth:`refine`, with the lowest of the confidences that steps state."""
+        """As :meth:`refine`, with the lowest of the confidences that steps state; no object vanishes, see
+        :mod:`pnm.predictions.lost_objects`."""
         coarse, refined, is_relisted = prediction, None, False
         confidences: dict[int, float] = {}
         for n, step in enumerate(self.steps):
@@ -72,7 +74,7 @@ class Chain:
                 assert isinstance(coarse, Partition)
                 refined = with_kept_ids(coarse, refined)
             prediction = replaced(prediction, refined) if n else prediction
-            refined, stated = refine_detailed(step, contents[step.read], prediction)
+            refined, stated = with_lost_objects(prediction, refine_detailed(step, contents[step.read], prediction))
             confidences = lower_confidences(confidences, stated)
             is_relisted |= isinstance(refined, Partition)
         return Detailed(replaced(prediction, refined) if is_relisted else refined, confidences)
