@@ -14,6 +14,14 @@ def _add_offsets(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def _add_backend(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--backend",
+        metavar="NAME",
+        help="on CPUs: torch (the default), openvino or onnxruntime (extras openvino, onnx), seconds to start",
+    )
+
+
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: MODEL.WEIGHTS FILE ...")
 
@@ -51,7 +59,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     many.add_argument(
         "--details-in-results", action="store_true", help="entries say refinement_confidence and refinement_changed_px"
     )
-    one = parser.add_argument_group("one image")
+    one = parser.add_argument_group("pictures of masks")
     one.add_argument("--image", type=Path, metavar="FILE")
     one.add_argument(
         "--mask",
@@ -59,6 +67,13 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="mask (any picture, or its transparency), or labels of a semantic refiner",
     )
+    one.add_argument(
+        "--mask-kind",
+        default="auto",
+        metavar="KIND",
+        help="what a picture of a mask is: object, labels, or auto, an object if it has two values or soft edges",
+    )
+    one.add_argument("--invert", action="store_true", help="the object is what is darker")
     one.add_argument("--resize-mask", action="store_true", help="bring a mask of another size to that of the image")
     parser.add_argument("--details", type=Path, metavar="DIR", help="a JSON for each image: what became of each object")
     parser.add_argument("--output", type=Path, metavar="FILE|DIR")
@@ -70,6 +85,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", default="", metavar="FILE", help="config that the refiner was trained with")
     _add_offsets(parser)
+    _add_backend(parser)
     _add_files(parser)
     _add_overrides(parser)
     return parser
@@ -88,6 +104,7 @@ def _universal_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--config-file", default="", metavar="FILE", help="config of a trained refiner")
     _add_offsets(parser)
     _add_universal(parser)
+    _add_backend(parser)
     parser.add_argument("--device", default="cpu", help="of torch, such as cuda (default: cpu)")
     _add_files(parser)
     parser.add_argument(
@@ -109,6 +126,7 @@ def _next_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config-file", default="", metavar="FILE", help="config of the next refiner")
     _add_offsets(parser)
     _add_universal(parser)
+    _add_backend(parser)
     _add_overrides(parser)
     return parser
 
@@ -137,7 +155,7 @@ def _names_trained(words: Sequence[str]) -> bool:
 
 def parse_args(words: Sequence[str], description: str | None = None) -> argparse.Namespace:
     """The arguments; ``parts`` are the refiners, each with ``config_file``, ``offsets``, ``opts`` and, of the universal
-    one, ``is_universal``, ``weights``, ``strength``, ``keep_topology``."""
+    one, ``is_universal``, ``weights``, ``strength``, ``keep_topology``; ``backend`` is None if none was named."""
     first, *others = _split(words)
     is_universal = not _names_trained(first)
     parser = _universal_parser(description) if is_universal else _parser(description)
@@ -165,7 +183,7 @@ def parse_args(words: Sequence[str], description: str | None = None) -> argparse
 
 
 def _part(args: argparse.Namespace, is_universal: bool) -> argparse.Namespace:
-    names = ("offsets", "opts", "weights", "strength", "keep_topology")
+    names = ("offsets", "opts", "weights", "strength", "keep_topology", "backend")
     part = argparse.Namespace(**{name: getattr(args, name) for name in names})
     part.is_universal, part.config_file = is_universal, "" if is_universal else args.config_file
     return part
@@ -181,6 +199,8 @@ def _check_parts(parser: argparse.ArgumentParser, parts: Sequence[argparse.Names
             parser.error(f"give --config-file, or --offsets that are there; after {THEN}, too, or {UNIVERSAL}")
         if part.opts and not part.config_file:
             parser.error(f"{part.opts[0]} is for a config: give --config-file, too")
+        if part.backend and not part.config_file:
+            parser.error("--backend is for a network, and stored offsets need none: leave it out")
         if part.weights is not None or part.strength is not None or part.keep_topology:
             parser.error("--weights, --strength and --keep-topology are for the universal refiner, without a config")
 

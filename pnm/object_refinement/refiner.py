@@ -8,6 +8,8 @@ import numpy as np
 
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_array, paste
+from pnm.masks.lost_segments import with_lost_segments
+from pnm.network_backends.choice import check_backend
 from pnm.object_refinement.accepted_inputs import check_size, label_map, mask_stack, rgb_image
 from pnm.object_refinement.belief import Belief
 from pnm.object_refinement.decision import DEFAULT_STRENGTH, decision_of
@@ -37,7 +39,7 @@ class Refiner:
         refined = refiner("photo.jpg", "mask.png")
 
     Attributes:
-        strength: 0 to 1, see :func:`pnm.object_refinement.decision.decision_of`.
+        strength: 0 to 1, see :func:`pnm.object_refinement.decision.decision_of`; may be set.
         keep_topology: see :mod:`pnm.object_refinement.topology`.
         predict, belief, decision: what the network says of a window, whether that is believed, and what follows.
     """
@@ -62,6 +64,7 @@ class Refiner:
             FileNotFoundError, UserError: weights that cannot be had, another strength, backend or device.
         """
         decision_of(strength)
+        check_backend(backend, device=device)
         path = weights_file(weights)
         predict, belief = _trained(path, device, backend)
         self._set(predict, belief, strength, keep_topology)
@@ -82,7 +85,16 @@ class Refiner:
 
     def _set(self, predict: Predict, belief: Belief | None, strength: float, keep_topology: bool) -> None:
         self.strength, self.keep_topology = strength, keep_topology
-        self.predict, self.belief, self.decision = predict, belief, decision_of(strength)
+        self.predict, self.belief = predict, belief
+
+    @property
+    def strength(self) -> float:
+        return self._strength
+
+    @strength.setter
+    def strength(self, strength: float) -> None:
+        self.decision = decision_of(strength, "strength")
+        self._strength = strength
 
     def __call__(self, image: Any, masks: Any, *, kind: str = "masks") -> np.ndarray:
         """Refined masks.
@@ -146,11 +158,14 @@ class Refiner:
     def refine_segments(
         self, image: np.ndarray, labels: np.ndarray, segments: Sequence[int]
     ) -> tuple[np.ndarray, dict[int, float]]:
-        """As :meth:`refine_partition`, and the confidence of each segment that was refined."""
+        """As :meth:`refine_partition`, and the confidence of each segment that was refined: 0 of one that keeps its
+        pixels because none would be left of it."""
         check_size(image, labels.shape, "the labels are")
         confidences: dict[int, float] = {}
         refined = claimed_labels(labels, self._claims(image, labels, segments, confidences))
-        return (with_kept_segments(labels, refined) if self.keep_topology else refined), confidences
+        refined = with_kept_segments(labels, refined) if self.keep_topology else refined
+        refined, lost = with_lost_segments(labels, refined, segments)
+        return refined, confidences | dict.fromkeys(lost, 0.0)
 
     def _claims(
         self, image: np.ndarray, labels: np.ndarray, segments: Sequence[int], confidences: dict[int, float]

@@ -10,14 +10,16 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
-from pnm.boundary_patches.reassembly import reassemble_partition, reassembled
+from pnm.boundary_patches.reassembly import reassembled, reassembled_partition
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_segments
-from pnm.network_backends.backends import Compiled, check_backend, compiled
+from pnm.network_backends.backends import Compiled, compiled
+from pnm.network_backends.choice import check_backend
 from pnm.network_backends.onnx_models import Exportable
 from pnm.network_backends.precision import is_bfloat16
 from pnm.object_refinement.decision import decision_of
 from pnm.object_refinement.refining import RefinedMask
+from pnm.predictions.certain_changes import CertainLabels
 
 from ..refining import RefiningModel
 from ..refining.mapper import IGNORED
@@ -55,6 +57,7 @@ class BoundaryPatchRefiner(RefiningModel):
     """
 
     dataset_mapper = "boundary_patch_mapper"
+    backend_key = "MODEL.BPR.BACKEND"
     has_strength = True
 
     @configurable
@@ -101,7 +104,7 @@ class BoundaryPatchRefiner(RefiningModel):
         self.settings = settings
         self.max_patches_per_batch, self.channels_last, self.amp = max_patches_per_batch, channels_last, amp
         check_backend(backend, "MODEL.BPR.BACKEND")
-        self.in_bfloat16, self.backend = is_bfloat16(precision, "MODEL.BPR.PRECISION_TEST"), backend
+        self.wants_bfloat16, self.backend = is_bfloat16(precision, "MODEL.BPR.PRECISION_TEST"), backend
         self.least_probability = decision_of(strength, "MODEL.REFINING_STRENGTH").pixel
         self._compiled: Compiled | None = None
 
@@ -136,7 +139,7 @@ class BoundaryPatchRefiner(RefiningModel):
         BatchNorms folded."""
         if self.device.type == "cpu":
             example = torch.zeros(2, 4, *(self.settings.input_size,) * 2)
-            bfloat16 = self.amp or self.in_bfloat16
+            bfloat16 = self.amp or self.wants_bfloat16
             self._compiled = compiled(self.network, example, backend=self.backend, bfloat16=bfloat16)
 
     def exportable(self) -> Exportable:
@@ -166,7 +169,8 @@ class BoundaryPatchRefiner(RefiningModel):
 
     def train(self, mode: bool = True) -> "BoundaryPatchRefiner":
         self._compiled = None if mode else self._compiled
-        return super().train(mode)
+        super().train(mode)
+        return self
 
     def _network_input(self, images: torch.Tensor, inside: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """(N, 4, s', s') of patches (N, 3, s, s) uint8, (N, 1, s, s) bool and (N, s, s) bool.
@@ -232,7 +236,7 @@ class BoundaryPatchRefiner(RefiningModel):
         """Of the network in inference, float32."""
         if self._compiled is not None:
             return self._compiled(x)
-        amp = self.amp or self.in_bfloat16 and self.device.type == "cpu"
+        amp = self.amp or self.wants_bfloat16 and self.device.type == "cpu"
         with torch.autocast(self.device.type, enabled=amp):
             logits: torch.Tensor = self.network(x)
         return logits.float()
@@ -288,6 +292,9 @@ class BoundaryPatchRefiner(RefiningModel):
         return [RefinedMask(*reassembled(crop, *patches, height, width, least)) for crop, patches in refined]
 
     def refine_partition(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> np.ndarray:
-        """See :func:`pnm.boundary_patches.reassembly.reassemble_partition`."""
+        return self.partition_certainties(image, labels, segments).refined  # type: ignore[return-value]
+
+    def partition_certainties(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> CertainLabels:
+        """See :func:`pnm.boundary_patches.reassembly.reassembled_partition`."""
         patches = self._refine_patches(image, crop_segments(labels, segments))
-        return reassemble_partition(labels, segments, patches, self.least_probability)
+        return CertainLabels(*reassembled_partition(labels, segments, patches, self.least_probability))
