@@ -92,9 +92,8 @@ def parse_args(words: Sequence[str]) -> argparse.Namespace:
             parts[-1].append(word)
     parser = _parser()
     args = parser.parse_args(parts[0])
-    args.refiners = [
-        _refiner_parser().parse_args(part, argparse.Namespace(offsets=None, universal=None)) for part in parts[1:]
-    ]
+    unsaid = {"offsets": None, "universal": None, "backend": None}
+    args.refiners = [_refiner_parser().parse_args(part, argparse.Namespace(**unsaid)) for part in parts[1:]]
     if args.every < 1:
         parser.error(f"--every is {args.every}, expected 1 or more")
     if not 0 <= args.min_score <= 1:

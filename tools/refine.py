@@ -18,6 +18,8 @@ A refiner that was trained, by its config:
 python tools/refine.py --config-file configs/quickstart/bpr_instance.yaml --images photos --predictions results.json \\
     --output refined.json MODEL.WEIGHTS output/quickstart/bpr_instance/model_final.pth
 
+On CPUs another runtime may be faster, where there are many images: --backend openvino or onnxruntime.
+
 Refiners one after the other, each with its own overrides; "universal" is the one without a config:
 
 python tools/refine.py --config-file segfix.yaml --images ... --predictions ... --output ... MODEL.WEIGHTS segfix.pth \\
@@ -42,7 +44,8 @@ from pnm.tools.refine_arguments import parse_args
 
 
 def _set_universal(args: argparse.Namespace) -> None:
-    """Checks what is said of the universal refiner."""
+    """Checks what is said of the universal refiner, and names of backends."""
+    from pnm.network_backends.choice import check_backend
     from pnm.object_refinement.decision import DEFAULT_STRENGTH
     from pnm.object_refinement.trained_weights import DEFAULT_WEIGHTS
     from pnm.pictures.pictures import Toning
@@ -54,8 +57,11 @@ def _set_universal(args: argparse.Namespace) -> None:
         if part.is_universal:
             strength = DEFAULT_STRENGTH if part.strength is None else part.strength
             weights = part.weights or DEFAULT_WEIGHTS
-            part.universal = UniversalSettings(weights, strength, part.keep_topology, args.device, toning)
+            backend = part.backend or "torch"
+            part.universal = UniversalSettings(weights, strength, part.keep_topology, args.device, toning, backend)
             part.universal.check()
+        elif part.backend:
+            check_backend(part.backend, "--backend")
 
 
 def refine_without_configs(args: argparse.Namespace) -> None:

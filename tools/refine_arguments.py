@@ -14,6 +14,14 @@ def _add_offsets(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def _add_backend(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--backend",
+        metavar="NAME",
+        help="on CPUs: torch (the default), openvino or onnxruntime (extras openvino, onnx), seconds to start",
+    )
+
+
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: MODEL.WEIGHTS FILE ...")
 
@@ -70,6 +78,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", default="", metavar="FILE", help="config that the refiner was trained with")
     _add_offsets(parser)
+    _add_backend(parser)
     _add_files(parser)
     _add_overrides(parser)
     return parser
@@ -88,6 +97,7 @@ def _universal_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--config-file", default="", metavar="FILE", help="config of a trained refiner")
     _add_offsets(parser)
     _add_universal(parser)
+    _add_backend(parser)
     parser.add_argument("--device", default="cpu", help="of torch, such as cuda (default: cpu)")
     _add_files(parser)
     parser.add_argument(
@@ -109,6 +119,7 @@ def _next_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config-file", default="", metavar="FILE", help="config of the next refiner")
     _add_offsets(parser)
     _add_universal(parser)
+    _add_backend(parser)
     _add_overrides(parser)
     return parser
 
@@ -137,7 +148,7 @@ def _names_trained(words: Sequence[str]) -> bool:
 
 def parse_args(words: Sequence[str], description: str | None = None) -> argparse.Namespace:
     """The arguments; ``parts`` are the refiners, each with ``config_file``, ``offsets``, ``opts`` and, of the universal
-    one, ``is_universal``, ``weights``, ``strength``, ``keep_topology``."""
+    one, ``is_universal``, ``weights``, ``strength``, ``keep_topology``; ``backend`` is None if none was named."""
     first, *others = _split(words)
     is_universal = not _names_trained(first)
     parser = _universal_parser(description) if is_universal else _parser(description)
@@ -165,7 +176,7 @@ def parse_args(words: Sequence[str], description: str | None = None) -> argparse
 
 
 def _part(args: argparse.Namespace, is_universal: bool) -> argparse.Namespace:
-    names = ("offsets", "opts", "weights", "strength", "keep_topology")
+    names = ("offsets", "opts", "weights", "strength", "keep_topology", "backend")
     part = argparse.Namespace(**{name: getattr(args, name) for name in names})
     part.is_universal, part.config_file = is_universal, "" if is_universal else args.config_file
     return part
@@ -181,6 +192,8 @@ def _check_parts(parser: argparse.ArgumentParser, parts: Sequence[argparse.Names
             parser.error(f"give --config-file, or --offsets that are there; after {THEN}, too, or {UNIVERSAL}")
         if part.opts and not part.config_file:
             parser.error(f"{part.opts[0]} is for a config: give --config-file, too")
+        if part.backend and not part.config_file:
+            parser.error("--backend is for a network, and stored offsets need none: leave it out")
         if part.weights is not None or part.strength is not None or part.keep_topology:
             parser.error("--weights, --strength and --keep-topology are for the universal refiner, without a config")
 

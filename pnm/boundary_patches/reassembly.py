@@ -188,12 +188,34 @@ def _settle(
             out[y, x] = owner[y, x] if may_change and best[y, x] > 0 else label
 
 
+class ReassembledPartition(NamedTuple):
+    """What became of a label map.
+
+    Attributes:
+        labels: (H, W) of the same type; no label that was not there.
+        probs: (H, W) float32, the averaged probability of a pixel's new label where that is another than before.
+    """
+
+    labels: np.ndarray
+    probs: np.ndarray
+
+
 def reassemble_partition(
     labels: np.ndarray,
     segments: Sequence[int],
     patches: Iterable[tuple[np.ndarray, np.ndarray]],
     least: float = 0.5,
 ) -> np.ndarray:
+    """The labels of :func:`reassembled_partition`."""
+    return reassembled_partition(labels, segments, patches, least).labels
+
+
+def reassembled_partition(
+    labels: np.ndarray,
+    segments: Sequence[int],
+    patches: Iterable[tuple[np.ndarray, np.ndarray]],
+    least: float = 0.5,
+) -> ReassembledPartition:
     """A label map with the patches of its segments replaced (section 3.3).
 
     Every segment is refined as a mask of its own. A pixel that several claim goes to the one with the highest average,
@@ -205,9 +227,6 @@ def reassemble_partition(
         segments: the labels that were refined.
         patches: of each segment, corners (N, 2) int32 and probabilities of foreground (N, size, size) float32.
         least: average that a segment must exceed to take a pixel from another, 0.5 to 1.
-
-    Returns:
-        (H, W) of the same type; no label that ``labels`` did not have.
     """
     check_least(least)
     height, width = labels.shape
@@ -225,4 +244,4 @@ def reassemble_partition(
         _claim(labels, labels.dtype.type(segment), top, left, sums, counts, best, owner, refined, least)
     out = np.empty_like(labels)
     _settle(labels, np.sort(np.asarray(segments, np.int64)), best, owner, refined, out)
-    return out
+    return ReassembledPartition(out, best)

@@ -30,6 +30,11 @@ class InteriorOffsets(NamedTuple):
         height, width = self.boundary.shape
         return height, width
 
+    @property
+    def probs(self) -> np.ndarray:
+        """(H, W) float32, probability of a boundary, 0 to 1."""
+        return self.boundary.astype(np.float32) / CERTAIN
+
     def on_boundary(self, threshold: float = 0.5) -> np.ndarray:
         """(H, W) uint8 bins where a boundary is more probable than ``threshold``, 255 elsewhere."""
         return np.where(self.boundary > threshold * CERTAIN, self.directions, np.uint8(NO_DIRECTION))

@@ -4,39 +4,14 @@ The latter two are optional. They get an ONNX model, which takes seconds to make
 """
 
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import torch
 from torch import nn
 
-from pnm.errors import UserError
+from pnm.network_backends.choice import check_backend
 from pnm.network_backends.folding import inference_copy
 
-BACKENDS = ("torch", "openvino", "onnxruntime")
 Compiled = Callable[[torch.Tensor], torch.Tensor]
-
-_PACKAGES = {
-    "torch": (),
-    "openvino": ("openvino", "onnx", "onnxscript"),
-    "onnxruntime": ("onnxruntime", "onnx", "onnxscript"),
-}
-_EXTRAS = {"openvino": "openvino", "onnxruntime": "onnx"}
-
-
-def check_backend(backend: str, key: str = "backend") -> None:
-    """A UserError unless there is such a backend and all that it needs is installed.
-
-    Args:
-        key: what the user calls it.
-    """
-    if backend not in BACKENDS:
-        raise UserError(f"{key} is {backend!r}, expected one of {', '.join(BACKENDS)}")
-    missing = [package for package in _PACKAGES[backend] if find_spec(package) is None]
-    if missing:
-        raise UserError(
-            f"{key} {backend} needs {', '.join(missing)}: install the extra, pip install "
-            f'"pnm[{_EXTRAS[backend]}]", or take the backend torch'
-        )
 
 
 def compiled(
@@ -54,7 +29,7 @@ def compiled(
         From (N, C, H, W) float32 to float32, both on the CPU.
 
     Raises:
-        UserError: see :func:`check_backend`.
+        UserError: see :func:`pnm.network_backends.choice.check_backend`.
     """
     check_backend(backend)
     if backend == "torch":

@@ -8,6 +8,7 @@ import numpy as np
 
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_array, paste
+from pnm.network_backends.choice import check_backend
 from pnm.object_refinement.accepted_inputs import check_size, label_map, mask_stack, rgb_image
 from pnm.object_refinement.belief import Belief
 from pnm.object_refinement.decision import DEFAULT_STRENGTH, decision_of
@@ -62,6 +63,7 @@ class Refiner:
             FileNotFoundError, UserError: weights that cannot be had, another strength, backend or device.
         """
         decision_of(strength)
+        check_backend(backend, device=device)
         path = weights_file(weights)
         predict, belief = _trained(path, device, backend)
         self._set(predict, belief, strength, keep_topology)

@@ -10,7 +10,9 @@ from pnm.interior_offsets.field import InteriorOffsets
 from pnm.interior_offsets.shifting import shifted_labels, shifted_mask
 from pnm.interior_offsets.stored import OffsetSource, StoredOffsets
 from pnm.masks.crops import MaskCrop
+from pnm.predictions.certain_changes import mask_confidence, segment_confidences
 from pnm.predictions.image_predictions import Objects, Partition
+from pnm.predictions.refinement_details import Detailed
 
 
 class OffsetRefiner:
@@ -32,10 +34,17 @@ class OffsetRefiner:
 
     def refine(self, offsets: InteriorOffsets, prediction: Objects | Partition) -> list[MaskCrop] | np.ndarray:
         """A prediction of that image, refined as its writer takes it."""
+        return self.refine_detailed(offsets, prediction).refined
+
+    def refine_detailed(self, offsets: InteriorOffsets, prediction: Objects | Partition) -> Detailed:
+        """As :meth:`refine`, with confidences, see :mod:`pnm.predictions.certain_changes`."""
         if isinstance(prediction, Objects) and not len(prediction):  # whose size may be unknown
-            return []
-        shift = self.source.shift(offsets)
+            return Detailed([], {})
+        shift, probs = self.source.shift(offsets), offsets.probs
         if isinstance(prediction, Partition):
-            return shifted_labels(prediction.labels, shift, prediction.segments)
+            labels = shifted_labels(prediction.labels, shift, prediction.segments)
+            return Detailed(labels, segment_confidences(prediction.labels, labels, probs, prediction.segments))
         shift.check_size(prediction.size)
-        return [shifted_mask(crop, shift) for crop in prediction.masks]
+        refined = [shifted_mask(crop, shift) for crop in prediction.masks]
+        pairs = enumerate(zip(prediction.masks, refined))
+        return Detailed(refined, {n: mask_confidence(*pair, probs)[0] for n, pair in pairs})

@@ -9,6 +9,7 @@ import numpy as np
 
 from pnm.formats.fetched_files import sha256_of
 from pnm.masks.crops import MaskCrop
+from pnm.network_backends.choice import check_backend
 from pnm.object_refinement.decision import DEFAULT_STRENGTH, decision_of
 from pnm.object_refinement.trained_weights import DEFAULT_WEIGHTS, weights_file
 from pnm.pictures.pictures import Toning
@@ -26,13 +27,15 @@ class UniversalSettings:
     keep_topology: bool = False
     device: str = "cpu"
     toning: Toning = field(default_factory=Toning)
+    backend: str = "torch"
 
     def check(self) -> None:
         """Reads what can be read without torch; fetches weights.
 
         Raises:
-            FileNotFoundError, UserError: weights that cannot be had, another strength.
+            FileNotFoundError, UserError: weights that cannot be had, another strength or backend.
         """
+        check_backend(self.backend, "--backend", self.device)
         decision_of(self.strength)
         weights_file(self.weights)
 
@@ -51,14 +54,21 @@ class UniversalStep:
         from pnm.object_refinement.refiner import Refiner
 
         own = self.settings
-        return Refiner(own.weights, strength=own.strength, keep_topology=own.keep_topology, device=own.device)
+        return Refiner(
+            own.weights,
+            strength=own.strength,
+            device=own.device,
+            backend=own.backend,
+            keep_topology=own.keep_topology,
+        )
 
     @cached_property
     def fingerprint(self) -> str:
         """Of the weights' bytes and the settings."""
         own = self.settings
         weights = sha256_of(weights_file(own.weights))
-        return f"universal {weights} strength {own.strength} topology {own.keep_topology} {own.toning}"
+        settings = f"strength {own.strength} topology {own.keep_topology} {own.toning}"
+        return f"universal {weights} {settings}{'' if own.backend == 'torch' else f' {own.backend}'}"
 
     def refine(self, image: np.ndarray, prediction: Objects | Partition) -> list[MaskCrop] | np.ndarray:
         """A prediction of that image, refined as its writer takes it."""

@@ -10,14 +10,16 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
-from pnm.boundary_patches.reassembly import reassemble_partition, reassembled
+from pnm.boundary_patches.reassembly import reassembled, reassembled_partition
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_segments
-from pnm.network_backends.backends import Compiled, check_backend, compiled
+from pnm.network_backends.backends import Compiled, compiled
+from pnm.network_backends.choice import check_backend
 from pnm.network_backends.onnx_models import Exportable
 from pnm.network_backends.precision import is_bfloat16
 from pnm.object_refinement.decision import decision_of
 from pnm.object_refinement.refining import RefinedMask
+from pnm.predictions.certain_changes import CertainLabels
 
 from ..refining import RefiningModel
 from ..refining.mapper import IGNORED
@@ -55,6 +57,7 @@ class BoundaryPatchRefiner(RefiningModel):
     """
 
     dataset_mapper = "boundary_patch_mapper"
+    backend_key = "MODEL.BPR.BACKEND"
     has_strength = True
 
     @configurable
@@ -288,6 +291,9 @@ class BoundaryPatchRefiner(RefiningModel):
         return [RefinedMask(*reassembled(crop, *patches, height, width, least)) for crop, patches in refined]
 
     def refine_partition(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> np.ndarray:
-        """See :func:`pnm.boundary_patches.reassembly.reassemble_partition`."""
+        return self.partition_certainties(image, labels, segments).refined  # type: ignore[return-value]
+
+    def partition_certainties(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> CertainLabels:
+        """See :func:`pnm.boundary_patches.reassembly.reassembled_partition`."""
         patches = self._refine_patches(image, crop_segments(labels, segments))
-        return reassemble_partition(labels, segments, patches, self.least_probability)
+        return CertainLabels(*reassembled_partition(labels, segments, patches, self.least_probability))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.engine import launch
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
@@ -16,6 +17,7 @@ from pnm.compiling import announce_compilation
 from pnm.errors import UserError, one_line_errors
 from pnm.formats.image_files import ImageFiles
 from pnm.interior_offsets.stored import StoredOffsets
+from pnm.network_backends.choice import check_backend
 from pnm.predictions.coco_panoptic import PanopticPredictions
 from pnm.predictions.detail_report import DetailReport
 from pnm.predictions.offset_refiner import OffsetRefiner
@@ -68,6 +70,19 @@ class NetworkStep:
             self.refiner.check_categories(predictions.category_ids)
 
 
+def _config(named: argparse.Namespace) -> CfgNode:
+    """The config of a refiner of the command line, with what options say of it; see :class:`Part` for errors."""
+    cfg = load_config(named.config_file, named.opts)
+    if not named.backend:
+        return cfg
+    check_backend(named.backend, "--backend", cfg.MODEL.DEVICE)
+    key = checked_refiner_class(cfg).backend_key
+    if not key and named.backend != "torch":
+        name = cfg.MODEL.META_ARCHITECTURE
+        raise UserError(f"--backend is {named.backend}, but {name} runs on torch alone: leave it out")
+    return load_config(named.config_file, [*named.opts, key, named.backend]) if key else cfg
+
+
 class Part:
     """One refiner of the command line: a config and weights, stored offsets, or both; or the universal refiner.
 
@@ -78,7 +93,7 @@ class Part:
     def __init__(self, named: argparse.Namespace):
         self.folder: Path | None = named.offsets
         self.universal: UniversalSettings | None = named.universal
-        self.cfg = load_config(named.config_file, named.opts) if named.config_file else None
+        self.cfg = _config(named) if named.config_file else None
         self.task, self.relists_segments = None, False
         if self.cfg is not None:
             check_device(self.cfg)

@@ -40,6 +40,7 @@ class InferenceSettings:
     fill_holes: bool = True
     strip_rows: int = 64
     amp: bool = False
+    strength: float = 1.0
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "InferenceSettings":
@@ -53,6 +54,7 @@ class InferenceSettings:
             node.FILL_HOLES,
             node.STRIP_ROWS,
             node.AMP_TEST,
+            cfg.MODEL.REFINING_STRENGTH,
         )
 
 

@@ -16,7 +16,10 @@ from torch import nn
 from pnm.errors import UserError
 from pnm.network_backends.onnx_models import Exportable
 from pnm.null_model.weighted_losses import pixel_cross_entropy, weighted_mean
+from pnm.object_refinement.decision import decision_of
 from pnm.predictions import Partition
+from pnm.predictions.certain_changes import CertainLabels, sure_changes
+from pnm.predictions.relisting import with_kept_ids
 
 from ..dataset_mappers.panoptic_classes import PanopticClasses, classes_of
 from ..refining import RefiningModel
@@ -25,6 +28,7 @@ from .encoder import load_imagenet
 from .exporting import exportable_network
 from .grid_mask import hide_squares
 from .inference import InferenceSettings, Predicted, merged_map
+from .label_probabilities import label_probabilities
 from .losses import center_loss, distance_loss, foreground_loss
 from .mapper import class_labels, encoded, moved_ids, panoptic_map
 from .networks import FIRST_STRIDE, SIZE_DIVISIBILITY, Fields, NetworkInput, PanopticRefinementNetwork
@@ -43,6 +47,7 @@ class PanopticRefiner(RefiningModel):
 
     dataset_mapper = "panoptic_map_mapper"
     relists_segments = True
+    has_strength = True
     takes_pixel_weights = True
     thing_categories: torch.Tensor
     stuff_categories: torch.Tensor
@@ -74,6 +79,7 @@ class PanopticRefiner(RefiningModel):
         """
         super().__init__(task="panoptic", pixel_mean=pixel_mean, pixel_std=pixel_std)
         self.network, self.inference = network, inference
+        self.least_probability = decision_of(inference.strength, "MODEL.REFINING_STRENGTH").pixel
         self.loss_weights = loss_weights or dict(zip(_TERMS, (1.0, 200.0, 0.02, 0.02, 5.0)))
         self.loss_stride, self.small_instance_weight = loss_stride, small_instance_weight
         self.grid_mask_prob, self.max_iter = grid_mask_prob, max_iter
@@ -197,7 +203,33 @@ class PanopticRefiner(RefiningModel):
 
     def refine_segments(self, image: torch.Tensor, prediction: Partition) -> Partition:
         """A panoptic map anew, see :class:`..refining.RefiningModel`."""
-        return self.merged(self.predict(self.network_input(image, prediction)), prediction)
+        if self.inference.strength == 1:  # probabilities need not be known
+            return self.merged(self.predict(self.network_input(image, prediction)), prediction)
+        refined = self.relisted_certainties(image, prediction).refined
+        assert isinstance(refined, Partition)
+        return refined
+
+    def relisted_certainties(self, image: torch.Tensor, prediction: Partition) -> CertainLabels:
+        """As :meth:`refine_segments`, with the probabilities of :func:`.label_probabilities.label_probabilities`.
+
+        With a strength below 1 a pixel changes only if its new label is probable enough, see
+        :func:`pnm.predictions.certain_changes.sure_changes`.
+        """
+        predicted = self.predict(self.network_input(image, prediction))
+        refined = with_kept_ids(prediction, self.merged(predicted, prediction))
+        things = len(self.thing_categories)
+        probs = label_probabilities(predicted, self._class_indices(refined), things, self.inference)
+        if self.inference.strength == 1:
+            return CertainLabels(refined, probs)
+        return sure_changes(prediction, refined, probs, self.least_probability)
+
+    def _class_indices(self, prediction: Partition) -> np.ndarray:
+        """(H, W) int64: the network's index of each pixel's class, -1 for void."""
+        index_of = {category: k for k, category in enumerate(self.classes.categories)}
+        of_label = {label: index_of[kind] for label, kind in zip(prediction.segments, prediction.categories)}
+        labels, places = np.unique(prediction.labels, return_inverse=True)
+        table = np.array([of_label.get(label, -1) for label in labels.tolist()], np.int64)
+        return table[places].reshape(prediction.labels.shape)
 
     @torch.no_grad()
     def predict(self, given: NetworkInput) -> Predicted:

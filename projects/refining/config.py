@@ -10,8 +10,8 @@ from .model import refiner_class, refiner_names
 
 def add_refining_config(cfg: CfgNode) -> None:
     """Adds ``DATASETS.PREDICTIONS_TRAIN`` and ``_TEST``, and ``MODEL.REFINING_STRENGTH``."""
-    # How much BPR, SegFix and the universal refiner change, 0 (nothing) to 1 (all that they say): a pixel gets another
-    # label only if that is more probable than 1 - strength / 2. PRN takes 1 only.
+    # How much a refiner changes, 0 (nothing) to 1 (all that it says): a pixel gets another label only if that is more
+    # probable than 1 - strength / 2; of SegFix, if a boundary is that much more probable than its threshold.
     cfg.MODEL.REFINING_STRENGTH = 1.0
     # Result files that a refiner starts from, one for each data set in DATASETS.TRAIN and .TEST: COCO results JSON,
     # COCO panoptic JSON, sem_seg_predictions.json, a folder of label PNGs, or one of Cityscapes *_pred.txt.

@@ -16,6 +16,7 @@ from pnm.masks.crops import MaskCrop, crop_array, paste
 from pnm.network_backends.onnx_models import Exportable
 from pnm.object_refinement.refining import RefinedMask
 from pnm.predictions import Partition
+from pnm.predictions.certain_changes import CertainLabels
 from pnm.predictions.refinement import Step
 from pnm.predictions.relisting import with_kept_ids
 
@@ -53,6 +54,7 @@ class RefiningModel(nn.Module):
     dataset_mapper: str
     refines_any_task = False  # whether predictions of all tasks may be given, whatever `task_of` says
     relists_segments = False  # whether segments may come, go and change class
+    backend_key = ""  # of the config, says what it runs on; "" if there is no choice
     has_strength = False  # whether it reads ``MODEL.REFINING_STRENGTH``
     takes_pixel_weights = False  # whether its losses are weighted by "pixel_weights", see ``MODEL.PNM``
     pixel_mean: torch.Tensor
@@ -119,6 +121,16 @@ class RefiningModel(nn.Module):
 
     def object_confidences(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[RefinedMask] | None:
         """As :meth:`refine_objects`, with how sure the model is of each; None if it doesn't say."""
+        return None
+
+    def partition_certainties(
+        self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]
+    ) -> CertainLabels | None:
+        """As :meth:`refine_partition`, with the probabilities of changed pixels' labels; None if it doesn't say."""
+        return None
+
+    def relisted_certainties(self, image: torch.Tensor, prediction: Partition) -> CertainLabels | None:
+        """As :meth:`refine_segments`, with the probabilities of changed pixels' labels; None if it doesn't say."""
         return None
 
     def refine_partition(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> np.ndarray:

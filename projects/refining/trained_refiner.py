@@ -9,6 +9,7 @@ import torch
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_array, paste
 from pnm.predictions import Objects, Partition
+from pnm.predictions.certain_changes import segment_confidences
 from pnm.predictions.refinement_details import Detailed
 from pnm.predictions.relisting import with_kept_ids
 
@@ -91,7 +92,26 @@ class TrainedRefiner:
             sure = self.model.object_confidences(self.image_tensor(image, prediction.size), prediction.masks)
             if sure is not None:
                 return Detailed([one.crop for one in sure], {n: one.confidence for n, one in enumerate(sure)})
+        if isinstance(prediction, Partition):
+            return self._detailed_partition(image, prediction)
         return Detailed(self.refine(image, prediction), {})
+
+    def _detailed_partition(self, image: np.ndarray, prediction: Partition) -> Detailed:
+        """With confidences, see :mod:`pnm.predictions.certain_changes`."""
+        tensor = self.image_tensor(image, prediction.size)
+        if self.model.relists_segments:
+            anew = self.model.relisted_certainties(tensor, self.as_in_data(prediction))
+        else:
+            anew = self.model.partition_certainties(tensor, prediction.labels, list(prediction.segments))
+        if anew is None:
+            return Detailed(self.refine(image, prediction), {})
+        refined = anew.refined
+        if isinstance(refined, Partition):
+            refined = self._as_in_files(prediction, refined)
+            labels, segments = refined.labels, refined.segments
+        else:
+            labels, segments = refined, prediction.segments
+        return Detailed(refined, segment_confidences(prediction.labels, labels, anew.probs, segments))
 
     def check_categories(self, category_ids: Iterable[int]) -> None:
         """A UserError if a model that relists segments doesn't know one of the category ids of a file."""
@@ -114,10 +134,12 @@ class TrainedRefiner:
         return replace(prediction, categories=tuple(category_of[category] for category in prediction.categories))
 
     def _relisted(self, image: np.ndarray, prediction: Partition) -> Partition:
-        category_of = self.model.category_of_id
         tensor = self.image_tensor(image, prediction.size)
-        anew = self.model.refine_segments(tensor, self.as_in_data(prediction))
-        id_of = {category: id_ for id_, category in category_of.items()}
+        return self._as_in_files(prediction, self.model.refine_segments(tensor, self.as_in_data(prediction)))
+
+    def _as_in_files(self, prediction: Partition, anew: Partition) -> Partition:
+        """What a model made of a prediction, in the prediction's ids and the categories of files."""
+        id_of = {category: id_ for id_, category in self.model.category_of_id.items()}
         return with_kept_ids(prediction, replace(anew, categories=tuple(id_of[k] for k in anew.categories)))
 
     def _partition(self, image: np.ndarray, labels: np.ndarray, segments: list[int]) -> np.ndarray:

@@ -20,6 +20,8 @@ from pnm.interior_offsets.targets import IGNORED
 from pnm.masks.crops import MaskCrop
 from pnm.network_backends.onnx_models import Exportable
 from pnm.object_refinement.decision import decision_of
+from pnm.object_refinement.refining import RefinedMask
+from pnm.predictions.certain_changes import CertainLabels, mask_confidence
 
 from ..refining import RefiningModel
 from .config import OffsetSettings
@@ -194,10 +196,19 @@ class SegFix(RefiningModel):
         return OffsetStore(self, folder, offset_source(cfg, weights))
 
     def refine_objects(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[MaskCrop]:
+        return [one.crop for one in self.object_confidences(image, crops)]
+
+    def object_confidences(self, image: torch.Tensor, crops: Sequence[MaskCrop]) -> list[RefinedMask]:
         """See :func:`pnm.interior_offsets.shifting.shifted_mask`."""
-        shift = self.shift(self.offsets(image))
-        return [shifted_mask(crop, shift) for crop in crops]
+        offsets = self.offsets(image)
+        shift, probs = self.shift(offsets), offsets.probs
+        pairs = ((crop, shifted_mask(crop, shift)) for crop in crops)
+        return [RefinedMask(after, *mask_confidence(before, after, probs)) for before, after in pairs]
 
     def refine_partition(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> np.ndarray:
+        return self.partition_certainties(image, labels, segments).refined  # type: ignore[return-value]
+
+    def partition_certainties(self, image: torch.Tensor, labels: np.ndarray, segments: Sequence[int]) -> CertainLabels:
         """See :func:`pnm.interior_offsets.shifting.shifted_labels`."""
-        return shifted_labels(labels, self.shift(self.offsets(image)), segments)
+        offsets = self.offsets(image)
+        return CertainLabels(shifted_labels(labels, self.shift(offsets), segments), offsets.probs)

@@ -40,8 +40,8 @@ def test_bpr_takes_it_and_0_changes_nothing():
     assert one.changed == 0 and one.confidence == 1 and one.crop.pixels.all()
 
 
-def test_refiners_without_one_and_other_numbers_are_told():
-    with pytest.raises(UserError, match="MODEL.REFINING_STRENGTH is 0.5, and PanopticRefiner has none"):
-        config("prn", 0.5)
+def test_models_without_one_and_other_numbers_are_told():
+    with pytest.raises(UserError, match="MODEL.REFINING_STRENGTH is 0.5, and GeneralizedRCNN has none"):
+        config("mask_rcnn_R_18_FPN_PNM", 0.5)
     with pytest.raises(UserError, match="MODEL.REFINING_STRENGTH is 1.5, expected a number from 0"):
         config("bpr_instance", 1.5)

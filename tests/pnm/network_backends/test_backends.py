@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from pnm.errors import UserError
-from pnm.network_backends import backends, precision
-from pnm.network_backends.backends import BACKENDS, check_backend, compiled
+from pnm.network_backends import choice, precision
+from pnm.network_backends.backends import compiled
+from pnm.network_backends.choice import BACKENDS, check_backend
 from pnm.network_backends.folding import inference_copy
 from pnm.network_backends.precision import has_bfloat16, is_bfloat16
 from pnm.object_refinement.network import STRIDE, Architecture, RefinementNetwork
@@ -72,12 +73,18 @@ def test_bfloat16_is_close_and_float32_comes_out():
 def test_unknown_and_missing_backends_are_told(monkeypatch):
     with pytest.raises(UserError, match="MODEL.BPR.BACKEND is 'tensorrt', expected one of torch, openvino"):
         check_backend("tensorrt", "MODEL.BPR.BACKEND")
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    monkeypatch.setattr(choice, "find_spec", lambda name: None)
     check_backend("torch")
     with pytest.raises(UserError, match=r'openvino needs openvino, onnx, onnxscript: .*"pnm\[openvino\]"'):
         check_backend("openvino", "--backend")
     with pytest.raises(UserError, match=r'"pnm\[onnx\]"'):
         check_backend("onnxruntime")
+
+
+def test_another_runtime_is_for_the_cpu():
+    with pytest.raises(UserError, match="--backend onnxruntime runs on the CPU, not on cuda:1: take the device cpu"):
+        check_backend("onnxruntime", "--backend", "cuda:1")
+    check_backend("torch", "--backend", "cuda:1")
 
 
 @pytest.mark.parametrize(
