@@ -59,7 +59,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     many.add_argument(
         "--details-in-results", action="store_true", help="entries say refinement_confidence and refinement_changed_px"
     )
-    one = parser.add_argument_group("one image")
+    one = parser.add_argument_group("pictures of masks")
     one.add_argument("--image", type=Path, metavar="FILE")
     one.add_argument(
         "--mask",
@@ -67,6 +67,13 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="mask (any picture, or its transparency), or labels of a semantic refiner",
     )
+    one.add_argument(
+        "--mask-kind",
+        default="auto",
+        metavar="KIND",
+        help="what a picture of a mask is: object, labels, or auto, an object if it has two values or soft edges",
+    )
+    one.add_argument("--invert", action="store_true", help="the object is what is darker")
     one.add_argument("--resize-mask", action="store_true", help="bring a mask of another size to that of the image")
     parser.add_argument("--details", type=Path, metavar="DIR", help="a JSON for each image: what became of each object")
     parser.add_argument("--output", type=Path, metavar="FILE|DIR")

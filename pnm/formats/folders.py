@@ -59,12 +59,16 @@ def overlap(one: Path, other: Path) -> bool:
     return one == other or one in other.parents or other in one.parents
 
 
-def check_apart(images: Path, output: Path, what: str) -> None:
-    """A UserError if one folder is the other or lies in it: ``what`` is written would be taken for images."""
+def check_apart(images: Path, output: Path, what: str, *, of: str = "--images", taken_for: str = "images") -> None:
+    """A UserError if one folder is the other or lies in it: ``what`` is written would be taken for images.
+
+    Args:
+        of, taken_for: what the user calls the folder, and what is in it.
+    """
     if overlap(images, output):
         raise UserError(
-            f"--output {output} and --images {images} lie one in the other, and {what} would be taken for images: "
-            "choose an output folder beside the images'"
+            f"--output {output} and {of} {images} lie one in the other, and {what} would be taken for {taken_for}: "
+            f"choose an output folder beside the {taken_for}'"
         )
 
 

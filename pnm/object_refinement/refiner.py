@@ -38,7 +38,7 @@ class Refiner:
         refined = refiner("photo.jpg", "mask.png")
 
     Attributes:
-        strength: 0 to 1, see :func:`pnm.object_refinement.decision.decision_of`.
+        strength: 0 to 1, see :func:`pnm.object_refinement.decision.decision_of`; may be set.
         keep_topology: see :mod:`pnm.object_refinement.topology`.
         predict, belief, decision: what the network says of a window, whether that is believed, and what follows.
     """
@@ -84,7 +84,16 @@ class Refiner:
 
     def _set(self, predict: Predict, belief: Belief | None, strength: float, keep_topology: bool) -> None:
         self.strength, self.keep_topology = strength, keep_topology
-        self.predict, self.belief, self.decision = predict, belief, decision_of(strength)
+        self.predict, self.belief = predict, belief
+
+    @property
+    def strength(self) -> float:
+        return self._strength
+
+    @strength.setter
+    def strength(self, strength: float) -> None:
+        self.decision = decision_of(strength, "strength")
+        self._strength = strength
 
     def __call__(self, image: Any, masks: Any, *, kind: str = "masks") -> np.ndarray:
         """Refined masks.

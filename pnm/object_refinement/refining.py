@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pnm.masks.crops import EMPTY, MaskCrop, trimmed
+from pnm.masks.crops import MaskCrop, trimmed
 from pnm.object_refinement.belief import Belief, best_candidate
 from pnm.object_refinement.decision import Decision
 from pnm.object_refinement.windows import Seen, Window, brought_back, cut, mask_pixels, windows_of
@@ -33,7 +33,8 @@ class RefinedMask(NamedTuple):
 
     Attributes:
         crop: the refined mask; its rectangle may be larger than its foreground.
-        confidence: how sure it is that the refined mask is better than, or as good as, the coarse one, 0 to 1.
+        confidence: how sure it is that the refined mask is better than, or as good as, the coarse one, 0 to 1; 0 of an
+            object that kept its mask because nothing would have been left of it.
         changed: number of pixels that differ.
     """
 
@@ -161,6 +162,8 @@ def refined_mask(
     box = object_box(crop, height, width)
     coarse = mask_pixels(crop, box[0], box[1], box[2] - box[0], box[3] - box[1])
     passes = refined_pixels(predict, image, coarse, box, decision, belief)
+    if not passes.refined.any():  # no object vanishes by refinement
+        return RefinedMask(crop, 0.0, 0)
     changed = int(np.count_nonzero(passes.refined != coarse))
-    refined = MaskCrop(passes.refined, box[0], box[1]) if passes.refined.any() else EMPTY
+    refined = MaskCrop(passes.refined, box[0], box[1])
     return RefinedMask(refined, passes.confidence if changed else 1.0, changed)

@@ -24,6 +24,11 @@ def load_network(path: Path) -> tuple[RefinementNetwork, Belief | None]:
     """
     content = load_torch(path)
     name = content.get("architecture") if isinstance(content, Mapping) else None
+    if name is None and _is_of_training(content):
+        raise CheckpointError(
+            f"{path} is what training wrote, which says neither its architecture nor when its refinements are to be "
+            "believed: make it ready for use with tools/pack_refiner.py"
+        )
     if not isinstance(name, str) or name not in ARCHITECTURES or "model" not in content:
         raise CheckpointError(
             f"{path} is no checkpoint of the universal refiner ({', '.join(ARCHITECTURES)}); weights of other refiners "
@@ -32,6 +37,13 @@ def load_network(path: Path) -> tuple[RefinementNetwork, Belief | None]:
     network = RefinementNetwork(ARCHITECTURES[name])
     network.load_state_dict(network_weights(content["model"], path, network.state_dict()))
     return network.eval(), _belief(content.get("belief"), path)
+
+
+def _is_of_training(content: Any) -> bool:
+    """Whether a checkpoint has weights of a network of this kind, and nothing else that is needed."""
+    model = content.get("model", content) if isinstance(content, Mapping) else None
+    own = RefinementNetwork(next(iter(ARCHITECTURES.values()))).state_dict()
+    return isinstance(model, Mapping) and all(f"{PREFIX}{name}" in model for name in own)
 
 
 def checkpoint(network: RefinementNetwork, belief: Belief | None) -> dict[str, Any]:

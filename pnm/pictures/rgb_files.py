@@ -10,6 +10,8 @@ from pnm.pictures.pictures import Toning, read_picture, toned
 from pnm.pictures.samples import Samples
 
 _AS_STORED = Toning()
+_TURNED = range(5, 9)  # EXIF orientations that swap the sides
+_ORIENTATION = 0x112
 
 
 def read_rgb(path: Path, toning: Toning = _AS_STORED) -> np.ndarray:
@@ -31,6 +33,22 @@ def _read_plain(path: Path) -> np.ndarray:
         if isinstance(error, UserError):
             raise
         raise UserError(f"image {path} cannot be read ({error}): restore the file or remove it") from None
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture as it is seen, of which the header is read, and of a PNG all of it.
+
+    Raises:
+        FileNotFoundError, UserError: it can't be read.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size[::-1] if image.getexif().get(_ORIENTATION) in _TURNED else image.size
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist: expected a picture") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} is no picture that can be read ({error}): restore the file or remove it") from None
+    return height, width
 
 
 def pillow_rgb(image: Image.Image, name: str) -> np.ndarray:

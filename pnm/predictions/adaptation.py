@@ -15,10 +15,10 @@ from pnm.formats.safe_checkpoint import load_torch
 from pnm.masks.crops import MaskCrop, crop_segments
 from pnm.object_refinement.trained_weights import weights_file
 from pnm.pictures.pictures import Toning
-from pnm.pictures.rgb_files import read_rgb
+from pnm.pictures.rgb_files import picture_size, read_rgb
 from pnm.predictions.image_predictions import Partition
-from pnm.predictions.one_mask import read_mask_prediction
-from pnm.predictions.paired_masks import paired, picture_size
+from pnm.predictions.mask_reading import MaskReading, read_mask
+from pnm.predictions.paired_masks import paired
 from pnm.predictions.prediction_set import files_digest
 from pnm.predictions.refinement import Prediction, opened, with_image
 from pnm.predictions.universal_refiner import UniversalSettings
@@ -72,7 +72,8 @@ def _fingerprint(args: argparse.Namespace, settings: UniversalSettings) -> str:
     if args.kind == "files":
         files = [args.predictions]
     digest = files_digest([weights_file(settings.weights)], [(str(path), path) for path in files])
-    return f"{digest} {args.adapt} {settings.toning}"
+    reading = "".join(f" {option}" for option in MaskReading(args.mask_kind, args.invert).options())
+    return f"{digest} {args.adapt} {settings.toning}{reading}"
 
 
 def _read(path: Path, toning: Toning, size: tuple[int, int]) -> np.ndarray:
@@ -105,7 +106,7 @@ def _pictures(args: argparse.Namespace, settings: UniversalSettings) -> Iterator
             sizes = " x ".join(map(str, picture_size(mask))), " x ".join(map(str, picture_size(photo)))
             raise UserError(f"{mask} is {sizes[0]}, {photo} {sizes[1]} (height x width): --adapt needs equal sizes")
     for photo, mask in _spread(pairs):
-        prediction = read_mask_prediction(mask)
+        prediction = read_mask(mask, MaskReading(args.mask_kind, args.invert)).prediction
         yield partial(_read, photo, toning, prediction.size), _crops(prediction)
 
 

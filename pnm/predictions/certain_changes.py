@@ -17,11 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pnm.formats.coco_panoptic import VOID
 from pnm.masks.crops import MaskCrop
 from pnm.metrics.segment_pairs import count_pairs
 from pnm.predictions.image_predictions import Partition
-
-VOID = 0  # of panoptic maps
 
 
 class CertainLabels(NamedTuple):

@@ -21,17 +21,27 @@ _KEPT = 192 << 20  # bytes of the mask, whose strips reach over many tiles
 class _Mask:
     """A TIFF of a mask, see :class:`pnm.object_refinement.tiles.MaskWindows`."""
 
-    def __init__(self, windows: TiffWindows):
-        self._windows, self.shape = windows, windows.shape[:2]
+    def __init__(self, windows: TiffWindows, is_inverted: bool):
+        self._windows, self.shape, self._is_inverted = windows, windows.shape[:2], is_inverted
 
     def read(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
-        return self._windows.read(top, left, bottom, right)[..., 0] != 0
+        return (self._windows.read(top, left, bottom, right)[..., 0] != 0) != self._is_inverted
 
 
 def refine_large(
-    image: Path, mask: Path, output: Path, refiner: ObjectRefiner, toning: Toning, tiling: Tiling = _TILING
+    image: Path,
+    mask: Path,
+    output: Path,
+    refiner: ObjectRefiner,
+    toning: Toning,
+    tiling: Tiling = _TILING,
+    *,
+    is_inverted: bool = False,
 ) -> tuple[int, int]:
     """Refines a mask, whose numbers, type and place on Earth the output has.
+
+    Args:
+        is_inverted: whether the object is what has the number 0.
 
     Returns:
         How many pixels changed, and of how many.
@@ -47,9 +57,9 @@ def refine_large(
             )
         pixels, top = RgbWindows(image_file, toning), _object_value(mask_file)
         changed = [0]
-        bands = _bands(refiner, pixels, _Mask(mask_file), tiling, changed)
+        bands = _bands(refiner, pixels, _Mask(mask_file, is_inverted), tiling, changed)
         with atomic_path(output) as temporary:
-            values = (np.where(band, top, top.dtype.type(0)) for band in bands)
+            values = (np.where(band != is_inverted, top, top.dtype.type(0)) for band in bands)
             write_bands(temporary, mask_file.shape[:2], top.dtype, values, mask_file.geo or image_file.geo)
         return changed[0], mask_file.shape[0] * mask_file.shape[1]
 

@@ -11,19 +11,18 @@ from PIL import Image
 from pnm.annotations.aligning import resized_mask
 from pnm.errors import UserError
 from pnm.formats.atomic_files import atomic_file, write_bytes
-from pnm.masks.crops import crop_array, paste
+from pnm.masks.crops import paste
 from pnm.pictures.geotiff import encode_geotiff
-from pnm.pictures.mask_pictures import exact_labels, foreground, read_mask_picture
+from pnm.pictures.rgb_files import picture_size
 from pnm.pictures.samples import TIFFS, GeoTag, read_header
 from pnm.predictions.detail_report import changes_file, details_file, write_changes, write_details
-from pnm.predictions.image_predictions import Objects, Partition
-from pnm.predictions.refinement import VOID, Prediction, Step
+from pnm.predictions.image_predictions import Partition
+from pnm.predictions.mask_reading import AS_TOLD, MaskReading, as_prediction, read_mask
+from pnm.predictions.refinement import Step
 from pnm.predictions.refinement_details import details_of, refine_detailed
 
 _OUTPUTS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
 KEPT_ENDINGS = tuple(_OUTPUTS)  # of masks whose output is of the same kind
-_SOFT_LEVELS, _SOFT_SHARE = 16, 0.75  # more values than labels have, most pixels being black or white: soft edges
-_STEPS = (2, 4, 8, 9, 16)  # of antialiased masks: averages of 2 x 2 to 4 x 4 pixels
 _FEW = 16  # pixels of a side by which a mask may differ from its image and still be of the same proportions
 
 
@@ -42,6 +41,7 @@ class MaskJob(NamedTuple):
 
     Attributes:
         resizes: whether a mask of another size is brought to that of the image.
+        reading: how the mask is read.
         details: gets ``<mask>.json`` and ``<mask>_changes.png``, see
             :class:`pnm.predictions.detail_report.DetailReport`.
     """
@@ -51,95 +51,63 @@ class MaskJob(NamedTuple):
     output: Path
     resizes: bool = False
     details: Path | None = None
+    reading: MaskReading = AS_TOLD
+
+
+class RefinedPicture(NamedTuple):
+    """What became of a picture of a mask.
+
+    Attributes:
+        changed, size: pixels, and all of them.
+        told: how it was read.
+    """
+
+    changed: int
+    size: int
+    told: str
 
 
 def refine_one(args: argparse.Namespace, step: Step, task: str | None) -> None:
     """Refines one mask or label map of one image, and says how many pixels changed; see :func:`refine_picture`."""
-    job = MaskJob(args.image, args.mask, args.output, args.resize_mask, args.details)
-    changed, size = refine_picture(job, step, task)
+    reading = MaskReading(args.mask_kind, args.invert)
+    job = MaskJob(args.image, args.mask, args.output, args.resize_mask, args.details, reading)
+    changed, size, told = refine_picture(job, step, task)
     asked = getattr(args, "strength", None)
     may_be_more = not changed and (asked is None or 0 < asked < 1)
     unsure = ": nothing was sure enough; --strength 1 gives every pixel its likelier label" if may_be_more else ""
-    print(f"{args.output}: {changed} of {size} pixels changed{unsure}")
+    print(f"{args.output}: {changed} of {size} pixels changed{unsure} ({args.mask.name} was read as {told})")
 
 
-def refine_picture(job: MaskJob, step: Step, task: str | None) -> tuple[int, int]:
+def refine_picture(job: MaskJob, step: Step, task: str | None) -> RefinedPicture:
     """Refines one mask or label map of one image; a TIFF lies where it lay.
 
     Args:
         task: that the mask is of; None: "instance" where it can be one object, else "semantic".
 
-    Returns:
-        How many pixels changed, and of how many.
-
     Raises:
         UserError: a picture that is no mask, or of another size than the image; a refiner that changes the list of
             segments, which a picture alone doesn't have.
     """
-    given = read_mask_picture(job.mask)
-    task = task or _told_task(given, job.mask)
-    mask = foreground(given, job.mask) if task == "instance" else exact_labels(given, job.mask)
-    mask = _of_size(mask, job)
+    read = read_mask(job.mask, job.reading, task)
+    mask = _of_size(read.pixels, job)
     if not mask.any():
         print(f"{job.mask} has no object in it: nothing is to be refined")
-    prediction = _as_prediction(mask, task)
+    prediction = as_prediction(mask, read.task)
     detailed = refine_detailed(step, step.read(job.image), prediction)
     if isinstance(detailed.refined, Partition):
         raise UserError(
             f"{job.mask} is one picture, which doesn't say the classes of its segments; this refiner takes panoptic "
             "result files, a JSON and its PNGs: name the JSON with --predictions"
         )
-    result: Any = paste(detailed.refined[0], *mask.shape) if task == "instance" else detailed.refined
+    result: Any = paste(detailed.refined[0], *mask.shape) if read.task == "instance" else detailed.refined
     changed = result != mask
     if job.details is not None:
         name = job.mask.with_suffix("").name
         details = details_of(prediction, detailed, str(job.mask))
         write_changes(changes_file(job.details, name), changed)
         write_details(details_file(job.details, name), job.mask.name, details)
-    _write(job, _in_values_of(given, result) if task == "instance" else result)
-    return int(np.count_nonzero(changed)), mask.size
-
-
-def read_mask_prediction(path: Path) -> Prediction:
-    """A picture of a mask, or a label map, as a prediction; see :func:`refine_picture`."""
-    given = read_mask_picture(path)
-    task = _told_task(given, path)
-    return _as_prediction(foreground(given, path) if task == "instance" else exact_labels(given, path), task)
-
-
-def _told_task(given: np.ndarray, path: Path) -> str:
-    """What a picture is: one object where it has two values, is a JPG, or has soft edges; else labels."""
-    levels, counts = np.unique(given, return_counts=True)
-    if len(levels) <= 2 or given.dtype.kind == "f" or path.suffix.lower() in (".jpg", ".jpeg"):
-        return "instance"
-    most = int(np.iinfo(given.dtype).max)
-    ends = (levels == 0) | (levels == most)
-    share = counts[ends].sum() / given.size
-    is_soft = share >= _SOFT_SHARE and (len(levels) > _SOFT_LEVELS or _is_antialiased(levels, most))
-    kind = "one object with soft edges" if is_soft else f"a label map of {len(levels)} labels"
-    print(f"{path} has {len(levels)} values, and is taken for {kind}")
-    return "instance" if is_soft else "semantic"
-
-
-def _is_antialiased(levels: np.ndarray, most: int) -> bool:
-    """Whether values from black to white are those of a mask drawn at a finer scale: equal steps, rounded."""
-    if levels[0] != 0 or levels[-1] != most:
-        return False
-    near = (np.abs(levels[:, None] - np.arange(steps + 1) * most / steps).min(axis=1) for steps in _STEPS)
-    return any((off <= 1).all() for off in near)
-
-
-def _as_prediction(mask: np.ndarray, task: str) -> Prediction:
-    if task == "instance":
-        return Objects(mask.shape, (crop_array(mask),), (1.0,), (0,))  # type: ignore[arg-type]
-    segments = tuple(k for k in np.unique(mask).tolist() if k != VOID[task])
-    return Partition(mask, segments, segments)
-
-
-def _in_values_of(given: np.ndarray, result: np.ndarray) -> np.ndarray:
-    """A mask in the numbers of the one that was given."""
-    top = given.max() if given.dtype.kind == "u" and given.max() else np.uint8(255)
-    return result.astype(top.dtype) * top
+    _write(job, read.values(result))
+    return RefinedPicture(int(np.count_nonzero(changed)), mask.size, read.told)
 
 
 def _write(job: MaskJob, result: np.ndarray) -> None:
@@ -147,8 +115,21 @@ def _write(job: MaskJob, result: np.ndarray) -> None:
     if geo and job.output.suffix.lower() in TIFFS:
         write_bytes(job.output, encode_geotiff(result, geo, np.unique(result).tolist()))
         return
+    picture, options = _with_palette(Image.fromarray(result), job.mask)
     with atomic_file(job.output) as file:
-        Image.fromarray(result).save(file, format=_OUTPUTS[job.output.suffix.lower()])
+        picture.save(file, format=_OUTPUTS[job.output.suffix.lower()], **options)
+
+
+def _with_palette(picture: Image.Image, mask: Path) -> tuple[Image.Image, dict[str, Any]]:
+    """A refined mask in the colours of the one that was given, if they are those of a palette, and options to save
+    it with."""
+    with Image.open(mask) as given:
+        palette = given.getpalette("RGB") if given.mode == "P" and picture.mode == "L" else None
+        transparency = given.info.get("transparency")
+    if palette is None:
+        return picture, {}
+    picture.putpalette(palette, "RGB")
+    return picture, {} if transparency is None else {"transparency": transparency}
 
 
 def _geo_tags(path: Path) -> Mapping[int, GeoTag]:
@@ -157,9 +138,7 @@ def _geo_tags(path: Path) -> Mapping[int, GeoTag]:
 
 def _of_size(mask: np.ndarray, job: MaskJob) -> np.ndarray:
     """The mask at the image's size: as it is, or resized if the user wants it."""
-    with Image.open(job.image) as image:
-        turned = image.getexif().get(0x112) in range(5, 9)
-        size = image.size if turned else image.size[::-1]
+    size = picture_size(job.image)
     if mask.shape == size:
         return mask
     sizes = f"{job.mask} is {mask.shape[0]} x {mask.shape[1]}, {job.image} {size[0]} x {size[1]} (height x width)"

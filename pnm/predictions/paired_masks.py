@@ -1,22 +1,20 @@
 """Photos and masks in two folders, which belong together by name."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from pnm.errors import UserError, print_lines
 from pnm.formats.atomic_files import check_folder_writable
 from pnm.formats.folders import IMAGE_ENDINGS, check_apart, files_below, one_file_each, stem
-from pnm.predictions.one_mask import KEPT_ENDINGS, MaskJob, refine_picture
+from pnm.pictures.rgb_files import picture_size
+from pnm.predictions.mask_reading import AS_TOLD, MaskReading
+from pnm.predictions.one_mask import KEPT_ENDINGS, MaskJob, RefinedPicture, refine_picture
 from pnm.predictions.refinement import Step
 
 MASK_WORDS = ("_mask", "-mask", ".mask", "_seg", "_matte")  # that a mask's name may have behind its photo's
-_TURNED = range(5, 9)  # EXIF orientations that swap the sides
-_ORIENTATION = 0x112
 
 
 class Pairs(NamedTuple):
@@ -63,16 +61,36 @@ def paired(photos: Path, masks: Path) -> Pairs:
     return Pairs(pairs, alone)
 
 
+class FolderJobs(NamedTuple):
+    """What is to be done in two folders.
+
+    Attributes:
+        jobs: pairs that can be refined.
+        alone: lines that say of a file that it has no partner.
+        broken: lines that say of a pair why it can't be read.
+    """
+
+    jobs: list[MaskJob]
+    alone: list[str]
+    broken: list[str]
+
+
 def mask_jobs(
-    photos: Path, masks: Path, output: Path, *, resizes: bool, details: Path | None
-) -> tuple[list[MaskJob], list[str]]:
-    """What is to be done in two folders, and lines of files without a partner; see :func:`paired`.
+    photos: Path,
+    masks: Path,
+    output: Path,
+    *,
+    resizes: bool,
+    details: Path | None,
+    reading: MaskReading = AS_TOLD,
+) -> FolderJobs:
+    """What is to be done in two folders; see :func:`paired`.
 
     Raises:
-        UserError: masks of other sizes than their photos, or files that are no pictures; each is told on a line.
+        UserError: masks of other sizes than their photos, each told on a line; no pair that can be read.
     """
-    check_apart(photos, output, "refined masks")
-    check_apart(masks, output, "refined masks")
+    check_apart(photos, output, "refined masks", of="the photos", taken_for="photos")
+    check_apart(masks, output, "refined masks", of="the masks", taken_for="masks")
     check_folder_writable(output, "--output")
     pairs = paired(photos, masks)
     jobs = []
@@ -80,32 +98,27 @@ def mask_jobs(
         target = PurePosixPath(mask)
         target = target if target.suffix.lower() in KEPT_ENDINGS else target.with_suffix(".png")
         own = None if details is None else details / target.parent
-        jobs.append(MaskJob(photos / photo, masks / mask, output / target, resizes, own))
-    _check_pictures(jobs)
-    return jobs, pairs.alone
+        jobs.append(MaskJob(photos / photo, masks / mask, output / target, resizes, own, reading))
+    broken = _checked_pictures(jobs)
+    return FolderJobs([job for job in jobs if job not in broken], pairs.alone, list(broken.values()))
 
 
-def _check_pictures(jobs: Iterable[MaskJob]) -> None:
-    faults = []
+def _checked_pictures(jobs: Sequence[MaskJob]) -> dict[MaskJob, str]:
+    """What is wrong with pairs that can't be read; a UserError if sizes differ, or there are no others."""
+    broken, faults = {}, []
     for job in jobs:
         try:
             photo, mask = picture_size(job.image), picture_size(job.mask)
-            if photo != mask and not job.resizes:
-                faults.append(
-                    f"{job.mask} is {mask[0]} x {mask[1]}, {job.image} {photo[0]} x {photo[1]} (height x width)"
-                )
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            faults.append(str(error))
-    if faults:
-        print_lines(faults)
-        raise UserError(f"{len(faults)} pairs can't be refined, see above: mend or remove them, or add --resize-mask")
-
-
-def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture as it is seen, of which the header alone is read."""
-    with Image.open(path) as image:
-        width, height = image.size[::-1] if image.getexif().get(_ORIENTATION) in _TURNED else image.size
-    return height, width
+        except UserError as error:
+            broken[job] = str(error)
+            continue
+        if photo != mask and not job.resizes:
+            faults.append(f"{job.mask} is {mask[0]} x {mask[1]}, {job.image} {photo[0]} x {photo[1]} (height x width)")
+    if faults or len(broken) == len(jobs):
+        print_lines([*faults, *broken.values()])
+        remedy = "mend or remove them, or add --resize-mask" if faults else "restore or remove them"
+        raise UserError(f"{len(faults) + len(broken)} pairs can't be refined, see above: {remedy}")
+    return broken
 
 
 def left_jobs(jobs: list[MaskJob], *, overwrite: bool, resume: bool) -> list[MaskJob]:
@@ -120,7 +133,12 @@ def left_jobs(jobs: list[MaskJob], *, overwrite: bool, resume: bool) -> list[Mas
     return [job for job in jobs if job.output not in done]
 
 
-def refine_jobs(jobs: list[MaskJob], step: Step) -> np.ndarray:
-    """Refines masks of all photos; (N, 2) int64, changed pixels and all of each."""
-    counts = [refine_picture(job, step, None) for job in tqdm(jobs, unit="mask", dynamic_ncols=True)]
-    return np.array(counts, np.int64).reshape(-1, 2)
+def refine_jobs(jobs: list[MaskJob], step: Step) -> tuple[list[RefinedPicture], list[str]]:
+    """Refines masks of all photos; what became of each, and lines that say why others could not be refined."""
+    refined, failures = [], []
+    for job in tqdm(jobs, unit="mask", dynamic_ncols=True):
+        try:
+            refined.append(refine_picture(job, step, None))
+        except UserError as error:
+            failures.append(f"{job.mask}: {error}")
+    return refined, failures

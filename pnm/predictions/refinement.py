@@ -16,8 +16,10 @@ from pnm.formats.class_names import read_class_names
 from pnm.formats.folders import IMAGE_ENDINGS, files_below
 from pnm.formats.image_files import ImageFiles, Key, missing_images
 from pnm.masks.crops import MaskCrop
+from pnm.predictions.change_counts import ChangeCount, changes_of
 from pnm.predictions.detail_report import DetailReport
 from pnm.predictions.image_predictions import Objects, Partition
+from pnm.predictions.lost_objects import with_lost_objects
 from pnm.predictions.opening import open_predictions
 from pnm.predictions.output_place import OutputPlace
 from pnm.predictions.prediction_set import PredictionSet
@@ -27,7 +29,6 @@ from pnm.predictions.relisting import with_kept_ids
 from pnm.read_ahead import read_ahead
 
 AHEAD = 2  # images that are read while another is refined
-VOID = {"semantic": 255, "panoptic": 0}  # label that is no segment
 Prediction = Objects | Partition
 
 
@@ -64,7 +65,8 @@ class Chain:
         return self.refine_detailed(contents, prediction).refined
 
     def refine_detailed(self, contents: Mapping[Callable[[Path], Any], Any], prediction: Prediction) -> Detailed:
-        """As :meth:`refine`, with the lowest of the confidences that steps state."""
+        """As :meth:`refine`, with the lowest of the confidences that steps state; no object vanishes, see
+        :mod:`pnm.predictions.lost_objects`."""
         coarse, refined, is_relisted = prediction, None, False
         confidences: dict[int, float] = {}
         for n, step in enumerate(self.steps):
@@ -72,7 +74,7 @@ class Chain:
                 assert isinstance(coarse, Partition)
                 refined = with_kept_ids(coarse, refined)
             prediction = replaced(prediction, refined) if n else prediction
-            refined, stated = refine_detailed(step, contents[step.read], prediction)
+            refined, stated = with_lost_objects(prediction, refine_detailed(step, contents[step.read], prediction))
             confidences = lower_confidences(confidences, stated)
             is_relisted |= isinstance(refined, Partition)
         return Detailed(replaced(prediction, refined) if is_relisted else refined, confidences)
@@ -153,16 +155,19 @@ def refine_each(
     *,
     progress: bool = True,
     report: DetailReport | None = None,
-) -> None:
+) -> ChangeCount:
     """Refines the predictions of some images and writes them; those that are written already are passed over.
 
     Args:
         report: where what became of each object goes, if anywhere.
 
+    Returns:
+        What changed in those that were not passed over.
+
     Raises:
         UserError: an image or prediction that cannot be used; the message names it.
     """
-    left = [key for key in keys if key not in writer.done]
+    left, count = [key for key in keys if key not in writer.done], ChangeCount()
     with tqdm(
         initial=len(keys) - len(left), total=len(keys), unit="image", disable=not progress, dynamic_ncols=True
     ) as bar:
@@ -176,7 +181,9 @@ def refine_each(
                 detailed = detailed._replace(refined=with_kept_ids(prediction, detailed.refined))
             fields = report.add(key, prediction, detailed) if report else None
             writer.write(key, detailed.refined, prediction, details=fields)
+            count = count.plus(changes_of(prediction, detailed.refined, f"image {key}"))
             bar.update(1)
+    return count
 
 
 def refine_files(args: argparse.Namespace, step: Step) -> None:
@@ -190,5 +197,6 @@ def refine_files(args: argparse.Namespace, step: Step) -> None:
     with predictions.writer(args.output, report.fingerprint(step), overwrite=args.overwrite) as writer:
         report.check_done(writer.done)
         keys = [key for key in predictions.keys if key in present]
-        refine_each(step, predictions, images, keys, writer, report=report)
-        print(f"{writer.finish(keep_missing=args.keep_missing)}: {len(present)} images refined")
+        count = refine_each(step, predictions, images, keys, writer, report=report)
+        output = writer.finish(keep_missing=args.keep_missing)
+        print(f"{output}: {len(present)} images refined, {count.told(len(present))}")

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pnm.pictures.samples import TIFFS
 from pnm.pictures.tiff_windows import is_large_tiff
 from pnm.pictures.video import is_video
 from pnm.predictions.detail_report import check_details_folder
+from pnm.predictions.mask_reading import MaskReading
 from pnm.predictions.one_mask import KEPT_ENDINGS, check_one_output, refine_one
 from pnm.predictions.paired_masks import left_jobs, mask_jobs, refine_jobs
 from pnm.predictions.refinement import Chain, Step, refine_files
@@ -28,6 +30,7 @@ def place(args: argparse.Namespace) -> None:
         FileNotFoundError, UserError: paths that don't go together, or an output that can't be made.
     """
     args.kind = "mask" if args.image else "files"
+    MaskReading(args.mask_kind, args.invert).check()
     if args.details is not None:
         if args.output and args.details.resolve() == args.output.resolve():
             raise UserError(f"--details and --output are both {args.output}: name two folders")
@@ -43,6 +46,7 @@ def place(args: argparse.Namespace) -> None:
             args.kind = "large"
             _check_large(args)
     _check_adapting(args)
+    _check_pictures(args)
     if args.temporal and args.kind != "video":
         raise UserError("--temporal is for a video and its masks, a picture for each frame")
     if args.kind in ("folders", "video") and not args.output:
@@ -51,6 +55,19 @@ def place(args: argparse.Namespace) -> None:
         raise UserError(
             "two folders, or a video, are for the universal refiner: others take --images and --predictions"
         )
+
+
+def _check_pictures(args: argparse.Namespace) -> None:
+    """A UserError if something is asked that pictures of masks, or others than they, don't have."""
+    asked = MaskReading(args.mask_kind, args.invert)
+    if args.kind == "files":
+        if asked.options():
+            raise UserError(f"{listed(asked.options())} is for pictures of masks, and result files say what they hold")
+        return
+    if args.details_in_results:
+        raise UserError("--details-in-results is for result files, and a picture has no entries: use --details DIR")
+    if asked.kind == "labels" and args.kind in ("large", "video"):
+        raise UserError("--mask-kind is labels, but masks of a video, and those refined by tiles, are of one object")
 
 
 def _check_adapting(args: argparse.Namespace) -> None:
@@ -113,8 +130,10 @@ def run(args: argparse.Namespace, steps: Sequence[Step]) -> None:
 
         assert isinstance(steps[0], UniversalStep)
         toning = steps[0].settings.toning
-        changed, size = refine_large(args.image, args.mask, args.output, steps[0].refiner, toning)
-        print(f"{args.output}: {changed} of {size} pixels changed")
+        files = args.image, args.mask, args.output
+        changed, size = refine_large(*files, steps[0].refiner, toning, is_inverted=args.invert)
+        told = f"{args.mask.name} was read as one object, {'0' if args.invert else 'all but 0'}"
+        print(f"{args.output}: {changed} of {size} pixels changed ({told})")
     elif args.kind == "folders":
         _refine_folders(args, chain)
     elif args.kind == "video":
@@ -130,7 +149,7 @@ def _refine_video(args: argparse.Namespace, steps: Sequence[Step]) -> None:
         raise UserError("a video's masks are refined by the universal refiner alone, and without --details")
     if args.temporal and (args.resume or args.parts[0].keep_topology):
         raise UserError("--temporal needs the frames before, and moves boundaries: leave --resume, --keep-topology out")
-    masks = frame_masks(video, folder, args.output)
+    masks = frame_masks(video, folder, args.output, is_inverted=args.invert)
     present = [number for number, name in masks.masks.items() if target(args.output, name).exists()]
     if present and not (args.resume or args.overwrite):
         first = target(args.output, masks.masks[present[0]])
@@ -144,10 +163,21 @@ def _refine_video(args: argparse.Namespace, steps: Sequence[Step]) -> None:
 
 def _refine_folders(args: argparse.Namespace, chain: Chain) -> None:
     photos, masks = args.paths
-    jobs, alone = mask_jobs(photos, masks, args.output, resizes=args.resize_mask, details=args.details)
+    reading = MaskReading(args.mask_kind, args.invert)
+    jobs, alone, broken = mask_jobs(
+        photos, masks, args.output, resizes=args.resize_mask, details=args.details, reading=reading
+    )
     print_lines(alone)
     left = left_jobs(jobs, overwrite=args.overwrite, resume=args.resume)
-    counts = refine_jobs(left, chain)
-    told = f", {len(jobs) - len(left)} were there" if len(left) < len(jobs) else ""
-    changed = int((counts[:, 0] > 0).sum())
-    print(f"{args.output}: {len(left)} masks, of which {changed} changed{told}")
+    refined, failures = refine_jobs(left, chain)
+    there = f", {len(jobs) - len(left)} were there" if len(left) < len(jobs) else ""
+    changed = sum(one.changed > 0 for one in refined)
+    kinds = Counter(one.told for one in refined)
+    told = f" (read as {'; '.join(f'{kind}: {number}' for kind, number in kinds.items())})" if kinds else ""
+    print(f"{args.output}: {len(refined)} masks, of which {changed} changed{there}{told}")
+    if broken or failures:
+        print_lines([*broken, *failures])
+        raise UserError(
+            f"{len(broken) + len(failures)} of {len(jobs) + len(broken)} pairs could not be refined, see above; the "
+            "others are done. Mend or remove them and run the same command with --resume"
+        )

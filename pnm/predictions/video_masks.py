@@ -11,10 +11,10 @@ from pnm.errors import UserError, listed
 from pnm.formats.atomic_files import atomic_file, check_folder_writable
 from pnm.formats.folders import IMAGE_ENDINGS, check_apart, files_below
 from pnm.masks.crops import crop_array, paste
-from pnm.pictures.mask_pictures import foreground, read_mask_picture
+from pnm.pictures.rgb_files import picture_size
 from pnm.pictures.video import Video
 from pnm.predictions.image_predictions import Objects
-from pnm.predictions.paired_masks import picture_size
+from pnm.predictions.mask_reading import MaskReading, ReadMask, read_mask
 from pnm.predictions.refinement import Step
 from pnm.predictions.universal_refiner import UniversalStep
 
@@ -28,6 +28,7 @@ class FrameMasks:
         video: of which all frames can be decoded.
         folder: pictures whose names end in the numbers of their frames, from 0 or from 1; as many as there are frames
             belong to them in the order of their numbers.
+        is_inverted: whether the objects are what is darker.
 
     Attributes:
         masks: paths below the folder by number of the frame, from 0, rising.
@@ -36,8 +37,9 @@ class FrameMasks:
         UserError: no such pictures, numbers that the video doesn't have, masks of another size than the frames.
     """
 
-    def __init__(self, video: Video, folder: Path):
+    def __init__(self, video: Video, folder: Path, *, is_inverted: bool = False):
         self.video, self.folder = video, folder
+        self._reading = MaskReading("object", is_inverted)
         names = files_below(folder, *IMAGE_ENDINGS)
         numbered = [(_number_of(folder / name), name) for name in names]
         if not numbered:
@@ -66,21 +68,17 @@ class FrameMasks:
         size = frame.shape[:2]
         others = []
         for name in self.masks.values():
-            try:
-                if picture_size(self.folder / name) != size:
-                    others.append(name)
-            except (OSError, SyntaxError, ValueError) as error:
-                raise UserError(f"{self.folder / name} is no picture that can be read ({error})") from None
+            if picture_size(self.folder / name) != size:
+                others.append(name)
         if others:
             raise UserError(
                 f"frames of {self.video.path} are {size[0]} x {size[1]} (height x width), {len(others)} masks in "
                 f"{self.folder} are not: {listed(others, 3)}"
             )
 
-    def read(self, number: int) -> np.ndarray:
-        """(H, W) bool, the mask of a frame."""
-        path = self.folder / self.masks[number]
-        return foreground(read_mask_picture(path), path)
+    def read(self, number: int) -> ReadMask:
+        """The mask of a frame, one object."""
+        return read_mask(self.folder / self.masks[number], self._reading)
 
 
 def _number_of(path: Path) -> int:
@@ -90,11 +88,11 @@ def _number_of(path: Path) -> int:
     return int(found[1])
 
 
-def frame_masks(video: Path, masks: Path, output: Path) -> FrameMasks:
+def frame_masks(video: Path, masks: Path, output: Path, *, is_inverted: bool = False) -> FrameMasks:
     """What is to be refined, checked; the output folder is made."""
-    check_apart(masks, output, "refined masks")
+    check_apart(masks, output, "refined masks", of="the masks", taken_for="masks")
     check_folder_writable(output, "--output")
-    return FrameMasks(Video(video), masks)
+    return FrameMasks(Video(video), masks, is_inverted=is_inverted)
 
 
 def target(output: Path, name: str) -> Path:
@@ -103,7 +101,8 @@ def target(output: Path, name: str) -> Path:
 
 
 def refine_video(masks: FrameMasks, output: Path, step: Step, numbers: list[int], *, temporal: bool) -> int:
-    """Refines the masks of some frames, and writes each as a PNG of 0 and 255; how many of them changed.
+    """Refines the masks of some frames, and writes each as a PNG of 0 and 255, the object being what it was of the two;
+    how many of them changed.
 
     Args:
         step: takes images as they are.
@@ -114,10 +113,10 @@ def refine_video(masks: FrameMasks, output: Path, step: Step, numbers: list[int]
     frames = masks.video.read(set(numbers))
     for number, frame in tqdm(frames, total=len(numbers), unit="frame", dynamic_ncols=True):
         mask = masks.read(number)
-        refined = refine(frame, mask)
-        changed += bool((refined != mask).any())
+        refined = refine(frame, mask.pixels)
+        changed += bool((refined != mask.pixels).any())
         with atomic_file(target(output, masks.masks[number])) as file:
-            Image.fromarray(refined.astype(np.uint8) * 255).save(file, format="PNG")
+            Image.fromarray((refined != mask.is_inverted).astype(np.uint8) * 255).save(file, format="PNG")
     return changed
 
 

@@ -156,7 +156,8 @@ class BoundaryPatchRefiner(RefiningModel):
         if mode:
             for network in self.cascade.networks:
                 network.release()
-        return super().train(mode)
+        super().train(mode)
+        return self
 
     def _network_input(self, images: torch.Tensor, inside: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """See :func:`.patches.network_input`."""

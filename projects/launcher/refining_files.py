@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pnm.errors import UserError, one_line_errors
 from pnm.formats.image_files import ImageFiles
 from pnm.interior_offsets.stored import StoredOffsets
 from pnm.network_backends.choice import check_backend
+from pnm.predictions.change_counts import ChangeCount
 from pnm.predictions.coco_panoptic import PanopticPredictions
 from pnm.predictions.detail_report import DetailReport
 from pnm.predictions.offset_refiner import OffsetRefiner
@@ -154,10 +156,11 @@ def refine_in_group(args: argparse.Namespace) -> None:
             report.check_done(writer.done)
             comm.synchronize()  # all know what is done before anyone adds to it
             mine = keys[comm.get_rank() :: comm.get_world_size()]
-            refine_each(chain, predictions, images, mine, writer, progress=comm.is_main_process(), report=report)
-            comm.synchronize()
+            own = refine_each(chain, predictions, images, mine, writer, progress=comm.is_main_process(), report=report)
+            counts = comm.gather(own)  # when all are through
             if comm.is_main_process():
-                print(f"{writer.finish(keep_missing=args.keep_missing)}: {len(present)} images refined")
+                output, count = writer.finish(keep_missing=args.keep_missing), reduce(ChangeCount.plus, counts)
+                print(f"{output}: {len(present)} images refined, {count.told(len(present))}")
     leave_together()
 
 

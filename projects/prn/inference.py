@@ -41,6 +41,7 @@ class InferenceSettings:
     strip_rows: int = 64
     amp: bool = False
     strength: float = 1.0
+    precision: str = "float32"
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "InferenceSettings":
@@ -55,6 +56,7 @@ class InferenceSettings:
             node.STRIP_ROWS,
             node.AMP_TEST,
             cfg.MODEL.REFINING_STRENGTH,
+            node.PRECISION_TEST,
         )
 
 

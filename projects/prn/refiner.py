@@ -15,6 +15,7 @@ from torch import nn
 
 from pnm.errors import UserError
 from pnm.network_backends.onnx_models import Exportable
+from pnm.network_backends.precision import is_bfloat16
 from pnm.null_model.weighted_losses import pixel_cross_entropy, weighted_mean
 from pnm.object_refinement.decision import decision_of
 from pnm.predictions import Partition
@@ -79,6 +80,7 @@ class PanopticRefiner(RefiningModel):
         """
         super().__init__(task="panoptic", pixel_mean=pixel_mean, pixel_std=pixel_std)
         self.network, self.inference = network, inference
+        self.in_bfloat16 = is_bfloat16(inference.precision, "MODEL.PRN.PRECISION_TEST") or inference.amp
         self.least_probability = decision_of(inference.strength, "MODEL.REFINING_STRENGTH").pixel
         self.loss_weights = loss_weights or dict(zip(_TERMS, (1.0, 200.0, 0.02, 0.02, 5.0)))
         self.loss_stride, self.small_instance_weight = loss_stride, small_instance_weight
@@ -231,13 +233,12 @@ class PanopticRefiner(RefiningModel):
         table = np.array([of_label.get(label, -1) for label in labels.tolist()], np.int64)
         return table[places].reshape(prediction.labels.shape)
 
-    @torch.no_grad()
     def predict(self, given: NetworkInput) -> Predicted:
         """What the network says of one image."""
-        with torch.autocast(self.device.type, enabled=self.inference.amp):
-            features, coordinates = self.network.features(given)
-            logits = self.network.class_logits(features).float()[0]
-            fields = self.network.fields(features, coordinates, self.inference.strip_rows)
+        with self.inference_network(self.inference.amp) as network:
+            features, coordinates = network.features(given)
+            logits = network.class_logits(features).float()[0]
+            fields = network.fields(features, coordinates, self.inference.strip_rows)
         return Predicted(fields, logits, given.sizes[0])
 
     def network_input(self, image: torch.Tensor, prediction: Partition) -> NetworkInput:

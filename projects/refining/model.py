@@ -1,6 +1,7 @@
 """The base of every refiner's meta-architecture, and the refiners that are registered."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from torch import nn
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_array, paste
 from pnm.network_backends.onnx_models import Exportable
+from pnm.network_backends.prepared_network import PreparedNetwork
 from pnm.object_refinement.refining import RefinedMask
 from pnm.predictions import Partition
 from pnm.predictions.certain_changes import CertainLabels
@@ -57,6 +59,8 @@ class RefiningModel(nn.Module):
     backend_key = ""  # of the config, says what it runs on; "" if there is no choice
     has_strength = False  # whether it reads ``MODEL.REFINING_STRENGTH``
     takes_pixel_weights = False  # whether its losses are weighted by "pixel_weights", see ``MODEL.PNM``
+    in_bfloat16: bool | None = None  # of the prepared network on CPUs; None: it isn't prepared in the common way
+    network: Any  # the nn.Module that is prepared
     pixel_mean: torch.Tensor
     pixel_std: torch.Tensor
 
@@ -68,6 +72,7 @@ class RefiningModel(nn.Module):
             num_classes: K of the one-hot "sem_seg".
         """
         super().__init__()
+        self._prepared: PreparedNetwork | None = None
         self.task, self.num_classes = task, num_classes
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
@@ -100,7 +105,31 @@ class RefiningModel(nn.Module):
         )
 
     def prepare_inference(self) -> None:
-        """Makes calls fast that are no training; called when weights were loaded and no more will be."""
+        """Makes calls fast that are no training; called when weights were loaded and no more will be.
+
+        On a CPU, from now on until the next training a model that has ``in_bfloat16`` runs a copy of its network, see
+        :class:`pnm.network_backends.prepared_network.PreparedNetwork`.
+        """
+        if self.in_bfloat16 is not None and self.device.type == "cpu":
+            self._prepared = PreparedNetwork(self.network, self.in_bfloat16)
+
+    def train(self, mode: bool = True) -> "RefiningModel":
+        self._prepared = None if mode else self._prepared
+        return super().train(mode)
+
+    @contextmanager
+    def inference_network(self, amp: bool) -> Iterator[Any]:
+        """The network without gradients, prepared if it is: its outputs may be of lower precision.
+
+        Args:
+            amp: mixed precision where it isn't prepared.
+        """
+        if self._prepared is not None:
+            with self._prepared.running() as network:
+                yield network
+            return
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=amp):
+            yield self.network
 
     def exportable(self) -> Exportable:
         """The network for other programs, see :mod:`pnm.network_backends.onnx_models`."""

@@ -47,6 +47,8 @@ def add_segfix_config(cfg: CfgNode) -> None:
     node.SCALE = 1.0
     # Mixed precision in inference (training: SOLVER.AMP.ENABLED).
     node.AMP_TEST = False
+    # Inference on CPUs: "float32", "bfloat16", or "auto", bfloat16 where the processor computes in it.
+    node.PRECISION_TEST = "auto"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,15 @@ def offset_source(cfg: CfgNode, weights: str) -> OffsetSource:
         weights: digest of the model's weights.
     """
     node, model = cfg.MODEL.SEGFIX, cfg.MODEL
-    parts = (weights, node.NETWORK, node.HEAD_CHANNELS, node.AMP_TEST, model.PIXEL_MEAN, model.PIXEL_STD)
+    parts = (
+        weights,
+        node.NETWORK,
+        node.HEAD_CHANNELS,
+        node.AMP_TEST,
+        node.PRECISION_TEST,
+        model.PIXEL_MEAN,
+        model.PIXEL_STD,
+    )
     digest = hashlib.sha256(repr((*parts, cfg.INPUT.FORMAT)).encode()).hexdigest()
     return OffsetSource(digest, node.BINS, node.BOUNDARY_THRESHOLD, node.SCALE, node.STEPS)
 

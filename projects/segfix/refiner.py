@@ -19,6 +19,7 @@ from pnm.interior_offsets.shifting import Shift, shifted_labels, shifted_mask
 from pnm.interior_offsets.targets import IGNORED
 from pnm.masks.crops import MaskCrop
 from pnm.network_backends.onnx_models import Exportable
+from pnm.network_backends.precision import is_bfloat16
 from pnm.object_refinement.decision import decision_of
 from pnm.object_refinement.refining import RefinedMask
 from pnm.predictions.certain_changes import CertainLabels, mask_confidence
@@ -65,6 +66,7 @@ class SegFix(RefiningModel):
         boundary_loss_weight: float = 1.0,
         direction_loss_weight: float = 1.0,
         amp: bool = False,
+        precision: str = "float32",
         strength: float = 1.0,
     ):
         """
@@ -73,11 +75,13 @@ class SegFix(RefiningModel):
             pixel_mean, pixel_std: of the image's channels.
             num_classes: of the one-hot "sem_seg".
             amp: mixed precision in inference.
+            precision: of inference on the CPU, see :func:`pnm.network_backends.precision.is_bfloat16`.
             strength: 0 changes nothing, 1 pixels whose probability of a boundary is over the settings' threshold; in
                 between, those over a threshold that much nearer to 1.
         """
         super().__init__(task=settings.task, pixel_mean=pixel_mean, pixel_std=pixel_std, num_classes=num_classes)
         self.network, self.settings, self.amp = network, settings, amp
+        self.in_bfloat16 = is_bfloat16(precision, "MODEL.SEGFIX.PRECISION_TEST") or amp
         decision_of(strength, "MODEL.REFINING_STRENGTH")
         self.strength = strength
         self.loss_weights = {"boundary": boundary_loss_weight, "direction": direction_loss_weight}
@@ -105,20 +109,21 @@ class SegFix(RefiningModel):
             "boundary_loss_weight": node.BOUNDARY_LOSS_WEIGHT,
             "direction_loss_weight": node.DIRECTION_LOSS_WEIGHT,
             "amp": node.AMP_TEST,
+            "precision": node.PRECISION_TEST,
             "strength": cfg.MODEL.REFINING_STRENGTH,
         }
 
     def _batch(self, tensors: list[torch.Tensor], pad_value: float = 0.0) -> torch.Tensor:
         return ImageList.from_tensors(tensors, SIZE_DIVISIBILITY, pad_value).tensor
 
-    def _logits(self, images: list[torch.Tensor]) -> OffsetLogits:
+    def _logits(self, images: list[torch.Tensor], network: nn.Module) -> OffsetLogits:
         """Of (3, h, w) uint8 images, at the size of the batch: as large as the largest, in multiples of 32."""
         x = self._batch([(image.to(self.device).float() - self.pixel_mean) / self.pixel_std for image in images])
-        logits = self.network(x)
+        logits = network(x)
         return OffsetLogits(*(F.interpolate(part.float(), x.shape[-2:], mode="bilinear") for part in logits))
 
     def losses(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
-        logits = self._logits([x["image"] for x in batched_inputs])
+        logits = self._logits([x["image"] for x in batched_inputs], self.network)
         boundary, directions = (
             self._batch([x[name].to(self.device) for x in batched_inputs], ignored).long()
             for name, ignored in (("boundary", IGNORED), ("directions", NO_DIRECTION))
@@ -142,12 +147,11 @@ class SegFix(RefiningModel):
         storage.put_scalar("segfix/boundary_precision", both / found.sum().clamp(min=1))
         storage.put_scalar("segfix/direction_accuracy", right / known.sum().clamp(min=1))
 
-    @torch.no_grad()
     def offsets(self, image: torch.Tensor) -> InteriorOffsets:
         """Boundaries of an image (3, H, W) uint8 and the way to the interior."""
         height, width = image.shape[1:]
-        with torch.autocast(self.device.type, enabled=self.amp):
-            logits = self._logits([image])
+        with self.inference_network(self.amp) as network:
+            logits = self._logits([image], network)
         probs = logits.boundary[0].softmax(0)[1, :height, :width]
         directions = logits.direction[0].argmax(0)[:height, :width]
         return interior_offsets(probs.cpu().numpy(), directions.cpu().numpy(), self.settings.bins)

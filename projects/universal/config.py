@@ -29,5 +29,10 @@ def add_universal_config(cfg: CfgNode) -> None:
     # Share of true masks that are changed first, so that they end in part where no edge is, as annotations do: of
     # several objects as one, of parts, with what hides them.
     node.EDGELESS = 0.0
+    # Inference on CPUs: "float32", "bfloat16", or "auto", bfloat16 where the processor computes in it.
+    node.PRECISION_TEST = "auto"
+    # What a loaded refiner runs on, on CPUs: "torch", "openvino" or "onnxruntime" (extras openvino and onnx), which two
+    # compute in float32.
+    node.BACKEND = "torch"
     # Predictions that overlap the ground truth of their class by no more than this IoU are not learned from.
     node.MATCH_IOU = 0.5

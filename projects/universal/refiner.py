@@ -10,12 +10,15 @@ from detectron2.utils.events import get_event_storage
 
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop
+from pnm.network_backends.choice import check_backend
 from pnm.network_backends.onnx_models import Exportable
+from pnm.network_backends.precision import is_bfloat16
 from pnm.object_refinement.decision import decision_of
 from pnm.object_refinement.exporting import exportable_network
 from pnm.object_refinement.network import ARCHITECTURES, RefinementNetwork, foreground_logits
-from pnm.object_refinement.prediction import PIXEL_MEAN, PIXEL_STD, torch_prediction
+from pnm.object_refinement.prediction import PIXEL_MEAN, PIXEL_STD, network_prediction
 from pnm.object_refinement.refiner import Refiner
+from pnm.object_refinement.refining import Predict
 from pnm.object_refinement.training_windows import refinement_loss
 
 from ..refining import TASKS, RefiningModel
@@ -32,6 +35,7 @@ class UniversalRefiner(RefiningModel):
     """
 
     dataset_mapper = "window_mapper"
+    backend_key = "MODEL.UNIVERSAL.BACKEND"
     refines_any_task = True
     has_strength = True
 
@@ -45,6 +49,8 @@ class UniversalRefiner(RefiningModel):
         error_weight: float = 1.0,
         bfloat16: bool = False,
         num_classes: int = 0,
+        precision: str = "float32",
+        backend: str = "torch",
     ):
         """
         Args:
@@ -54,6 +60,8 @@ class UniversalRefiner(RefiningModel):
             error_weight: in training, see :func:`pnm.object_refinement.training_windows.refinement_loss`.
             bfloat16: train in mixed precision, on CPUs, too.
             num_classes: of the one-hot "sem_seg".
+            precision, backend: of inference on the CPU, see
+                :func:`pnm.object_refinement.prediction.network_prediction`.
         """
         if not 1 <= error_weight < 1000:
             raise UserError(f"MODEL.UNIVERSAL.ERROR_WEIGHT is {error_weight}, expected a number from 1 on, like 5")
@@ -65,6 +73,10 @@ class UniversalRefiner(RefiningModel):
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         decision_of(strength, STRENGTH_KEY)
         self.strength, self.mixed_precision, self.error_weight = strength, bfloat16, error_weight
+        is_bfloat16(precision, "MODEL.UNIVERSAL.PRECISION_TEST")
+        check_backend(backend, self.backend_key)
+        self.precision, self.backend = precision, backend
+        self._predict: Predict | None = None
 
     @classmethod
     def task_of(cls, cfg: CfgNode) -> str:
@@ -84,6 +96,8 @@ class UniversalRefiner(RefiningModel):
             "error_weight": node.ERROR_WEIGHT,
             "bfloat16": node.BFLOAT16,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "precision": node.PRECISION_TEST,
+            "backend": node.BACKEND,
         }
 
     def exportable(self) -> Exportable:
@@ -111,9 +125,20 @@ class UniversalRefiner(RefiningModel):
             "universal/right_masks_changed_px", wrong_after[is_right].float().sum() / is_right.sum().clamp(1)
         )
 
+    def prepare_inference(self) -> None:
+        """From now on until the next training the network is run as it is now, on a CPU by ``backend``."""
+        backend = self.backend if self.device.type == "cpu" else "torch"
+        self._predict = network_prediction(self.network, backend=backend, precision=self.precision)
+
+    def train(self, mode: bool = True) -> "UniversalRefiner":
+        self._predict = None if mode else self._predict
+        super().train(mode)
+        return self
+
     def _refiner(self) -> Refiner:
         """By pixels alone: a belief is fitted when training is over (tools/pack_refiner.py)."""
-        return Refiner.with_prediction(torch_prediction(self.network), strength=self.strength)
+        predict = self._predict or network_prediction(self.network, precision=self.precision)
+        return Refiner.with_prediction(predict, strength=self.strength)
 
     @staticmethod
     def _pixels(image: torch.Tensor) -> np.ndarray:

@@ -150,7 +150,7 @@ def results(tmp_path):
 
 
 def test_coco_results_with_details(refine, results, weights, tmp_path):
-    assert "2 images refined" in refine(*results, tmp_path / "plain.json")
+    assert "2 images refined, 4 of 4 masks changed" in refine(*results, tmp_path / "plain.json")
     more = ("--details-in-results", "--details", tmp_path / "details")
     refine(*results, tmp_path / "told.json", *more)
     plain, told = (json.loads((tmp_path / name).read_text("utf-8")) for name in ("plain.json", "told.json"))

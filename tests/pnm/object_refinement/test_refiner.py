@@ -158,3 +158,26 @@ assert not strange, strange
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_no_object_vanishes():
+    """Of one pixel that the network takes away, the mask stays."""
+    mask = np.zeros((40, 40), np.bool_)
+    mask[20, 20] = True
+    image = painted(np.zeros_like(mask))
+    refiner = Refiner.with_prediction(oracle, strength=1)
+    (one,) = refiner.refine_objects(image, [crop_array(mask)])
+    assert np.array_equal(refiner(image, mask), mask) and (one.confidence, one.changed) == (0.0, 0)
+
+
+def test_the_strength_may_be_set():
+    mask = np.zeros((40, 40), np.bool_)
+    mask[10:30, 10:30] = True
+    truth = np.roll(mask, 2, 1)
+    refiner = Refiner.with_prediction(oracle, strength=0)
+    assert np.array_equal(refiner(painted(truth), mask), mask)
+    refiner.strength = 1
+    assert refiner.strength == 1 and not np.array_equal(refiner(painted(truth), mask), mask)
+    with pytest.raises(UserError, match="strength is 1.5, expected a number from 0"):
+        refiner.strength = 1.5
+    assert refiner.strength == 1 and refiner.decision.pixel == 0.5

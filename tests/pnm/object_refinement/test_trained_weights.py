@@ -80,9 +80,16 @@ def test_own_files_and_strange_names(listed, random_weights):
 
 def test_networks_that_are_none(tmp_path, random_weights):
     content = torch.load(random_weights, weights_only=True)
-    torch.save(content["model"], tmp_path / "bare.pth")
+    torch.save({"model": {"network.other": torch.zeros(1)}}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=r"is no checkpoint of the universal refiner .*--config-file"):
-        load_network(tmp_path / "bare.pth")
+        load_network(tmp_path / "other.pth")
+    for name, bare in (
+        ("bare.pth", content["model"]),
+        ("model_final.pth", {"model": content["model"], "iteration": 9}),
+    ):
+        torch.save(bare, tmp_path / name)
+        with pytest.raises(CheckpointError, match=f"{name} is what training wrote, .* with tools/pack_refiner.py"):
+            load_network(tmp_path / name)
     missing = dict(content["model"])
     missing.pop("network.head.bias")
     for model in (

@@ -75,7 +75,13 @@ def test_the_refined_mask_is_written(name, ending, tmp_path, capsys):
     Image.fromarray(np.zeros((*OBJECT.shape, 3), np.uint8)).save(tmp_path / "i.png")
     output = tmp_path / f"refined{ending}"
     args = argparse.Namespace(
-        image=tmp_path / "i.png", mask=tmp_path / name, output=output, resize_mask=False, details=None
+        image=tmp_path / "i.png",
+        mask=tmp_path / name,
+        output=output,
+        resize_mask=False,
+        details=None,
+        mask_kind="auto",
+        invert=False,
     )
     refine_one(args, SameMask(), "instance")
     written = np.asarray(Image.open(output))
@@ -99,6 +105,8 @@ def test_another_size_asks_first(task, tmp_path):
         output=tmp_path / "out.png",
         resize_mask=False,
         details=None,
+        mask_kind="auto",
+        invert=False,
     )
     with pytest.raises(UserError, match=r"mask.png is 20 x 30, .*i.png 40 x 60 .*same proportions: --resize-mask"):
         refine_one(args, SameMask(), task)
@@ -124,6 +132,8 @@ def test_a_turned_photograph_has_the_size_that_people_see(tmp_path):
         output=tmp_path / "out.png",
         resize_mask=False,
         details=None,
+        mask_kind="auto",
+        invert=False,
     )
     refine_one(args, SameMask(), "instance")
     assert np.array_equal(np.asarray(Image.open(args.output)) > 0, OBJECT)
@@ -156,6 +166,8 @@ def test_labels_must_be_exact(tmp_path):
         output=tmp_path / "out.png",
         resize_mask=False,
         details=None,
+        mask_kind="auto",
+        invert=False,
     )
     with pytest.raises(UserError, match="labels.jpg cannot hold labels, which must be exact"):
         refine_one(args, SameMask(), "semantic")

@@ -75,6 +75,8 @@ def test_one_png_has_no_classes(tmp_path):
         mask=tmp_path / "mask.png",
         output=tmp_path / "out.png",
         resize_mask=False,
+        mask_kind="auto",
+        invert=False,
     )
     with pytest.raises(
         ValueError, match="mask.png is one picture, .* takes panoptic result files, a JSON and its PNGs"
