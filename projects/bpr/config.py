@@ -64,9 +64,9 @@ def add_bpr_config(cfg: CfgNode) -> None:
     node.LIGHT_NETWORK = ""
     # Its weights, a file or an address, trained on patches of the same sizes and normalization.
     node.LIGHT_WEIGHTS = ""
-    # It is sure of a patch if by its probabilities a smaller share of the pixels is wrong, the mean of min(p, 1 - p):
-    # 0 = never, all patches go through NETWORK; 1 = always, none does.
-    node.LIGHT_SURE = 0.05
+    # It is sure of a patch if all but 5 % of the pixels have a label that is more probable than this by its own
+    # probabilities: 0 = always, no patch goes through NETWORK; 1 = never, all do.
+    node.LIGHT_SURE = 0.8
 
 
 @dataclass(frozen=True)
@@ -146,12 +146,12 @@ class LightSettings:
 
     network: str = ""
     weights: str = ""
-    sure: float = 0.0
+    sure: float = 1.0
 
     def __post_init__(self):
         if not 0 <= self.sure <= 1:
             raise UserError(
-                f"MODEL.BPR.LIGHT_SURE is {self.sure}, expected a share of pixels: 0 (never sure) to 1 (always)"
+                f"MODEL.BPR.LIGHT_SURE is {self.sure}, expected a probability: 0 (always sure) to 1 (never)"
             )
         if bool(self.network) != bool(self.weights):
             given, missing = ("NETWORK", "WEIGHTS") if self.network else ("WEIGHTS", "NETWORK")

@@ -64,7 +64,7 @@ class BoundaryPatchRefiner(RefiningModel):
         num_classes: int = 0,
         inference: InferenceSettings | None = None,
         light_network: nn.Module | None = None,
-        light_sure: float = 0.0,
+        light_sure: float = 1.0,
         strength: float = 1.0,
     ):
         """
