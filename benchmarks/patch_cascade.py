@@ -1,7 +1,7 @@
 """Quality against time of BPR with a light network before the heavy one (``refine_cpu.py --light``).
 
-By MODEL.BPR.LIGHT_SURE: the share of patches that the heavy network sees, seconds for all scenes, mask AP, and the AP if
-as many patches, but any, had gone there (mean of three draws), which says what being sure is worth. Beside it each
+By MODEL.BPR.LIGHT_SURE: the share of patches that the heavy network sees, seconds for all scenes, mask AP, and the AP
+if as many patches, but any, had gone there (mean of three draws), which says what being sure is worth. Beside it each
 network alone, and the heavy one on fewer patches (NMS threshold). In each round everyone runs once; medians.
 """
 

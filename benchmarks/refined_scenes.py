@@ -1,4 +1,4 @@
-"""The quick start's scenes with coarse masks of a result file, refined and scored: what benchmarks of refiners share."""
+"""The quick start's scenes with coarse masks of a result file, refined and scored, for benchmarks of refiners."""
 
 import contextlib
 import io

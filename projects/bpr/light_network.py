@@ -17,7 +17,7 @@ from .networks import NETWORKS, build_network
 _TRAINING_ONLY = "aux_heads."  # weights that a trained BoundaryPatchRefiner has besides its network's
 
 
-def light_network(settings: LightSettings) -> nn.Module:
+def load_light_network(settings: LightSettings) -> nn.Module:
     """The network that ``MODEL.BPR.LIGHT_NETWORK`` names, in evaluation mode, float32, on the CPU.
 
     No random numbers are drawn from torch's generator: training goes on as without it.

@@ -21,8 +21,8 @@ from .config import WHOLE_CALL, InferenceSettings, PatchSettings
 # From numbers of patches (n,) to what networks see of them, (n, 4, s', s') on the device of the networks.
 Seen = Callable[[np.ndarray], torch.Tensor]
 
-# Of a patch's pixels. Shares of 80 and 90 % and the mean probability of the labels told less well which patches need the
-# heavy network, 98 % no better than chance would have it (the quick start's scenes, benchmarks/patch_cascade.py).
+# Of a patch's pixels. On the quick start's scenes 98 % told as well which patches need the heavy network; 80 and 90 %,
+# and the mean probability of the labels, told it less well.
 _CERTAIN_SHARE = 0.95
 
 

@@ -11,7 +11,7 @@ from pnm.masks.crops import crop_array, paste
 from pnm.object_refinement.trained_weights import DEFAULT_WEIGHTS
 from pnm.projects.bpr import BoundaryPatchRefiner, InferenceSettings, PatchSettings, build_network
 from pnm.projects.bpr.config import LightSettings
-from pnm.projects.bpr.light_network import light_network
+from pnm.projects.bpr.light_network import load_light_network
 from pnm.projects.bpr.networks import build_auxiliary_heads
 from pnm.projects.bpr.patch_probabilities import are_sure
 from pnm.projects.bpr.patches import patches_of
@@ -184,7 +184,7 @@ def test_a_config_names_it_and_training_draws_the_same_numbers(weights, scene):
 @pytest.mark.parametrize("name", ["fast_scnn", "universal_small"])
 def test_weights_of_auxiliary_heads_are_left_out_and_named_weights_found(name, weights):
     given = str(weights.get(name, DEFAULT_WEIGHTS))
-    network = light_network(LightSettings(name, given))
+    network = load_light_network(LightSettings(name, given))
     assert not network.training and all(p.dtype == torch.float32 for p in network.parameters())
 
 
@@ -231,4 +231,4 @@ def test_what_is_no_checkpoint_is_told(content, tmp_path):
     file = tmp_path / "light.pth"
     file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
     with pytest.raises(CheckpointError, match="light.pth"):
-        light_network(LightSettings("patch_unet", str(file)))
+        load_light_network(LightSettings("patch_unet", str(file)))
