@@ -23,6 +23,29 @@ from pnm.errors import UserError, interrupts_told, one_line_errors
 
 STRENGTHS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 _JUDGED = 0.25  # share of the objects
+_LEAST_AREA = 400  # px: smaller objects are passed over
+_FEW = 1000  # coarse masks, below which a belief says little: the shipped one was fitted on 6400
+
+
+def _check_number(annotations: Path, draws: int) -> None:
+    """Warns if there are few objects to fit a belief on; a UserError if there is none."""
+    from pnm.formats.coco_instances import read_coco_ground_truth
+    from pnm.masks.crops import crop_runs
+    from pnm.masks.runs import decode_masks
+
+    truth, number = read_coco_ground_truth(annotations), 0
+    for key, entry in truth.images.items():
+        rows = [row for row in truth.annotations.get(key, []) if not row.get("iscrowd", 0)]
+        masks = decode_masks([row["segmentation"] for row in rows], entry.height, entry.width, str)
+        number += sum(crop_runs(masks, n).pixels.sum() >= _LEAST_AREA for n in range(len(rows)))
+    if not number:
+        raise UserError(f"{annotations} has no object of {_LEAST_AREA} pixels or more to fit a belief on: name others")
+    if number * draws < _FEW:
+        print(
+            f"warning: {number} objects, {draws} coarse masks of each, are few to fit a belief on, that says little "
+            f"of other pictures: give scenes with {_FEW} coarse masks or more, or more --draws",
+            file=sys.stderr,
+        )
 
 
 def _scenes(annotations: Path, images: Path) -> Iterator[tuple]:
@@ -90,6 +113,7 @@ def pack(args: argparse.Namespace) -> None:
     from pnm.object_refinement.prediction import torch_prediction
     from pnm.object_refinement.trained_network import PREFIX, checkpoint
 
+    _check_number(args.annotations, args.draws)
     content = load_torch(args.weights)
     model = content.get("model", content)
     network = RefinementNetwork(ARCHITECTURES[args.architecture])

@@ -8,6 +8,7 @@ import numpy as np
 
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_array, paste
+from pnm.masks.lost_segments import with_lost_segments
 from pnm.network_backends.choice import check_backend
 from pnm.object_refinement.accepted_inputs import check_size, label_map, mask_stack, rgb_image
 from pnm.object_refinement.belief import Belief
@@ -157,11 +158,14 @@ class Refiner:
     def refine_segments(
         self, image: np.ndarray, labels: np.ndarray, segments: Sequence[int]
     ) -> tuple[np.ndarray, dict[int, float]]:
-        """As :meth:`refine_partition`, and the confidence of each segment that was refined."""
+        """As :meth:`refine_partition`, and the confidence of each segment that was refined: 0 of one that keeps its
+        pixels because none would be left of it."""
         check_size(image, labels.shape, "the labels are")
         confidences: dict[int, float] = {}
         refined = claimed_labels(labels, self._claims(image, labels, segments, confidences))
-        return (with_kept_segments(labels, refined) if self.keep_topology else refined), confidences
+        refined = with_kept_segments(labels, refined) if self.keep_topology else refined
+        refined, lost = with_lost_segments(labels, refined, segments)
+        return refined, confidences | dict.fromkeys(lost, 0.0)
 
     def _claims(
         self, image: np.ndarray, labels: np.ndarray, segments: Sequence[int], confidences: dict[int, float]

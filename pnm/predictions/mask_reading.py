@@ -76,14 +76,11 @@ class ReadMask(NamedTuple):
         return f"one object with soft edges, {'darker' if self.is_inverted else 'brighter'} than what is around it"
 
     def values(self, refined: np.ndarray) -> np.ndarray:
-        """A refined mask, (H, W) bool or labels, in the values of the picture."""
+        """A refined mask, (H, W) bool or labels, in the values of the picture: of one object the greatest, and 0."""
         if self.task != "instance":
             return refined
-        levels = np.unique(self.given)
-        dtype = self.given.dtype if self.given.dtype.kind == "u" else np.dtype(np.uint8)
-        high = levels[-1] if self.given.dtype.kind == "u" and levels[-1] else 255
-        low = levels[0] if len(levels) == 2 and self.given.dtype.kind == "u" else 0
-        return np.where(refined != self.is_inverted, high, low).astype(dtype)
+        top = self.given.max() if self.given.dtype.kind == "u" and self.given.max() else np.uint8(255)
+        return (refined != self.is_inverted).astype(top.dtype) * top
 
 
 def read_mask(path: Path, reading: MaskReading = AS_TOLD, task: str | None = None) -> ReadMask:

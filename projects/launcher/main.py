@@ -15,6 +15,7 @@ from pnm.compiling import announce_compilation
 from pnm.errors import EXIT_USER_ERROR, UserError, one_line_errors
 
 from .checkpoint import SafeCheckpointer
+from .cpu_training import share_cores
 from .data.overview import overview
 from .run_setup import check_processes, leave_together, register_builtin_data, setup_run
 from .trained_models import as_tested
@@ -56,6 +57,7 @@ def run(args) -> dict | None:
 
 def run_in_group(args) -> dict | None:
     """A process that the launcher started."""
+    share_cores()
     results = run(args)
     leave_together()
     return results

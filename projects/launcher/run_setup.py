@@ -46,8 +46,8 @@ def check_device(cfg: CfgNode) -> None:
     """Raises UserError if the config wants a GPU that torch doesn't see."""
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("MODEL.DEVICE is cuda, but torch sees no GPU; add: MODEL.DEVICE cpu")
-    if cfg.SOLVER.AMP.ENABLED and not cfg.MODEL.DEVICE.startswith("cuda"):
-        raise UserError("SOLVER.AMP.ENABLED needs a GPU; add: SOLVER.AMP.ENABLED False")
+    if cfg.SOLVER.AMP.ENABLED and not cfg.MODEL.DEVICE.startswith(("cuda", "cpu")):
+        raise UserError(f"SOLVER.AMP.ENABLED is not for {cfg.MODEL.DEVICE}; add: SOLVER.AMP.ENABLED False")
 
 
 def check_processes(num_gpus: int) -> None:

@@ -12,6 +12,7 @@ from pnm.errors import UserError
 
 from ..semantic_networks.multi_scale_testing import SemanticSegmentorWithTTA
 from .checkpoint import SafeCheckpointer
+from .cpu_training import to_fast_format
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def trained_model(cfg: CfgNode) -> tuple[CfgNode, torch.nn.Module]:
     Raises:
         CheckpointError: the weights cannot be had or don't fit.
     """
-    model = build_model(cfg).eval()
+    model = to_fast_format(build_model(cfg)).eval()
     SafeCheckpointer(model, strict=not cfg.TEST.ALLOW_PARTIAL_WEIGHTS).load(cfg.MODEL.WEIGHTS)
     return as_tested(cfg, model)
 

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..refining import check_learnable, refined_task, tagged_dataset
 from .checkpoint import SafeCheckpointer
+from .cpu_training import fuse_updates, to_fast_format, train_in_bfloat16
 from .data.data_errors import as_user_error
 from .data.mappers import build_mapper
 from .data.shared_batches import check_shares
@@ -53,7 +54,10 @@ class Trainer(DefaultTrainer):
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        loop = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        on_gpu = cfg.MODEL.DEVICE.startswith("cuda")
+        loop = AMPTrainer if cfg.SOLVER.AMP.ENABLED and on_gpu else SimpleTrainer
+        if cfg.SOLVER.AMP.ENABLED and not on_gpu:
+            train_in_bfloat16(model)
         self._trainer = loop(distribute(model), self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         # The proxy keeps the checkpointer from owning the trainer that owns it.
@@ -81,8 +85,12 @@ class Trainer(DefaultTrainer):
         return built
 
     @classmethod
+    def build_model(cls, cfg):
+        return to_fast_format(super().build_model(cfg))
+
+    @classmethod
     def build_optimizer(cls, cfg, model):
-        return optimizer_from_config(cfg, model)
+        return fuse_updates(optimizer_from_config(cfg, model))
 
     @classmethod
     def build_lr_scheduler(cls, cfg, optimizer):

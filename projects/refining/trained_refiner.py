@@ -8,8 +8,10 @@ import torch
 
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_array, paste
+from pnm.masks.lost_segments import with_lost_segments
 from pnm.predictions import Objects, Partition
 from pnm.predictions.certain_changes import segment_confidences
+from pnm.predictions.lost_objects import with_lost_objects
 from pnm.predictions.refinement_details import Detailed
 from pnm.predictions.relisting import with_kept_ids
 
@@ -54,13 +56,15 @@ class TrainedRefiner:
             raise UserError("this refiner changes classes and takes a pnm.Partition, which has them: call refine")
         if self.task != "instance":
             segments = [k for k in np.unique(masks).tolist() if k not in _VOID[self.task]]
-            return self._partition(image, masks, segments)
+            return with_lost_segments(masks, self._partition(image, masks, segments), segments)[0]
         if masks.ndim not in (2, 3):
             raise UserError(f"masks are {masks.shape}, expected (N, H, W) or (H, W)")
         stack = masks if masks.ndim == 3 else masks[None]
         tensor = self.image_tensor(image, stack.shape[1:])
-        refined = self.model.refine_objects(tensor, [crop_array(mask) for mask in stack])
+        crops = tuple(crop_array(mask) for mask in stack)
         height, width = stack.shape[1:]
+        objects = Objects((height, width), crops, (1.0,) * len(crops), (0,) * len(crops))
+        refined = with_lost_objects(objects, Detailed(self.model.refine_objects(tensor, crops), {})).refined
         result = np.zeros(stack.shape, np.bool_)
         for mask, crop in zip(result, refined, strict=True):
             mask[:] = paste(crop, height, width)
@@ -68,11 +72,16 @@ class TrainedRefiner:
 
     def refine(self, image: np.ndarray, prediction: Objects | Partition) -> list[MaskCrop] | np.ndarray | Partition:
         """A prediction read from a file, refined as its writer takes it: crops of Objects, labels of a Partition; or a
-        Partition, of a model that may change the list of segments. Categories are those of the file.
+        Partition, of a model that may change the list of segments. Categories are those of the file. No object
+        vanishes, see :mod:`pnm.predictions.lost_objects`.
 
         Raises:
             UserError: sizes that differ, or a category that such a model doesn't know.
         """
+        return with_lost_objects(prediction, Detailed(self._refined(image, prediction), {})).refined
+
+    def _refined(self, image: np.ndarray, prediction: Objects | Partition) -> list[MaskCrop] | np.ndarray | Partition:
+        """As :meth:`refine`, but that objects may vanish."""
         if not isinstance(prediction, (Objects, Partition)):
             kind = type(prediction).__name__
             raise UserError(
@@ -87,14 +96,18 @@ class TrainedRefiner:
         return self.model.refine_objects(self.image_tensor(image, prediction.size), prediction.masks)
 
     def refine_detailed(self, image: np.ndarray, prediction: Objects | Partition) -> Detailed:
-        """As :meth:`refine`, with confidences where the model says them."""
+        """As :meth:`refine`, with confidences where the model says them, and 0 of an object that would vanish."""
+        return with_lost_objects(prediction, self._refined_detailed(image, prediction))
+
+    def _refined_detailed(self, image: np.ndarray, prediction: Objects | Partition) -> Detailed:
+        """As :meth:`refine_detailed`, but that objects may vanish."""
         if isinstance(prediction, Objects) and len(prediction):
             sure = self.model.object_confidences(self.image_tensor(image, prediction.size), prediction.masks)
             if sure is not None:
                 return Detailed([one.crop for one in sure], {n: one.confidence for n, one in enumerate(sure)})
         if isinstance(prediction, Partition):
             return self._detailed_partition(image, prediction)
-        return Detailed(self.refine(image, prediction), {})
+        return Detailed(self._refined(image, prediction), {})
 
     def _detailed_partition(self, image: np.ndarray, prediction: Partition) -> Detailed:
         """With confidences, see :mod:`pnm.predictions.certain_changes`."""
@@ -104,7 +117,7 @@ class TrainedRefiner:
         else:
             anew = self.model.partition_certainties(tensor, prediction.labels, list(prediction.segments))
         if anew is None:
-            return Detailed(self.refine(image, prediction), {})
+            return Detailed(self._refined(image, prediction), {})
         refined = anew.refined
         if isinstance(refined, Partition):
             refined = self._as_in_files(prediction, refined)

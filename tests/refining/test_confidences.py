@@ -90,3 +90,18 @@ def test_an_object_that_did_not_change_is_sure(segfix, monkeypatch):
     assert segfix.refine_detailed(noise(), Partition(LABELS, SEGMENTS, SEGMENTS)).confidences == dict.fromkeys(
         SEGMENTS, 1.0
     )
+
+
+def test_no_object_vanishes_in_python_either(segfix, monkeypatch):
+    """Of an object of one pixel, which looks away from it."""
+    labels = np.ones(SIZE, np.uint8)
+    labels[20, 30] = 9
+    away = InteriorOffsets(np.where(labels == 9, np.uint8(255), np.uint8(0)), np.zeros(SIZE, np.uint8), 8)
+    monkeypatch.setattr(segfix.model, "offsets", lambda image: away)
+    objects = Objects(SIZE, (crop_array(labels == 9),), (1.0,), (0,))
+    told = segfix.refine_detailed(noise(), objects)
+    assert told.confidences == {0: 0.0} and np.array_equal(paste(told.refined[0], *SIZE), labels == 9)
+    assert np.array_equal(segfix.refine(noise(), Partition(labels, (1, 9), (1, 9))), labels)
+    assert np.array_equal(segfix(noise(), labels), labels)
+    segfix.task = "instance"
+    assert np.array_equal(segfix(noise(), labels == 9), labels == 9)

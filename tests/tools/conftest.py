@@ -1,11 +1,15 @@
-"""The tools as modules, and the one that scores result files as a function."""
+"""The tools as modules; those that score result files and predict pictures as functions."""
 
 import importlib.util
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from .label_maps import save
+from .predict_runs import ALWAYS, CONFIGS, FEW
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,5 +86,83 @@ def evaluate(evaluate_tool, tmp_path, monkeypatch, capsys):
         lines = capsys.readouterr().err.strip().splitlines()
         assert lines[-1].startswith("error: ") and sum(line.startswith("error: ") for line in lines) == 1
         return "\n".join(lines)
+
+    return run
+
+
+@pytest.fixture
+def maps(tmp_path):
+    """Folders ``gt`` and ``pred`` of four images; the prediction is right but for image k's first k * 4 pixels."""
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        truth = rng.integers(0, 3, (24, 32)).astype(np.uint8)
+        pred = truth.copy()
+        pred.reshape(-1)[: 4 * k] = (pred.reshape(-1)[: 4 * k] + 1) % 3
+        save(tmp_path / f"gt/city/{k}.png", truth)
+        save(tmp_path / f"pred/{k}_pred.png", pred)
+    return tmp_path / "pred", tmp_path / "gt"
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory, shapes_root):
+    """``weights(kind)``: untrained weights of a config, whose predictions differ from pixel to pixel."""
+    import torch
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+    from detectron2.modeling import build_model
+
+    from pnm.projects.launcher.config import load_config
+    from pnm.projects.launcher.data.checks import take_from_data
+    from pnm.projects.launcher.run_setup import register_builtin_data
+
+    folder = tmp_path_factory.mktemp("weights")
+
+    def made(kind):
+        path = folder / f"{kind}.pth"
+        if not path.is_file():
+            torch.manual_seed(0)
+            known, words = set(DatasetCatalog.list()), list(ALWAYS)
+            if kind in ("semantic", "panoptic"):
+                words += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", {"panoptic": "5"}.get(kind, "8")]
+            register_builtin_data()  # PRN has its classes from there
+            cfg = load_config(CONFIGS[kind], words)
+            take_from_data(cfg)
+            model = build_model(cfg)
+            for name in set(DatasetCatalog.list()) - known:
+                DatasetCatalog.remove(name)
+                MetadataCatalog.remove(name)
+            for module in model.modules():
+                if getattr(module, "out_channels", 0) in (5, 8) and hasattr(module, "kernel_size"):
+                    torch.nn.init.normal_(module.weight, std=1.0)
+            torch.save({"model": model.state_dict()}, path)
+        return path
+
+    return made
+
+
+@pytest.fixture
+def predict(weights, shapes_root, forget_data_sets, tmp_path, monkeypatch, run_main):
+    """``predict(kind, arguments...)`` runs the tool and gives its exit status, output and lines of errors."""
+    tool = load_tool("predict")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(shapes_root))
+
+    def run(kind, *arguments, images=shapes_root / "shapes/images/val", output=tmp_path / "out", overrides=(), then=()):
+        words = ["--config-file", CONFIGS[kind], "--images", images, "--output", output, *arguments]
+        few = FEW if kind in ("instance", "panoptic") else []
+        words += ["MODEL.WEIGHTS", weights(kind), *ALWAYS, *few, *overrides]
+        for refiner in then:
+            words += ["--refine", CONFIGS[refiner], "MODEL.WEIGHTS", weights(refiner), "MODEL.DEVICE", "cpu"]
+        return run_main(tool, words)
+
+    return run
+
+
+@pytest.fixture
+def predicted(predict):
+    """As ``predict``, of a run that must succeed; gives the last line of its output."""
+
+    def run(*arguments, **paths):
+        status, output, errors = predict(*arguments, **paths)
+        assert status == 0, errors[-1:]
+        return output[-1]
 
     return run

@@ -262,7 +262,6 @@ def test_models_that_cannot_be(refused, tmp_path):
     assert refused(*many_classes(65537)) == (
         "MODEL.SEM_SEG_HEAD.NUM_CLASSES is 65537, expected at most 65536: a label PNG can't tell more apart"
     )
-    assert refused("SOLVER.AMP.ENABLED", "True").startswith("SOLVER.AMP.ENABLED needs a GPU")
     assert not list((tmp_path / "labels").iterdir())
 
 

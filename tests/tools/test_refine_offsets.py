@@ -171,7 +171,7 @@ def test_the_truths_offsets_mend_what_is_off(run, photos, offsets, tmp_path, wri
             assert row["bbox"] == coco_mask.toBbox(row["segmentation"]).tolist()
 
 
-def test_a_segment_that_vanishes_leaves_the_list(run, photos, offsets, tmp_path):
+def test_a_segment_that_would_vanish_keeps_its_pixel(run, photos, offsets, tmp_path):
     def with_speck(number):
         labels = coarse(number)
         labels[labels == 3] = 1
@@ -179,9 +179,12 @@ def test_a_segment_that_vanishes_leaves_the_list(run, photos, offsets, tmp_path)
         return labels
 
     source = panoptic_json(tmp_path, with_speck)
-    run("--offsets", offsets, "--images", photos, "--predictions", source, "--output", tmp_path / "out.json")
+    words = ("--images", photos, "--predictions", source, "--output", tmp_path / "out.json", "--details-in-results")
+    run("--offsets", offsets, *words)
     for entry in json.loads((tmp_path / "out.json").read_text())["annotations"]:
-        assert [segment["id"] for segment in entry["segments_info"]] == [1, 2, 3]
+        assert [segment["id"] for segment in entry["segments_info"]] == [1, 2, 3, 4]
+        speck = entry["segments_info"][3]
+        assert speck["area"] == 1 and (speck["refinement_confidence"], speck["refinement_changed_px"]) == (0, 0)
         assert sum(segment["area"] for segment in entry["segments_info"]) == SIZE[0] * SIZE[1]
 
 

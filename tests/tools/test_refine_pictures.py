@@ -65,10 +65,10 @@ def test_two_colours(refine, photo, refined, tmp_path):
     assert np.array_equal(grey(tmp_path / "m_refined.png") == 0, refined)
 
 
-def test_values_of_the_mask_stay_its_values(refine, photo, refined, tmp_path):
+def test_the_object_keeps_its_value(refine, photo, refined, tmp_path):
     Image.fromarray(np.where(disc(), 7, 3).astype(np.uint8)).save(tmp_path / "mask.png")
     refine(photo, tmp_path / "mask.png")
-    assert np.array_equal(grey(tmp_path / "mask_refined.png"), np.where(refined, 7, 3))
+    assert np.array_equal(grey(tmp_path / "mask_refined.png"), np.where(refined, 7, 0))
 
 
 @pytest.mark.parametrize(

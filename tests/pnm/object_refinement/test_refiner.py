@@ -181,3 +181,16 @@ def test_the_strength_may_be_set():
     with pytest.raises(UserError, match="strength is 1.5, expected a number from 0"):
         refiner.strength = 1.5
     assert refiner.strength == 1 and refiner.decision.pixel == 0.5
+
+
+def test_no_segment_of_a_label_map_vanishes():
+    labels = np.ones((40, 40), np.uint8)
+    labels[:, 20:], labels[20, 10] = 2, 7
+
+    def large_ones_want_all(seen):
+        shape = (2, seen.coarse.shape[0] // 2, seen.coarse.shape[1] // 2)
+        return np.full(shape, 10 if seen.coarse.mean() > 0.1 else -10, np.float32)
+
+    refiner = Refiner.with_prediction(large_ones_want_all, strength=1)
+    refined, confidences = refiner.refine_segments(painted(labels != 2), labels, [1, 2, 7])
+    assert np.array_equal(refined == 7, labels == 7) and confidences == {1: 1.0, 2: 1.0, 7: 0.0}
