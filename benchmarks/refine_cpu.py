@@ -10,18 +10,17 @@ round runs everyone once; times are medians over rounds, on one thread. Who is n
 
 With --predictions, coarse masks in COCO's format of the quick start's scenes (datasets/README.md), and --weights of
 configs/quickstart/bpr_instance.yaml, the second table is of whole calls of that refiner: patches, seconds and mask AP
-by NMS threshold, order of ties and precision.
+by NMS threshold, order of ties and precision. With --light it is of a cascade instead, see patch_cascade.py:
+
+python benchmarks/refine_cpu.py --networks --weights heavy.pth --heavy universal --predictions results.json \
+  --light patch_unet light.pth
 """
 
 import argparse
-import contextlib
-import io
-import json
 import os
 import statistics
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,26 +31,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pnm
 import torch
 from null_model import processor
-from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from patch_cascade import HEADERS as CASCADE_HEADERS
+from patch_cascade import cascade_curve
+from refined_scenes import CONFIG, Scenes, average_precision, changed_share
 from tabulate import tabulate
 from torch import nn
 
 from pnm.boundary_patches.extraction import TIES
 from pnm.errors import UserError
-from pnm.masks.crops import crop_rle, crop_runs
-from pnm.masks.runs import decode_masks
 from pnm.network_backends.backends import check_backend, compiled
 from pnm.network_backends.precision import has_bfloat16
 from pnm.object_refinement.network import ARCHITECTURES, STRIDE, RefinementNetwork
 from pnm.object_refinement.prediction import with_fast_evidence
 from pnm.projects.bpr import build_network
-from pnm.projects.dataset_mappers.reading import read_image
 
 PATCHES = 16
 INPUT_SIZES = {"fcn_resnet50": 256}  # others 128
-CONFIG = "quickstart/bpr_instance.yaml"
 THRESHOLDS = (0.1, 0.25, 0.4, 0.55)
 # Which OpenVINO had not compiled in bfloat16 after a minute on a CPU with AVX-512 bfloat16 and no AMX.
 WITHOUT_OPENVINO_BFLOAT16 = tuple(ARCHITECTURES)
@@ -111,58 +106,6 @@ def time_network(name: str, rounds: int) -> list[list[Any]]:
     return [[name, way, ms[way], f"{ms['eager'] / ms[way]:.2f}x", differences[way]] for way in ways]
 
 
-def average_precision(truth: COCO, results: list[dict]) -> float:
-    """Mask AP in %."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, truth.loadRes(results), "segm")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return 100 * float(evaluation.stats[0])
-
-
-class Scenes:
-    """Images with their coarse masks, and the truth."""
-
-    def __init__(self, data: Path, predictions: Path):
-        with contextlib.redirect_stdout(io.StringIO()):
-            self.truth = COCO(str(data / "annotations" / "instances_val.json"))
-        self.rows: dict[int, list[dict]] = defaultdict(list)
-        for row in json.loads(predictions.read_text("utf-8")):
-            self.rows[row["image_id"]].append(row)
-        self.images = {
-            k: read_image(str(data / "images" / "val" / self.truth.imgs[k]["file_name"]), "RGB") for k in self.rows
-        }
-        self.crops = {}
-        for k, rows in self.rows.items():
-            height, width = self.images[k].shape[:2]
-            runs = decode_masks([row["segmentation"] for row in rows], height, width)
-            self.crops[k] = [crop_runs(runs, n) for n in range(len(rows))]
-
-    def refined(self, refiner: Any) -> tuple[list[dict], float, int]:
-        """Results of the refiner, seconds, patches."""
-        results, seconds, patches = [], 0.0, 0
-        for k, image in self.images.items():
-            tensor = torch.from_numpy(image.transpose(2, 0, 1).copy())
-            patches += sum(len(refiner.model._choose(crop, *image.shape[:2]).corners) for crop in self.crops[k])
-            start = time.perf_counter()
-            crops = refiner.model.refine_objects(tensor, self.crops[k])
-            seconds += time.perf_counter() - start
-            results += [
-                {**row, "segmentation": crop_rle(crop, *image.shape[:2])} for row, crop in zip(self.rows[k], crops)
-            ]
-        return results, seconds, patches
-
-
-def changed_share(scenes: Scenes, one: list[dict], other: list[dict]) -> float:
-    """Pixels of masks that differ, in % of the pixels of the first."""
-    differing = total = 0
-    for a, b in zip(one, other, strict=True):
-        x, y = (coco_mask.decode(row["segmentation"]) for row in (a, b))
-        differing, total = differing + int((x != y).sum()), total + int(x.sum())
-    return 100 * differing / max(1, total)
-
-
 def curve(scenes: Scenes, weights: Path) -> list[list[Any]]:
     rows: list[list[Any]] = []
     coarse = [row for k in scenes.images for row in scenes.rows[k]]
@@ -189,9 +132,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("datasets/shapes"), help="the quick start's scenes")
     parser.add_argument("--predictions", type=Path, metavar="JSON", help="coarse masks of its validation images")
     parser.add_argument("--weights", type=Path, metavar="FILE", help=f"of {CONFIG}")
+    parser.add_argument("--light", nargs=2, metavar=("NAME", "FILE"), help="a light network, and its weights")
+    parser.add_argument("--heavy", metavar="NAME", default="patch_unet", help="the network of --weights, with --light")
     args = parser.parse_args()
     if bool(args.predictions) != bool(args.weights):
         parser.error("--predictions and --weights belong together")
+    if args.light and not args.predictions:
+        parser.error("--light needs --predictions and --weights of the heavy network")
     torch.set_num_threads(1)
     flags = [name for name, has in getattr(torch.cpu, "get_capabilities", dict)().items() if has is True]
     known = ", ".join(name for name in flags if name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16"))
@@ -200,7 +147,10 @@ def main() -> None:
     rows = [row for name in args.networks for row in time_network(name, args.rounds)]
     if rows:
         print(tabulate(rows, ["network", "on", "ms", "times", "difference"], floatfmt=("", "", ".1f", "", ".1e")))
-    if args.predictions:
+    if args.light:
+        rows = cascade_curve(Scenes(args.data, args.predictions), (args.heavy, args.weights), args.light, args.rounds)
+        print(tabulate(rows, CASCADE_HEADERS, floatfmt=("", "", ".2f", ".1f", ".1f", ".1f", ".2f", ".2f")))
+    elif args.predictions:
         headers = ["threshold", "ties", "precision", "patches an image", "s", "AP", "% of pixels changed by bfloat16"]
         table = curve(Scenes(args.data, args.predictions), args.weights)
         print(tabulate(table, headers, floatfmt=("", "", "", ".1f", ".1f", ".2f", ".3f")))

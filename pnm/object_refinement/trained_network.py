@@ -35,7 +35,7 @@ def load_network(path: Path) -> tuple[RefinementNetwork, Belief | None]:
             "need their config: --config-file"
         )
     network = RefinementNetwork(ARCHITECTURES[name])
-    network.load_state_dict(_weights(content["model"], path, network.state_dict()))
+    network.load_state_dict(network_weights(content["model"], path, network.state_dict()))
     return network.eval(), _belief(content.get("belief"), path)
 
 
@@ -69,12 +69,29 @@ def _belief(weights: Any, path: Path) -> Belief | None:
         raise CheckpointError(f"{path}: {error}: it is damaged, or of another version") from None
 
 
-def _weights(model: Any, path: Path, own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The network's weights by its own names; a CheckpointError if they don't fit."""
+def network_weights(
+    model: Any,
+    path: Path,
+    own: Mapping[str, torch.Tensor],
+    *,
+    network: str = "its network",
+    remedy: str = "it is damaged, or of another version",
+) -> dict[str, torch.Tensor]:
+    """A network's weights by its own names and in its own types, of a checkpoint's weights.
+
+    Args:
+        model: names begin with ``PREFIX``.
+        path: of the checkpoint, for messages.
+        own: state dict of the network.
+        network, remedy: words for messages.
+
+    Raises:
+        CheckpointError: they are no weights, or don't fit.
+    """
     check_weights(model, path, {f"{PREFIX}{name}": value for name, value in own.items()})
     weights = {name.removeprefix(PREFIX): torch.as_tensor(value) for name, value in model.items()}
     unlike = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
     if unlike or len(weights) != len(own):
         wrong = (unlike or sorted(weights.keys() - own.keys()))[:3]
-        raise CheckpointError(f"{path} doesn't fit its network, as {wrong} show: it is damaged, or of another version")
+        raise CheckpointError(f"{path} doesn't fit {network}, as {wrong} show: {remedy}")
     return {name: value.to(own[name].dtype) for name, value in weights.items()}

@@ -6,8 +6,15 @@ from detectron2.config import CfgNode
 
 from pnm.boundary_patches.extraction import check_patch_settings
 from pnm.errors import UserError
+from pnm.network_backends.choice import check_backend
+from pnm.network_backends.precision import is_bfloat16
 
 from ..refining import TASKS
+
+ARCHITECTURE = "BoundaryPatchRefiner"
+# On CPUs convolutions of fewer patches are computed in another way, with other last digits: calls are filled up to a
+# multiple of this, so that results don't depend on how many patches go through a network at once.
+WHOLE_CALL = 16
 
 
 def add_bpr_config(cfg: CfgNode) -> None:
@@ -52,6 +59,14 @@ def add_bpr_config(cfg: CfgNode) -> None:
     node.BACKEND = "torch"
     # Memory format of the network, the faster one on CPUs; results differ by rounding.
     node.CHANNELS_LAST = True
+    # A cascade in inference: a network, one of the above, that sees all patches first, so that NETWORK sees only those
+    # of which it is not sure; "" = none.
+    node.LIGHT_NETWORK = ""
+    # Its weights, a file or an address, trained on patches of the same sizes and normalization.
+    node.LIGHT_WEIGHTS = ""
+    # It is sure of a patch if all but 5 % of the pixels have a label that is more probable than this by its own
+    # probabilities: 0 = always, no patch goes through NETWORK; 1 = never, all do.
+    node.LIGHT_SURE = 0.8
 
 
 @dataclass(frozen=True)
@@ -87,3 +102,72 @@ class PatchSettings:
         node = cfg.MODEL.BPR
         threshold = node.NMS_THRESHOLD_TRAIN if is_train else node.NMS_THRESHOLD_TEST
         return cls(node.TASK, node.PATCH_SIZE, node.PADDING, node.INPUT_SIZE, threshold, node.TIES)
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """How networks are run in inference.
+
+    Attributes:
+        max_patches_per_batch: that go through a network at once.
+        channels_last: their memory format, in training, too.
+        amp: mixed precision.
+        precision: on the CPU, see :func:`pnm.network_backends.precision.is_bfloat16`.
+        backend: on the CPU, see :func:`pnm.network_backends.backends.compiled`.
+    """
+
+    max_patches_per_batch: int = 128
+    channels_last: bool = True
+    amp: bool = False
+    precision: str = "float32"
+    backend: str = "torch"
+
+    def __post_init__(self):
+        if self.max_patches_per_batch < WHOLE_CALL:
+            raise UserError(
+                f"MODEL.BPR.MAX_PATCHES_PER_BATCH is {self.max_patches_per_batch}, expected at least {WHOLE_CALL}"
+            )
+        check_backend(self.backend, "MODEL.BPR.BACKEND")
+        is_bfloat16(self.precision, "MODEL.BPR.PRECISION_TEST")
+
+    def is_reduced(self, device_type: str) -> bool:
+        """Whether networks compute in half of the bits on such a device."""
+        return self.amp or device_type == "cpu" and is_bfloat16(self.precision)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "InferenceSettings":
+        node = cfg.MODEL.BPR
+        return cls(node.MAX_PATCHES_PER_BATCH, node.CHANNELS_LAST, node.AMP_TEST, node.PRECISION_TEST, node.BACKEND)
+
+
+@dataclass(frozen=True)
+class LightSettings:
+    """The light network of a cascade; without a name there is none."""
+
+    network: str = ""
+    weights: str = ""
+    sure: float = 1.0
+
+    def __post_init__(self):
+        if not 0 <= self.sure <= 1:
+            raise UserError(
+                f"MODEL.BPR.LIGHT_SURE is {self.sure}, expected a probability: 0 (always sure) to 1 (never)"
+            )
+        if bool(self.network) != bool(self.weights):
+            given, missing = ("NETWORK", "WEIGHTS") if self.network else ("WEIGHTS", "NETWORK")
+            what = "file.pth or pnm://NAME" if self.network else "NAME, the network that they are of"
+            raise UserError(
+                f"MODEL.BPR.LIGHT_{given} is {self.network or self.weights}, and MODEL.BPR.LIGHT_{missing} is empty: "
+                f"add MODEL.BPR.LIGHT_{missing} {what}, or leave both away"
+            )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "LightSettings":
+        node = cfg.MODEL.BPR
+        return cls(node.LIGHT_NETWORK, node.LIGHT_WEIGHTS, node.LIGHT_SURE)
+
+
+def check_bpr_config(cfg: CfgNode) -> None:
+    """A UserError if a BPR model is given half of a cascade."""
+    if cfg.MODEL.META_ARCHITECTURE == ARCHITECTURE:
+        LightSettings.from_config(cfg)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from pnm.boundary_patches.extraction import cut_patches, find_patches
 from pnm.masks.crops import MaskCrop
@@ -50,6 +51,25 @@ def cut_image(image: torch.Tensor, corners: np.ndarray, settings: PatchSettings)
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     return image[:, rows[:, :, None], columns[:, None]].transpose(0, 1), inside
+
+
+def network_input(
+    images: torch.Tensor, inside: torch.Tensor, masks: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, side: int
+) -> torch.Tensor:
+    """(N, 4, side, side) float32, what networks see of patches.
+
+    Outside the image a patch has the mean colour. The mask is +1 and -1 and keeps its sharp edge when resized.
+
+    Args:
+        images: (N, 3, s, s) uint8.
+        inside: (N, s, s) bool, where they lie in the image.
+        masks: (N, s, s) bool, coarse.
+        mean, std: of the image's channels, (3, 1, 1).
+    """
+    colors = (images.float() - mean) / std * inside[:, None]
+    colors = F.interpolate(colors, (side, side), mode="bilinear", align_corners=False)
+    coarse = F.interpolate(masks[:, None].float() * 2 - 1, (side, side), mode="nearest")
+    return torch.cat([colors, coarse], dim=1)
 
 
 def has_background(masks: np.ndarray, pad: int, full: int) -> np.ndarray:

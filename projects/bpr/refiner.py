@@ -13,31 +13,22 @@ from torch import nn
 from pnm.boundary_patches.reassembly import reassembled, reassembled_partition
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_segments
-from pnm.network_backends.backends import Compiled, compiled
-from pnm.network_backends.choice import check_backend
 from pnm.network_backends.onnx_models import Exportable
-from pnm.network_backends.precision import is_bfloat16
 from pnm.object_refinement.decision import decision_of
 from pnm.object_refinement.refining import RefinedMask
 from pnm.predictions.certain_changes import CertainLabels
 
 from ..refining import RefiningModel
 from ..refining.mapper import IGNORED
-from .config import PatchSettings
+from .config import InferenceSettings, LightSettings, PatchSettings
+from .light_network import load_light_network
 from .networks import LayeredNetwork, build_auxiliary_heads, build_network, check_auxiliary
-from .patches import Patches, cut_image, patches_of
+from .patch_probabilities import Cascade, PatchNetwork, resize
+from .patches import Patches, cut_image, network_input, patches_of
 
-# On CPUs convolutions of fewer patches are computed in another way, with other last digits: calls are filled up to a
-# multiple of this, so that results don't depend on how many patches go through the network at once.
-_WHOLE_CALL = 16
 _PATCHES_HELD = 2048  # from which on they go through the network, so that large images take no more memory
 
 Foreground = tuple[np.ndarray, np.ndarray]  # corners (N, 2) of a mask's patches, and probabilities (N, size, size)
-
-
-def _resize(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """(N, 1, h, w) to (N, *size), bilinear."""
-    return F.interpolate(logits, size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def _mean_loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -71,11 +62,9 @@ class BoundaryPatchRefiner(RefiningModel):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         num_classes: int = 0,
-        max_patches_per_batch: int = 128,
-        channels_last: bool = True,
-        amp: bool = False,
-        precision: str = "float32",
-        backend: str = "torch",
+        inference: InferenceSettings | None = None,
+        light_network: nn.Module | None = None,
+        light_sure: float = 1.0,
         strength: float = 1.0,
     ):
         """
@@ -86,27 +75,22 @@ class BoundaryPatchRefiner(RefiningModel):
             settings: of inference; patches in training come as the mapper cuts them.
             pixel_mean, pixel_std: of the image's channels.
             num_classes: of the one-hot "sem_seg".
-            max_patches_per_batch: that go through the network at once in inference.
-            amp: mixed precision in inference.
-            precision: of inference on the CPU, see :func:`pnm.network_backends.precision.is_bfloat16`.
-            backend: of inference on the CPU, see :meth:`prepare_inference`.
+            inference: how networks are run.
+            light_network: trained, before ``network`` in inference; it is no part of the model and its checkpoints.
+            light_sure: see :class:`.patch_probabilities.Cascade`.
             strength: 0 changes nothing, see :func:`pnm.object_refinement.decision.decision_of`.
         """
         super().__init__(task=settings.task, pixel_mean=pixel_mean, pixel_std=pixel_std, num_classes=num_classes)
-        if max_patches_per_batch < _WHOLE_CALL:
-            raise UserError(
-                f"MODEL.BPR.MAX_PATCHES_PER_BATCH is {max_patches_per_batch}, expected at least {_WHOLE_CALL}"
-            )
         self.network, self.aux_heads = network, aux_heads
-        if channels_last:
-            self.to(memory_format=torch.channels_last)
         self.aux_loss_weight = aux_loss_weight
-        self.settings = settings
-        self.max_patches_per_batch, self.channels_last, self.amp = max_patches_per_batch, channels_last, amp
-        check_backend(backend, "MODEL.BPR.BACKEND")
-        self.wants_bfloat16, self.backend = is_bfloat16(precision, "MODEL.BPR.PRECISION_TEST"), backend
+        self.settings, self.inference = settings, inference or InferenceSettings()
+        if self.inference.channels_last:
+            self.to(memory_format=torch.channels_last)
+        heavy, light = PatchNetwork(network, settings, self.inference), None
+        if light_network is not None:
+            light = PatchNetwork(light_network, settings, self.inference)
+        self.cascade = Cascade(heavy, light, light_sure)
         self.least_probability = decision_of(strength, "MODEL.REFINING_STRENGTH").pixel
-        self._compiled: Compiled | None = None
 
     @classmethod
     def task_of(cls, cfg: CfgNode) -> str:
@@ -118,6 +102,7 @@ class BoundaryPatchRefiner(RefiningModel):
         pretrained = node.PRETRAINED and not cfg.MODEL.WEIGHTS
         check_auxiliary(node.NETWORK, node.AUX_LOSS_WEIGHT)
         network = build_network(node.NETWORK, pretrained, node.NORM)
+        light = LightSettings.from_config(cfg)
         return {
             "network": network,
             "aux_heads": build_auxiliary_heads(network, node.NORM) if node.AUX_LOSS_WEIGHT else None,
@@ -126,21 +111,21 @@ class BoundaryPatchRefiner(RefiningModel):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-            "max_patches_per_batch": node.MAX_PATCHES_PER_BATCH,
-            "channels_last": node.CHANNELS_LAST,
-            "amp": node.AMP_TEST,
-            "precision": node.PRECISION_TEST,
-            "backend": node.BACKEND,
+            "inference": InferenceSettings.from_config(cfg),
+            "light_network": load_light_network(light) if light.network else None,
+            "light_sure": light.sure,
             "strength": cfg.MODEL.REFINING_STRENGTH,
         }
 
+    @classmethod
+    def further_weights(cls, cfg: CfgNode) -> Sequence[str]:
+        return [cfg.MODEL.BPR.LIGHT_WEIGHTS] if cfg.MODEL.BPR.LIGHT_WEIGHTS else []
+
     def prepare_inference(self) -> None:
-        """On a CPU, from now on until the next training the network is run as it is now by ``backend``, its
-        BatchNorms folded."""
+        """On a CPU, from now on until the next training, see :meth:`.patch_probabilities.PatchNetwork.prepare`."""
         if self.device.type == "cpu":
-            example = torch.zeros(2, 4, *(self.settings.input_size,) * 2)
-            bfloat16 = self.amp or self.wants_bfloat16
-            self._compiled = compiled(self.network, example, backend=self.backend, bfloat16=bfloat16)
+            for network in self.cascade.networks:
+                network.prepare()
 
     def exportable(self) -> Exportable:
         own, side = self.settings, self.settings.input_size
@@ -168,23 +153,15 @@ class BoundaryPatchRefiner(RefiningModel):
         return Exportable(self.network.eval().cpu(), inputs, ("logits",), 0, {}, description)
 
     def train(self, mode: bool = True) -> "BoundaryPatchRefiner":
-        self._compiled = None if mode else self._compiled
+        if mode:
+            for network in self.cascade.networks:
+                network.release()
         super().train(mode)
         return self
 
     def _network_input(self, images: torch.Tensor, inside: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """(N, 4, s', s') of patches (N, 3, s, s) uint8, (N, 1, s, s) bool and (N, s, s) bool.
-
-        Outside the image a patch has the mean colour. The mask is +1 and -1 and keeps its sharp edge when resized.
-        """
-        size = (self.settings.input_size,) * 2
-        colors = (images.float() - self.pixel_mean) / self.pixel_std * inside
-        colors = F.interpolate(colors, size, mode="bilinear", align_corners=False)
-        coarse = F.interpolate(masks[:, None].float() * 2 - 1, size, mode="nearest")
-        x = torch.cat([colors, coarse], dim=1)
-        if not self.training:
-            x = F.pad(x, (0, 0, 0, 0, 0, 0, 0, -len(x) % _WHOLE_CALL))
-        return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
+        """See :func:`.patches.network_input`."""
+        return network_input(images, inside, masks, self.pixel_mean, self.pixel_std, self.settings.input_size)
 
     def _training_logits(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Logits of the network and of each auxiliary head, (N, 1, h, w) of sizes of their own."""
@@ -212,10 +189,12 @@ class BoundaryPatchRefiner(RefiningModel):
             torch.cat([x[name] for x in batched_inputs]).to(self.device)
             for name in ("patches", "inside_patches", "mask_patches", "target_patches")
         )
-        size = (self.settings.input_size,) * 2
-        wanted = F.interpolate(targets[:, None], size, mode="nearest")[:, 0]
-        logits, of_heads = self._training_logits(self._network_input(images, inside[:, None], masks))
-        logits, *of_heads = (_resize(each.float(), size) for each in (logits, *of_heads))
+        side = self.settings.input_size
+        wanted = F.interpolate(targets[:, None], (side, side), mode="nearest")[:, 0]
+        x = self._network_input(images, inside, masks)
+        x = x.contiguous(memory_format=torch.channels_last) if self.inference.channels_last else x
+        logits, of_heads = self._training_logits(x)
+        logits, *of_heads = (resize(each.float(), side) for each in (logits, *of_heads))
         losses = {"loss_patch": _mean_loss(logits, wanted)}
         if of_heads:
             each = torch.stack([_mean_loss(of_head, wanted) for of_head in of_heads])
@@ -232,29 +211,14 @@ class BoundaryPatchRefiner(RefiningModel):
         storage.put_scalar("bpr/coarse_accuracy", before)
         storage.put_scalar("bpr/refined_accuracy", after)
 
-    def _logits(self, x: torch.Tensor) -> torch.Tensor:
-        """Of the network in inference, float32."""
-        if self._compiled is not None:
-            return self._compiled(x)
-        amp = self.amp or self.wants_bfloat16 and self.device.type == "cpu"
-        with torch.autocast(self.device.type, enabled=amp):
-            logits: torch.Tensor = self.network(x)
-        return logits.float()
-
-    @torch.no_grad()
     def _foreground(self, image: torch.Tensor, corners: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Probabilities of foreground (N, size, size) float32 for boxes and their coarse masks."""
-        size, pad = self.settings.size, self.settings.padding
-        side = (self.settings.side,) * 2
-        foreground = np.empty((len(corners), size, size), np.float32)
-        for first in range(0, len(corners), self.max_patches_per_batch):
-            batch = slice(first, first + self.max_patches_per_batch)
-            patches, inside = cut_image(image, corners[batch], self.settings)
-            coarse = torch.from_numpy(masks[batch]).to(self.device)
-            logits = self._logits(self._network_input(patches, inside[:, None], coarse))[: len(coarse)]
-            logits = _resize(logits, side)
-            foreground[batch] = logits[:, pad : pad + size, pad : pad + size].sigmoid().cpu().numpy()
-        return foreground
+
+        def seen(chosen: np.ndarray) -> torch.Tensor:
+            patches, inside = cut_image(image, corners[chosen], self.settings)
+            return self._network_input(patches, inside, torch.from_numpy(masks[chosen]).to(self.device))
+
+        return self.cascade(seen, len(corners))
 
     def _choose(self, crop: MaskCrop, height: int, width: int) -> Patches:
         return patches_of(crop, height, width, self.settings)

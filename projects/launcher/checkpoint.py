@@ -1,7 +1,6 @@
 """Checkpoints that are written whole, read without executing them, and whose fit is told in one table."""
 
 import logging
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -15,9 +14,8 @@ from tabulate import tabulate
 from pnm.formats.atomic_files import atomic_file, write_bytes
 from pnm.formats.safe_checkpoint import CheckpointError, check_weights, load_pickle, load_torch
 
-from . import named_weights
+from ..refining.named_weights import local_weights
 
-named_weights.register()
 logger = logging.getLogger(__name__)
 
 _ROWS_SHOWN = 20
@@ -77,19 +75,9 @@ class SafeCheckpointer(DetectionCheckpointer):
         if query:
             raise CheckpointError(f"{path}: unknown option {sorted(query)}; only matching_heuristics=True is known")
         self._source = urlunsplit(parts._replace(query="")) if path else ""
-        self._require_file(self._source)
+        if self._source:  # a failure is told here, before anything depends on it
+            local_weights(self._source)
         return super().load(self._source, *args, **kwargs)
-
-    def _require_file(self, path: str) -> None:
-        """Fetches a remote file into the cache; a failure is told here, before anything depends on it."""
-        if not path:
-            return
-        try:
-            local = self.path_manager.get_local_path(path)
-        except Exception as error:  # whatever the transport raises
-            raise CheckpointError(f"checkpoint {path} cannot be had: {type(error).__name__}: {error}") from None
-        if not os.path.isfile(local):
-            raise CheckpointError(f"checkpoint {path} does not exist; check MODEL.WEIGHTS")
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         return read_checkpoint(filename, self._align)

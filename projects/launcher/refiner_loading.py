@@ -10,6 +10,7 @@ from detectron2.modeling import build_model
 from pnm.errors import UserError
 
 from ..refining import RefiningModel, TrainedRefiner, refiner_class, refiner_names
+from ..refining.named_weights import local_weights
 from .checkpoint import SafeCheckpointer
 from .config import load_config
 
@@ -62,10 +63,11 @@ def refiner_fingerprint(cfg: CfgNode) -> str:
 
 
 def weights_digest(cfg: CfgNode) -> str:
-    """SHA-256 of the bytes of ``MODEL.WEIGHTS``."""
+    """SHA-256 of the bytes of ``MODEL.WEIGHTS``, and of what else a refiner loads."""
+    refiner = refiner_class(cfg)
     digest = hashlib.sha256()
-    path = SafeCheckpointer(torch.nn.Identity()).path_manager.get_local_path(cfg.MODEL.WEIGHTS.partition("?")[0])
-    with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
+    for weights in (cfg.MODEL.WEIGHTS, *(refiner.further_weights(cfg) if refiner else ())):
+        with open(local_weights(weights.partition("?")[0]), "rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
     return digest.hexdigest()

@@ -82,6 +82,11 @@ class RefiningModel(nn.Module):
         """What the refiner of a config refines: "instance", "semantic" or "panoptic"."""
         raise NotImplementedError
 
+    @classmethod
+    def further_weights(cls, cfg: CfgNode) -> Sequence[str]:
+        """Files and addresses of weights that the refiner of a config loads besides ``MODEL.WEIGHTS``."""
+        return ()
+
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device

@@ -9,7 +9,7 @@ from detectron2.utils.events import EventStorage
 from pnm.errors import UserError
 from pnm.formats.safe_checkpoint import CheckpointError
 from pnm.masks.crops import crop_array
-from pnm.projects.bpr import BoundaryPatchRefiner, PatchSettings, add_config
+from pnm.projects.bpr import BoundaryPatchRefiner, InferenceSettings, PatchSettings, add_config
 from pnm.projects.bpr.networks import (
     NETWORKS,
     WITH_AUXILIARY_HEADS,
@@ -164,7 +164,7 @@ def test_weight_0_is_the_network_without_heads(name):
         settings=PatchSettings.from_config(cfg, False),
         pixel_mean=cfg.MODEL.PIXEL_MEAN,
         pixel_std=cfg.MODEL.PIXEL_STD,
-        precision=cfg.MODEL.BPR.PRECISION_TEST,
+        inference=InferenceSettings.from_config(cfg),
     )
     without, with_heads = refiner(name, 0.0), refiner(name, 0.4)
     names = list(plain.state_dict())

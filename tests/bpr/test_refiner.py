@@ -12,7 +12,7 @@ from pnm.errors import UserError
 from pnm.formats.label_png import read_label_png
 from pnm.masks.crops import crop_array, crop_rle, paste
 from pnm.metrics.instance_ap import InstanceMetrics
-from pnm.projects.bpr import BoundaryPatchRefiner, PatchSettings, build_network
+from pnm.projects.bpr import BoundaryPatchRefiner, InferenceSettings, PatchSettings, build_network
 from pnm.projects.bpr.patches import patches_of
 
 SETTINGS = {"size": 16, "input_size": 32, "threshold": 0.55}
@@ -22,8 +22,11 @@ def refiner(network="identity", task="instance", **options):
     torch.manual_seed(0)
     own = {key: options.pop(key) for key in list(options) if key in PatchSettings.__dataclass_fields__}
     settings = PatchSettings(task, **{**SETTINGS, **own})
+    keys = InferenceSettings.__dataclass_fields__
+    inference = InferenceSettings(**{key: options.pop(key) for key in list(options) if key in keys})
+    colors = {"pixel_mean": [127.5] * 3, "pixel_std": [60.0] * 3}
     model = BoundaryPatchRefiner(
-        build_network(network, False), settings=settings, pixel_mean=[127.5] * 3, pixel_std=[60.0] * 3, **options
+        build_network(network, False), settings=settings, inference=inference, **colors, **options
     )
     return model.eval()
 
