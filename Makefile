@@ -10,9 +10,9 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 DATA = $${DETECTRON2_DATASETS:-datasets}/shapes
 MODEL = configs/quickstart/mask_rcnn_R_18_FPN_PNM.yaml
-REFINER = configs/quickstart/bpr_instance.yaml
+REFINER = configs/quickstart/bpr_universal.yaml
 COARSE = output/quickstart/mask_rcnn_pnm/inference/shapes_val
-REFINED = output/quickstart/bpr_instance/inference/shapes_val
+REFINED = output/quickstart/bpr_universal/inference/shapes_val
 
 .PHONY: quickstart test lint venv shapes test-detectron2 clean
 
@@ -29,7 +29,7 @@ shapes: venv
 	$(PY) datasets/make_shapes.py
 
 quickstart: venv shapes
-	rm -rf output/quickstart/mask_rcnn_pnm output/quickstart/bpr_instance
+	rm -rf output/quickstart/mask_rcnn_pnm output/quickstart/bpr_universal
 	$(PY) train_net.py --config-file $(MODEL) DATASETS.TEST '("shapes_train","shapes_val")'
 	$(PY) train_net.py --config-file $(REFINER)
 	$(PY) tools/visualize.py --config-file $(MODEL) --dataset shapes_val --refined $(REFINED) --pixel-weights \

@@ -38,7 +38,7 @@ def test_it_holds_no_outputs():
 
 def test_its_cells_run(shapes_root, tmp_path, monkeypatch, capsys):
     save_untrained(tmp_path / "run/mask_rcnn_pnm/model_final.pth", "mask_rcnn_R_18_FPN_PNM")
-    save_untrained(tmp_path / "run/bpr_instance/model_final.pth", "bpr_instance")
+    save_untrained(tmp_path / "run/bpr_universal/model_final.pth", "bpr_universal")
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PNM_QUICKSTART", str(tmp_path / "run"))
     monkeypatch.setenv("PNM_WALKTHROUGH", str(tmp_path / "work"))

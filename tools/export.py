@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Writes a refiner's network as an ONNX model, with its preprocessing described, checked against torch.
 
-python tools/export.py --config-file configs/quickstart/bpr_instance.yaml --output bpr.onnx \\
-    MODEL.WEIGHTS output/quickstart/bpr_instance/model_final.pth
+python tools/export.py --config-file configs/quickstart/bpr_universal.yaml --output bpr.onnx \\
+    MODEL.WEIGHTS output/quickstart/bpr_universal/model_final.pth
 python tools/export.py --universal --output universal.onnx
 
 BPR, SegFix, PRN and the universal refiner, whose weights have names or are a file (--universal FILE). Batches may have

@@ -15,8 +15,8 @@ folders with --resume.
 
 A refiner that was trained, by its config:
 
-python tools/refine.py --config-file configs/quickstart/bpr_instance.yaml --images photos --predictions results.json \\
-    --output refined.json MODEL.WEIGHTS output/quickstart/bpr_instance/model_final.pth
+python tools/refine.py --config-file configs/quickstart/bpr_universal.yaml --images photos --predictions results.json \\
+    --output refined.json MODEL.WEIGHTS output/quickstart/bpr_universal/model_final.pth
 
 On CPUs another runtime may be faster, where there are many images: --backend openvino or onnxruntime.
 
