@@ -17,15 +17,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-import numba
 import numpy as np
 from msgspec import Raw, Struct
 
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.mask_codes import MaskCodes, first_damaged
 from pnm.masks.polygon_runs import FIFTHS, fifth, fifths
 from pnm.masks.runs import bounds_of, rle_text
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 _AT_ONCE = 4096  # polygons or texts
 _HARD, _STRANGE = 1, 2
@@ -44,7 +42,7 @@ class Rle(Struct, gc=False):
 Segmentation = Rle | list[Raw]  # or polygons, whose texts are left as they are
 
 
-@_kernel
+@kernel
 def _read_number(text: np.ndarray, at: int) -> tuple[int, float, int]:
     """A number of sound JSON: the place after it, its value, and a fault or 0, with which the value isn't right."""
     is_minus = text[at] == ord("-")
@@ -68,7 +66,7 @@ def _read_number(text: np.ndarray, at: int) -> tuple[int, float, int]:
     return at, -value if is_minus else value, _HARD if value > _MOST_PX else 0
 
 
-@_kernel
+@entry_kernel
 def _read_polygons(text: np.ndarray, x: np.ndarray, y: np.ndarray, counts: np.ndarray, faults: np.ndarray) -> int:
     """Reads P arrays of numbers in JSON, one after the other.
 

@@ -107,9 +107,11 @@ def read_result_table(path: str | Path, gt: TruthTable, *, masks: bool, boxes: b
     if detections is None:
         return None
     order, column = _placed(detections, gt.truth)
+    if len(order) < len(detections) or (column < 0).any():
+        return None
     detections = [detections[n] for n in order]
     score = np.array([d.score for d in detections], np.float64)
-    if (np.abs(score) > _LARGEST).any() or (column < 0).any() or len(order) < len(detections):
+    if (np.abs(score) > _LARGEST).any():
         return None
     number, image = len(score), _images(detections, gt.truth)
     codes = read_codes([d.segmentation for d in detections], gt.sizes[image]) if masks else (NO_CODES, [])

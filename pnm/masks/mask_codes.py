@@ -12,12 +12,10 @@ An example, a mask of two rectangles as polygons and one as RLE text, of an imag
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.polygon_runs import draw_polygon, unite
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 CUT_SHORT, STRANGE, NEGATIVE, TOO_MANY, TOO_FEW = range(1, 6)
 MOST_PIXELS = 2**29 - 1  # of an image; beyond, pycocotools writes numbers past the end of its buffer
@@ -74,7 +72,7 @@ NO_CODES = MaskCodes(
 )
 
 
-@_kernel
+@kernel
 def _read_text(
     text: np.ndarray, at: int, last: int, pixels: int, starts: np.ndarray, ends: np.ndarray, end: int
 ) -> tuple[int, int]:
@@ -115,7 +113,7 @@ def _read_text(
     return end, (TOO_FEW if position < pixels else 0)
 
 
-@_kernel
+@kernel
 def _measure(starts: np.ndarray, ends: np.ndarray, first: int, last: int, height: int, box: np.ndarray) -> int:
     """Area of a mask whose runs are first..last - 1, at least one; fills ``box`` (4,), see :class:`MaskRuns`."""
     area, x, foot = 0, starts[first] // height, 0
@@ -137,7 +135,7 @@ def _measure(starts: np.ndarray, ends: np.ndarray, first: int, last: int, height
     return area
 
 
-@_kernel
+@kernel
 def _enlarged(array: np.ndarray, used: int, room: int) -> np.ndarray:
     if room <= array.size:
         return array
@@ -146,7 +144,7 @@ def _enlarged(array: np.ndarray, used: int, room: int) -> np.ndarray:
     return larger
 
 
-@_kernel
+@kernel
 def _draw_polygons(codes: MaskCodes, n: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     p = codes.polygons[n]
     first, last = codes.corners[p], codes.corners[p + 1]
@@ -158,7 +156,7 @@ def _draw_polygons(codes: MaskCodes, n: int, height: int, width: int) -> tuple[n
     return starts, ends
 
 
-@_kernel
+@kernel
 def draw(codes: MaskCodes, numbers: np.ndarray, height: int, width: int) -> tuple[MaskRuns, int, int]:
     """Masks of one image.
 
@@ -199,7 +197,7 @@ def draw(codes: MaskCodes, numbers: np.ndarray, height: int, width: int) -> tupl
     return MaskRuns(starts, ends, offsets, areas, boxes, height, width), -1, 0
 
 
-@_kernel
+@entry_kernel
 def first_damaged(codes: MaskCodes, sizes: np.ndarray) -> int:
     """Number of the first mask whose text is damaged, or -1; ``sizes`` (N, 2) int64, height and width of the images."""
     starts, ends = np.empty(256, np.int64), np.empty(256, np.int64)

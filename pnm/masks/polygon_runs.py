@@ -14,15 +14,14 @@ pixels 1 and 2 of column 0, and pixel 1 of column 1, 5 if counted down the colum
     ([1, 6], [3, 7])
 """
 
-import numba
 import numpy as np
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+from pnm.kernels import kernel
 
 FIFTHS = 5  # of a pixel
 
 
-@_kernel
+@kernel
 def _columns(a: int, b: int, width: int) -> tuple[int, int]:
     """First column whose middle an edge from fifths a to b passes, and the one after the last."""
     least, most = min(a, b), max(a, b)
@@ -30,20 +29,20 @@ def _columns(a: int, b: int, width: int) -> tuple[int, int]:
     return first, max(min((most + FIFTHS - 3) // FIFTHS, width), first)
 
 
-@_kernel
+@kernel
 def _row(fifths: int, height: int) -> int:
     """The first row whose middle lies below."""
     return 0 if fifths < 3 else min((fifths + 2) // FIFTHS, height)
 
 
-@_kernel
+@kernel
 def _flat_edge(xs: int, ys: int, xe: int, ye: int, n: int) -> int:
     """Where an edge that is at least as wide as high passes the middle of column n, in fifths; xs < xe."""
     slope, t = (ye - ys) / (xe - xs), FIFTHS * n + 2 - xs
     return min(int(ys + slope * t + 0.5), int(ys + slope * (t + 1) + 0.5))
 
 
-@_kernel
+@kernel
 def _steep_edge(xs: int, ys: int, xe: int, ye: int, n: int) -> int:
     """Where an edge that is higher than wide passes the middle of column n, in fifths; ys < ye.
 
@@ -59,14 +58,14 @@ def _steep_edge(xs: int, ys: int, xe: int, ye: int, n: int) -> int:
     return ys + t
 
 
-@_kernel
+@kernel
 def _crossing(xs: int, ys: int, xe: int, ye: int, n: int) -> int:
     if abs(xe - xs) >= abs(ye - ys):
         return _flat_edge(xs, ys, xe, ye, n) if xs < xe else _flat_edge(xe, ye, xs, ys, n)
     return _steep_edge(xs, ys, xe, ye, n) if ys < ye else _steep_edge(xe, ye, xs, ys, n)
 
 
-@_kernel
+@kernel
 def _count(x: np.ndarray, width: int) -> np.ndarray:
     """(W' + 1,) where the crossings of each column begin in a list of all; columns without any at the end left out."""
     right = 0
@@ -83,7 +82,7 @@ def _count(x: np.ndarray, width: int) -> np.ndarray:
     return places[: right + 1]
 
 
-@_kernel
+@kernel
 def _put(rows: np.ndarray, first: int, last: int, row: int) -> None:
     """Puts a row in its place among the sorted rows first..last - 1."""
     while last > first and rows[last - 1] > row:
@@ -92,7 +91,7 @@ def _put(rows: np.ndarray, first: int, last: int, row: int) -> None:
     rows[last] = row
 
 
-@_kernel
+@kernel
 def draw_polygon(x: np.ndarray, y: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Runs of a polygon.
 
@@ -127,7 +126,7 @@ def draw_polygon(x: np.ndarray, y: np.ndarray, height: int, width: int) -> tuple
     return run_starts[:number], run_ends[:number]
 
 
-@_kernel
+@kernel
 def unite(
     starts_a: np.ndarray, ends_a: np.ndarray, starts_b: np.ndarray, ends_b: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -147,7 +146,7 @@ def unite(
     return starts[:number], ends[:number]
 
 
-@_kernel
+@kernel
 def fifth(coordinate: float) -> int:
     """A coordinate in pixels, in whole fifths of them, as COCO rounds."""
     return int(FIFTHS * coordinate + 0.5)

@@ -18,14 +18,12 @@ An example, a mask of three pixels in an image of 2 x 3, whose pixels are number
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.mask_codes import MOST_PIXELS, MaskCodes, MaskRuns, draw
 from pnm.masks.polygon_runs import fifths
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 _FAULTS = (
     "",
@@ -165,7 +163,7 @@ def check_polygons(polygons: Any, height: int, width: int, label: Callable[[], s
             )
 
 
-@_kernel
+@kernel
 def _count_down_columns(crop: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
     """Counts of a mask that is background outside of ``crop`` (rows, columns), whose first pixel is (top, left)."""
     rows, columns = crop.shape
@@ -196,7 +194,7 @@ def array_counts(mask: np.ndarray) -> np.ndarray:
     return _count_down_columns(crop, rows[0], columns[0], *mask.shape)
 
 
-@_kernel
+@entry_kernel
 def _write_text(counts: np.ndarray, text: np.ndarray) -> int:
     """Writes counts as :func:`pnm.masks.mask_codes.draw` reads them; the number of characters."""
     end = 0
@@ -225,7 +223,7 @@ def crop_rle_text(crop: np.ndarray, top: int, left: int, height: int, width: int
     return rle_text(_count_down_columns(np.ascontiguousarray(crop), top, left, height, width))
 
 
-@_kernel
+@kernel
 def shared_pixels(
     starts_a: np.ndarray,
     ends_a: np.ndarray,

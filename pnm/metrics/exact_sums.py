@@ -5,18 +5,14 @@ up to 2**40 pixels' worth of weight fit. What is averaged, such as the IoU of a 
 rounded to 2**-40 once.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import kernel
 from pnm.masks.pair_runs import run_ends
 from pnm.masks.simd_lanes import LANES, lowest_bit
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 WEIGHT_SCALE = 2.0**23
 _FLOAT32_SCALE = np.float32(WEIGHT_SCALE)
@@ -74,7 +70,7 @@ def _label_map(labels: Any, side: str) -> np.ndarray:
     return np.ascontiguousarray(labels if labels.dtype in _DTYPES else labels.astype(np.int64))
 
 
-@_kernel
+@kernel
 def _index_truth(labels: np.ndarray, ignored: int, number: int, index: np.ndarray) -> bool:
     """Writes 0..number - 1, or ``number`` where ignored; whether any label is neither."""
     strange = False
@@ -85,7 +81,7 @@ def _index_truth(labels: np.ndarray, ignored: int, number: int, index: np.ndarra
     return strange
 
 
-@_kernel
+@kernel
 def _index_prediction(labels: np.ndarray, truth: np.ndarray, number: int, index: np.ndarray) -> None:
     for i in range(labels.size):
         label = np.int64(labels[i])
@@ -93,7 +89,7 @@ def _index_prediction(labels: np.ndarray, truth: np.ndarray, number: int, index:
         index[i] = number if truth[i] == number else known
 
 
-@_kernel
+@kernel
 def _sums_of_run(
     first: int,
     end: int,
@@ -114,7 +110,7 @@ def _sums_of_run(
     return weight, in_truth, in_pred, in_either
 
 
-@_kernel
+@kernel
 def _add_run(sums: np.ndarray, t: int, p: int, length: int, amounts: tuple[int, int, int, int]) -> None:
     weight, in_truth, in_pred, in_either = amounts
     if t == p:
@@ -130,7 +126,7 @@ def _add_run(sums: np.ndarray, t: int, p: int, length: int, amounts: tuple[int, 
     sums[8, t] += length - in_truth
 
 
-@_kernel
+@kernel
 def _class_sums(
     truth: np.ndarray,
     pred: np.ndarray,
@@ -171,12 +167,6 @@ def class_sums(
     flags = [np.empty(0, np.uint8)] * 2 if interiors is None else [m.view(np.uint8).reshape(-1) for m in interiors]
     sums = _class_sums(truth, pred, pair.num_classes, weight, *flags)
     return sums[np.repeat([True, weights is not None, interiors is not None], 3)]
-
-
-def distinct_names(names: Sequence[str], ids: Iterable[int]) -> list[str]:
-    """The names as they are, with the class's id behind those that several classes share."""
-    times = Counter(names)
-    return [name if times[name] == 1 else f"{name} {number}" for name, number in zip(names, ids)]
 
 
 def quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

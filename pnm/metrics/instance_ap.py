@@ -20,11 +20,11 @@ from pnm.metrics.average_precision import (
     sort_detections,
     tied_with_the_one_before,
 )
-from pnm.metrics.boundary_pixels import boundary_distance_px, check_distance
-from pnm.metrics.exact_sums import distinct_names
+from pnm.metrics.boundary_width import boundary_distance_px, check_distance
 from pnm.metrics.instance_outcomes import Images
-from pnm.metrics.instance_records import METRICS, ImageRecords, RecordSettings, entries_table, make_records
-from pnm.metrics.metric_values import MetricValues
+from pnm.metrics.instance_records import ImageRecords, RecordSettings, entries_table, make_records
+from pnm.metrics.metric_names import INSTANCE as METRICS
+from pnm.metrics.metric_values import MetricValues, distinct_names
 
 COCO_AREA_RANGES = {"": (0.0, 1e10), "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l": (96.0**2, 1e10)}
 COCO_BOUNDARY_RATIO, CITYSCAPES_BOUNDARY_RATIO = 0.02, 0.005

@@ -2,16 +2,14 @@
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.instance_table import InstanceTable
 from pnm.masks.mask_codes import MaskRuns, draw
 from pnm.metrics.average_f import f_sums
 from pnm.metrics.boundary_mask_iou import boundary_ious
 from pnm.metrics.instance_matching import Matches, Pairs, box_ious, mask_ious, match
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 SEGM, BOUNDARY, BBOX, AF = range(4)  # rows of what is wanted, and of outcomes
 
@@ -70,7 +68,7 @@ class Outcomes(NamedTuple):
     f_sums: np.ndarray
 
 
-@_kernel
+@kernel
 def _pair_up(dt_columns: np.ndarray, gt_columns: np.ndarray) -> Pairs:
     """As :func:`pnm.metrics.instance_matching.pair_up`."""
     number = dt_columns.size
@@ -86,7 +84,7 @@ def _pair_up(dt_columns: np.ndarray, gt_columns: np.ndarray) -> Pairs:
     return Pairs(first, last, rows)
 
 
-@_kernel
+@kernel
 def _needed(pairs: Pairs, areas: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Numbers of the instances whose masks are looked at: some detection may find them, or their area isn't known."""
     needed = np.full(numbers.size, -1, np.int64)
@@ -99,7 +97,7 @@ def _needed(pairs: Pairs, areas: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return needed
 
 
-@_kernel
+@kernel
 def _boxes(table: InstanceTable, numbers: np.ndarray, masks: MaskRuns) -> np.ndarray:
     """(N, 4) x, y, width and height."""
     boxes = table.boxes_xywh[numbers]
@@ -110,7 +108,7 @@ def _boxes(table: InstanceTable, numbers: np.ndarray, masks: MaskRuns) -> np.nda
     return boxes
 
 
-@_kernel
+@kernel
 def _areas(table: InstanceTable, numbers: np.ndarray, masks: MaskRuns, boxes: np.ndarray) -> np.ndarray:
     """(N,) areas that are given, or else those of masks, or else of boxes."""
     areas = table.area[numbers]
@@ -120,7 +118,7 @@ def _areas(table: InstanceTable, numbers: np.ndarray, masks: MaskRuns, boxes: np
     return areas
 
 
-@_kernel
+@kernel
 def _out_of_range(areas: np.ndarray, ranges: np.ndarray) -> np.ndarray:
     """(A, N) bool."""
     out = np.empty((len(ranges), areas.size), np.bool_)
@@ -130,14 +128,14 @@ def _out_of_range(areas: np.ndarray, ranges: np.ndarray) -> np.ndarray:
     return out
 
 
-@_kernel
+@kernel
 def _note(matches: Matches, row: int, first: int, outcomes: Outcomes) -> None:
     """Keeps what became of an image's detections, of which the first is number ``first`` of all."""
     for d in range(matches.found.size):
         outcomes.found[row, first + d], outcomes.excused[row, first + d] = matches.found[d], matches.excused[d]
 
 
-@_kernel
+@kernel
 def _match_masks(
     gt: MaskRuns,
     dt: MaskRuns,
@@ -170,7 +168,7 @@ def _match_masks(
         _note(matches, BOUNDARY, first, outcomes)
 
 
-@_kernel
+@kernel
 def _match_image(
     gt: Side, dt: Side, i: int, height: int, width: int, boundary: int, rules: Rules, outcomes: Outcomes
 ) -> tuple[int, int, int]:
@@ -202,7 +200,7 @@ def _match_image(
     return -1, -1, 0
 
 
-@_kernel
+@entry_kernel
 def match_images(gt: Side, dt: Side, images: Images, rules: Rules, outcomes: Outcomes) -> tuple[int, int, int]:
     """Fills the outcomes of all images.
 

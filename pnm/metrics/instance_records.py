@@ -13,7 +13,6 @@ from pnm.metrics.average_precision import IOU_THRESHOLDS
 from pnm.metrics.instance_outcomes import AF, BBOX, BOUNDARY, SEGM, Images, Outcomes, Rules, Side, match_images
 
 _ROWS = {"bbox": BBOX, "segm": SEGM, "boundary": BOUNDARY, "af": AF}
-METRICS = tuple(_ROWS)
 
 
 class RecordSettings(NamedTuple):
@@ -21,7 +20,7 @@ class RecordSettings(NamedTuple):
 
     Attributes:
         columns: class index of each category id.
-        metrics: some of ``METRICS``.
+        metrics: some of :data:`pnm.metrics.metric_names.INSTANCE`.
         area_ranges: (A, 2), least and largest area in pixels.
         max_dets: most detections of an image and category.
     """

@@ -11,15 +11,14 @@ An example::
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import kernel
 from pnm.masks.pair_runs import run_ends
 from pnm.masks.simd_lanes import LANES, lowest_bit
-from pnm.metrics.boundary_pixels import boundary_width, interior_pixels, unsigned_view
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+from pnm.metrics.boundary_pixels import interior_pixels, unsigned_view
+from pnm.metrics.boundary_width import boundary_width
 
 MAX_ID = 2**31 - 1
 _FREE = np.uint64(2**64 - 1)
@@ -85,7 +84,7 @@ def _id_map(ids: np.ndarray, side: str) -> np.ndarray:
     return ids.astype(np.int32) if ids.dtype.kind == "i" and ids.dtype.itemsize < 4 else ids
 
 
-@_kernel
+@kernel
 def _place(key: int, keys: np.ndarray) -> int:
     """Where ``keys`` has the key, or the free place where it belongs."""
     place = np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & (keys.size - 1)
@@ -94,7 +93,7 @@ def _place(key: int, keys: np.ndarray) -> int:
     return place
 
 
-@_kernel
+@kernel
 def _interior_of_run(first: int, end: int, gt_interior: np.ndarray, pred_interior: np.ndarray) -> tuple[int, int, int]:
     """Of pixels first..end - 1 those interior in either map, in the ground truth, in the prediction."""
     in_either = in_gt = in_pred = np.int64(0)
@@ -105,7 +104,7 @@ def _interior_of_run(first: int, end: int, gt_interior: np.ndarray, pred_interio
     return in_either, in_gt, in_pred
 
 
-@_kernel
+@kernel
 def _add_runs(
     gt: np.ndarray,
     pred: np.ndarray,
@@ -149,7 +148,7 @@ def _add_runs(
     return first
 
 
-@_kernel
+@kernel
 def _count_pairs(
     gt: np.ndarray, pred: np.ndarray, gt_interior: np.ndarray, pred_interior: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, bool]:

@@ -7,21 +7,21 @@ import numpy as np
 
 from pnm.errors import UserError
 from pnm.metrics.boundary_f_score import check_tolerances, contour_matches, f_scores, tolerance_px
-from pnm.metrics.boundary_pixels import boundary_width, check_distance, interior_pixels
+from pnm.metrics.boundary_pixels import interior_pixels
+from pnm.metrics.boundary_width import boundary_width, check_distance
 from pnm.metrics.exact_sums import (
     QUOTIENT_SCALE,
     LabelPair,
     class_sums,
-    distinct_names,
     mean_over_classes,
     pair_labels,
     quotient,
 )
-from pnm.metrics.metric_values import MetricValues
+from pnm.metrics.metric_names import SEMANTIC as METRICS
+from pnm.metrics.metric_values import MetricValues, distinct_names
 from pnm.null_model.null_model import check_locality, pixel_null_model
 from pnm.null_model.pixel_weights import check_transform, pixel_weights
 
-METRICS = ("IoU", "PNM-IoU", "Boundary-IoU", "Boundary-F")
 _AREAS = ("intersection", "prediction", "truth")
 
 
