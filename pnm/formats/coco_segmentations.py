@@ -199,11 +199,11 @@ def read_codes(segmentations: Sequence[Any], sizes: np.ndarray) -> tuple[MaskCod
         sound.
     """
     number = len(segmentations)
-    is_rle = np.array([isinstance(segmentation, Rle) for segmentation in segmentations], np.bool_)
-    outlines = [s for s in segmentations if isinstance(s, list) and s]
-    if len(outlines) + is_rle.sum() < number:
+    rles, outlines = [s for s in segmentations if type(s) is Rle], [s for s in segmentations if type(s) is list and s]
+    if len(outlines) + len(rles) < number:
         return None
-    texts = _texts([s for s in segmentations if isinstance(s, Rle)], sizes[is_rle])
+    is_rle = np.array([type(s) is Rle for s in segmentations], np.bool_)
+    texts = _texts(rles, sizes[is_rle])
     polygons = _all_polygons([polygon for each in outlines for polygon in each])
     owner = np.repeat(np.flatnonzero(~is_rle), [len(each) for each in outlines])
     drawable = _drawable(polygons, owner, sizes[owner].max(axis=1, initial=0)) if polygons else None

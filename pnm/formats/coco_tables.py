@@ -5,6 +5,7 @@ referred to in vain, a damaged mask, gives None: :mod:`pnm.formats.coco_instance
 to tell.
 """
 
+import gc
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -109,7 +110,7 @@ def read_result_table(path: str | Path, gt: TruthTable, *, masks: bool, boxes: b
     order, column = _placed(detections, gt.truth)
     if len(order) < len(detections) or (column < 0).any():
         return None
-    detections = [detections[n] for n in order]
+    detections = [detections[n] for n in order.tolist()]
     score = np.array([d.score for d in detections], np.float64)
     if (np.abs(score) > _LARGEST).any():
         return None
@@ -134,6 +135,8 @@ def _kind(base: type[Struct], masks: bool, boxes: bool) -> Any:
 
 def _decoded(path: Path, kind: Any) -> Any:
     """The content of a JSON file in UTF-8; None if it is anything else."""
+    was_collecting = gc.isenabled()
+    gc.disable()  # a million new objects, none of them in a circle, would be looked through again and again
     try:
         data = path.read_bytes()
         if not data.isascii():
@@ -141,12 +144,15 @@ def _decoded(path: Path, kind: Any) -> Any:
         return msgspec.json.decode(data, type=kind)
     except (OSError, ValueError, RecursionError):
         return None
+    finally:
+        if was_collecting:
+            gc.enable()
 
 
 def _images(entries: list[Any], truth: CocoGroundTruth) -> np.ndarray:
     """(N,) indices of the images of entries; -1 if they aren't known."""
     index = {image: n for n, image in enumerate(truth.images)}
-    return np.fromiter((index.get(entry.image_id, -1) for entry in entries), np.int64, len(entries))
+    return np.array([index.get(entry.image_id, -1) for entry in entries], np.int64)
 
 
 def _placed(entries: list[Any], truth: CocoGroundTruth) -> tuple[np.ndarray, np.ndarray]:
@@ -155,14 +161,14 @@ def _placed(entries: list[Any], truth: CocoGroundTruth) -> tuple[np.ndarray, np.
     order = np.argsort(image, kind="stable")
     order = order[np.searchsorted(image[order], 0) :]
     index = {category: n for n, category in enumerate(truth.categories)}
-    return order, np.fromiter((index.get(entries[n].category_id, -1) for n in order), np.int64, len(order))
+    return order, np.array([index.get(entries[n].category_id, -1) for n in order.tolist()], np.int64)
 
 
 def _annotation_table(
     annotations: list[Any], truth: CocoGroundTruth, sizes: np.ndarray, masks: bool, boxes: bool
 ) -> InstanceTable | None:
     order, column = _placed(annotations, truth)
-    number, listed = len(order), [annotations[n] for n in order]
+    number, listed = len(order), [annotations[n] for n in order.tolist()]
     ids = [a.id for a in listed if a.id is not UNSET]
     kinds = {type(a.image_id) for a in annotations} - {type(image) for image in truth.images}
     area = np.array([np.nan if a.area is None else a.area for a in listed], np.float64)

@@ -22,73 +22,80 @@ FIFTHS = 5  # of a pixel
 
 
 @kernel
-def _columns(a: int, b: int, width: int) -> tuple[int, int]:
-    """First column whose middle an edge from fifths a to b passes, and the one after the last."""
-    least, most = min(a, b), max(a, b)
-    first = max((least + FIFTHS - 3) // FIFTHS, 0)  # whose middle lies between fifths 5n + 2 and 5n + 3
-    return first, max(min((most + FIFTHS - 3) // FIFTHS, width), first)
+def _column(fifth: int) -> int:
+    """The first column whose middle, between fifths 5n + 2 and 5n + 3, is not left of a corner."""
+    return (fifth + FIFTHS - 3) // FIFTHS
 
 
 @kernel
-def _row(fifths: int, height: int) -> int:
+def _row(fifth: int, height: int) -> int:
     """The first row whose middle lies below."""
-    return 0 if fifths < 3 else min((fifths + 2) // FIFTHS, height)
+    return 0 if fifth < 3 else min((fifth + 2) // FIFTHS, height)
 
 
 @kernel
-def _flat_edge(xs: int, ys: int, xe: int, ye: int, n: int) -> int:
-    """Where an edge that is at least as wide as high passes the middle of column n, in fifths; xs < xe."""
-    slope, t = (ye - ys) / (xe - xs), FIFTHS * n + 2 - xs
-    return min(int(ys + slope * t + 0.5), int(ys + slope * (t + 1) + 0.5))
+def _steep_step(xs: int, slope: float, per_fifth: float, middle: float) -> int:
+    """The last step down an edge that is higher than wide before it passes the middle of a column, ``middle`` - 0.5.
 
-
-@kernel
-def _steep_edge(xs: int, ys: int, xe: int, ye: int, n: int) -> int:
-    """Where an edge that is higher than wide passes the middle of column n, in fifths; ys < ye.
-
-    It is the step before the first one on the other side of it. The division tells it but for rounding.
+    A product tells it but for rounding.
     """
-    slope, middle = (xe - xs) / (ye - ys), float(FIFTHS * n + 3)
-    t = int((middle - 0.5 - xs) / slope)
-    is_right = slope > 0
-    while (xs + slope * t + 0.5 >= middle) == is_right:
+    t = int((middle - 0.5 - xs) * per_fifth)
+    while (xs + slope * t + 0.5 >= middle) == (slope > 0):
         t -= 1
-    while (xs + slope * (t + 1) + 0.5 >= middle) != is_right:
+    while (xs + slope * (t + 1) + 0.5 >= middle) != (slope > 0):
         t += 1
-    return ys + t
+    return t
 
 
 @kernel
-def _crossing(xs: int, ys: int, xe: int, ye: int, n: int) -> int:
-    if abs(xe - xs) >= abs(ye - ys):
-        return _flat_edge(xs, ys, xe, ye, n) if xs < xe else _flat_edge(xe, ye, xs, ys, n)
-    return _steep_edge(xs, ys, xe, ye, n) if ys < ye else _steep_edge(xe, ye, xs, ys, n)
+def _places(x: np.ndarray, left: int, right: int) -> np.ndarray:
+    """(W' + 2,) where the crossings of columns left..right - 1 begin in a list of all, and twice where they end.
 
-
-@kernel
-def _count(x: np.ndarray, width: int) -> np.ndarray:
-    """(W' + 1,) where the crossings of each column begin in a list of all; columns without any at the end left out."""
-    right = 0
-    for k in range(x.size):
-        right = max(right, _columns(np.int64(x[k - 1]), np.int64(x[k]), width)[1])
-    places = np.zeros(right + 2, np.int64)
+    A column has as many as edges pass its middle.
+    """
+    places = np.zeros(right - left + 2, np.int64)
+    before = min(max(_column(np.int64(x[x.size - 1])), left), right)
     for k in range(x.size):  # how many more edges than in the column before
-        first, last = _columns(np.int64(x[k - 1]), np.int64(x[k]), width)
-        places[first + 1] += 1
-        places[last + 1] -= 1
-    for _ in range(2):
-        for n in range(1, right + 2):
-            places[n] += places[n - 1]
-    return places[: right + 1]
+        after = min(max(_column(np.int64(x[k])), left), right)
+        places[min(before, after) - left + 1] += 1
+        places[max(before, after) - left + 1] -= 1
+        before = after
+    edges = total = 0
+    for n in range(1, places.size):
+        edges += places[n]
+        total += edges
+        places[n] = total
+    return places
 
 
 @kernel
-def _put(rows: np.ndarray, first: int, last: int, row: int) -> None:
-    """Puts a row in its place among the sorted rows first..last - 1."""
-    while last > first and rows[last - 1] > row:
-        rows[last] = rows[last - 1]
-        last -= 1
-    rows[last] = row
+def _cross(x: np.ndarray, y: np.ndarray, left: int, right: int, height: int, places: np.ndarray) -> np.ndarray:
+    """(N,) rows in which edges pass the middles of columns, sorted in each column."""
+    rows, ends = np.empty(places[places.size - 1], np.int64), places.copy()
+    for k in range(x.size):
+        xs, ys, xe, ye = np.int64(x[k - 1]), np.int64(y[k - 1]), np.int64(x[k]), np.int64(y[k])
+        first, last = max(_column(min(xs, xe)), left), min(_column(max(xs, xe)), right)
+        if first >= last:
+            continue
+        is_flat = abs(xe - xs) >= abs(ye - ys)
+        if xs > xe if is_flat else ys > ye:
+            xs, ys, xe, ye = xe, ye, xs, ys
+        slope = (ye - ys) / (xe - xs) if is_flat else (xe - xs) / (ye - ys)
+        per_fifth = (ye - ys) / (xe - xs)
+        t = FIFTHS * first + 2 - xs + (slope < 0)  # of the steps on both sides of the middle, the upper one counts
+        for n in range(first, last):
+            if is_flat:
+                row = _row(int(ys + slope * t + 0.5), height)
+                t += FIFTHS
+            else:
+                row = _row(ys + _steep_step(xs, slope, per_fifth, float(FIFTHS * n + 3)), height)
+            at = ends[n - left]
+            ends[n - left] = at + 1
+            while at > places[n - left] and rows[at - 1] > row:
+                rows[at] = rows[at - 1]
+                at -= 1
+            rows[at] = row
+    return rows
 
 
 @kernel
@@ -96,34 +103,30 @@ def draw_polygon(x: np.ndarray, y: np.ndarray, height: int, width: int) -> tuple
     """Runs of a polygon.
 
     Args:
-        x, y: (C,) int32, corners in fifths of a pixel, as :func:`fifths` makes them.
+        x, y: (C,) int32, corners in fifths of a pixel, as :func:`fifths` makes them; C at least 1.
         height, width: of the image.
 
     Returns:
         First pixel of each run and the one after its last, (R,) int64 each, sorted, neither empty nor touching.
     """
-    places = _count(x, width)
-    right = places.size - 1
-    ends, rows = places[:right].copy(), np.empty(places[right], np.int64)
-    for k in range(x.size):
-        xs, ys, xe, ye = np.int64(x[k - 1]), np.int64(y[k - 1]), np.int64(x[k]), np.int64(y[k])
-        first, last = _columns(xs, xe, width)
-        for n in range(first, last):
-            _put(rows, places[n], ends[n], _row(_crossing(xs, ys, xe, ye, n), height))
-            ends[n] += 1
-    run_starts, run_ends, number = np.empty(rows.size // 2, np.int64), np.empty(rows.size // 2, np.int64), 0
-    for n in range(right):
+    left = min(max(_column(np.int64(x.min())), 0), width)
+    right = max(min(_column(np.int64(x.max())), width), left)
+    places = _places(x, left, right)
+    rows, number = _cross(x, y, left, right, height, places), 0
+    starts, ends = np.empty(rows.size // 2, np.int64), np.empty(rows.size // 2, np.int64)
+    for n in range(right - left):
+        base = (left + n) * height
         for k in range(places[n], places[n + 1], 2):
-            start, end = n * height + rows[k], n * height + rows[k + 1]
+            start, end = base + rows[k], base + rows[k + 1]
             if start == end:
                 continue
-            if number and run_ends[number - 1] == start:
+            if number and ends[number - 1] == start:
                 number -= 1
             else:
-                run_starts[number] = start
-            run_ends[number] = end
+                starts[number] = start
+            ends[number] = end
             number += 1
-    return run_starts[:number], run_ends[:number]
+    return starts[:number], ends[:number]
 
 
 @kernel
