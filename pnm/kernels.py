@@ -18,6 +18,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import os
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +45,8 @@ class Kernel:
         """What ``numba.njit`` makes of it."""
         import numba
 
-        return numba.njit(nogil=True, cache=True, error_model="numpy")(self.py_func)
+        has_file = Path(self.py_func.__code__.co_filename).is_file()
+        return numba.njit(nogil=True, cache=has_file, error_model="numpy")(self.py_func)
 
     def __call__(self, *arguments: Any) -> Any:
         return self.dispatcher(*arguments)
@@ -109,6 +111,9 @@ class Deferred:
     def __init__(self, module: str, name: str):
         self._module, self._name = module, name
 
+    def __call__(self, *arguments: Any) -> Any:
+        raise TypeError(f"{self._module}.{self._name} is for kernels: call it in one")
+
     @property
     def _numba_type_(self) -> Any:
         from numba.core.registry import cpu_target
@@ -136,6 +141,8 @@ class EntryKernel(Kernel):
         self._entries: dict[tuple, Entry] = {}
 
     def __call__(self, *arguments: Any) -> Any:
+        if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+            return self.dispatcher(*arguments)
         described = describe(arguments)
         entry = self._entries.get(described.kinds)
         if entry is None:

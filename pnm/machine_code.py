@@ -134,8 +134,9 @@ def folders(source: str) -> Iterator[Path]:
     if os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(os.environ["NUMBA_CACHE_DIR"]) / "pnm_kernels"
         return
-    yield Path(source).parent / "__pycache__"
-    yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pnm_kernels"
+    if Path(source).is_file():  # not typed in
+        yield Path(source).parent / "__pycache__"
+        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pnm_kernels"
 
 
 def _results(function: Callable) -> int:
@@ -221,7 +222,7 @@ def _loaded(code: bytes) -> tuple[int, Any]:
     return engine.get_function_address(code[:length].decode()), engine
 
 
-def _compiled(kernel: Any, kinds: tuple, results: int) -> tuple[int, Any, bytes | None]:
+def _compiled(kernel: Any, kinds: tuple, results: int) -> tuple[Any, Any, bytes | None]:
     """Address of a function that numba compiles, what keeps it in memory, and its code if it can be kept."""
     import numba
 
@@ -233,7 +234,7 @@ def _compiled(kernel: Any, kinds: tuple, results: int) -> tuple[int, Any, bytes 
     text += f"    whole, fractions = carray(whole_, ({source.whole},)), carray(fractions_, ({source.fractions + 1},))\n"
     text += f"    {keeping}\n    whole[{_DONE}] = 1\n"
     exec(text, source.names)
-    kinds_of_pointers = [numba.types.voidptr] * source.arrays
+    kinds_of_pointers: list[Any] = [numba.types.voidptr] * source.arrays
     kinds_of_pointers += [numba.types.CPointer(numba.types.int64), numba.types.CPointer(numba.types.float64)]
     function = numba.cfunc(numba.types.void(*kinds_of_pointers), error_model="numpy")(source.names["entry"])
     return function.address, function, _object_code(function)

@@ -119,8 +119,8 @@ def _some_polygons(raws: Sequence[Raw]) -> _Polygons | None:
     if (faults == _STRANGE).any():
         return None
     bounds = bounds_of((numbers + 1) // 2)
-    for p in np.flatnonzero(faults):
-        coordinates = fifths(np.array(msgspec.json.decode(raws[p], type=list[float])))
+    for p in np.flatnonzero(faults).tolist():
+        coordinates = fifths(np.array(msgspec.json.decode(raws[p], type=list[float]), np.float64))
         x[bounds[p] : bounds[p + 1]] = coordinates[::2]
         y[bounds[p] : bounds[p] + len(coordinates) // 2] = coordinates[1::2]
     return _Polygons(x[:end].copy(), y[:end].copy(), numbers)
@@ -167,7 +167,7 @@ def _texts(rles: Sequence[Rle], sizes: np.ndarray) -> tuple[np.ndarray, list[int
     given = np.array([rle.size for rle in rles]).reshape(-1, 2)
     if not np.array_equal(given, sizes):
         return None
-    text, lengths = bytearray(), []
+    text, lengths = bytearray(), list[int]()
     for n in range(0, len(rles), _AT_ONCE):
         counts = [
             rle.counts if isinstance(rle.counts, str) else _compressed(rle.counts, math.prod(rle.size))

@@ -20,6 +20,7 @@ from pnm.masks.mask_codes import MOST_PIXELS, NO_CODES
 
 _LARGEST = 1e300  # of any number
 _Box = tuple[float, float, float, float]
+_NONE = np.empty(0, np.int64)
 _NO_BOX = (np.nan,) * 4
 _Content = TypeVar("_Content")
 
@@ -84,7 +85,8 @@ def read_truth_table(path: str | Path, *, masks: bool, boxes: bool) -> TruthTabl
         masks: whether annotations need masks; without, none are read.
         boxes: whether their boxes are read.
     """
-    content = _decoded(Path(path), _Truth[_kind(_Annotation, masks, boxes)])
+    kind: Any = _kind(_Annotation, masks, boxes)
+    content = _decoded(Path(path), _Truth[kind])
     if content is None:
         return None
     images = {image.id: CocoImage(image.height, image.width, image.file_name or "") for image in content.images}
@@ -104,7 +106,8 @@ def read_truth_table(path: str | Path, *, masks: bool, boxes: bool) -> TruthTabl
 
 def read_result_table(path: str | Path, gt: TruthTable, *, masks: bool, boxes: bool) -> ResultTable | None:
     """COCO results as a table; None if there is anything to be told. Arguments as of :func:`read_truth_table`."""
-    detections = _decoded(Path(path), list[_kind(_Detection, masks, boxes)])
+    kind: Any = _kind(_Detection, masks, boxes)
+    detections = _decoded(Path(path), list[kind])
     if detections is None:
         return None
     order, column = _placed(detections, gt.truth)
@@ -115,7 +118,7 @@ def read_result_table(path: str | Path, gt: TruthTable, *, masks: bool, boxes: b
     if (np.abs(score) > _LARGEST).any():
         return None
     number, image = len(score), _images(detections, gt.truth)
-    codes = read_codes([d.segmentation for d in detections], gt.sizes[image]) if masks else (NO_CODES, [])
+    codes = read_codes([d.segmentation for d in detections], gt.sizes[image]) if masks else (NO_CODES, _NONE)
     given = _boxes(detections, masks) if boxes else np.full((number, 4), np.nan)
     if codes is None or given is None or len(codes[1]):
         return None
@@ -128,7 +131,7 @@ def read_result_table(path: str | Path, gt: TruthTable, *, masks: bool, boxes: b
 
 def _kind(base: type[Struct], masks: bool, boxes: bool) -> Any:
     """A struct of what is read of each annotation or detection; all else is passed over."""
-    fields = [("segmentation", Segmentation)] if masks else []
+    fields: list[Any] = [("segmentation", Segmentation)] if masks else []
     fields += [("bbox", _Box | None, None)] if boxes else []
     return msgspec.defstruct(base.__name__, fields, bases=(base,), gc=False, kw_only=True)
 
@@ -177,7 +180,7 @@ def _annotation_table(
     if len(set(ids)) < len(ids) or kinds or (column < 0).any() or is_large.any():
         return None
     image = _images(listed, truth)
-    codes = read_codes([a.segmentation for a in listed], sizes[image]) if masks else (NO_CODES, [])
+    codes = read_codes([a.segmentation for a in listed], sizes[image]) if masks else (NO_CODES, _NONE)
     given = _boxes(listed, masks) if boxes else np.full((number, 4), np.nan)
     if codes is None or given is None:
         return None

@@ -34,5 +34,12 @@ class InstanceTable(NamedTuple):
         codes = self.codes
         if codes.bounds.size > 1:
             codes = codes._replace(bounds=codes.bounds[a : b + 1], polygons=codes.polygons[a : b + 1])
-        columns = [column[a:b] for column in self[1:6]]
-        return InstanceTable(self.image[a:b] - first, *columns, codes)
+        return InstanceTable(
+            self.image[a:b] - first,
+            self.column[a:b],
+            self.score[a:b],
+            self.area[a:b],
+            self.crowd[a:b],
+            self.boxes_xywh[a:b],
+            codes,
+        )

@@ -11,7 +11,7 @@ pixels 1 and 2 of column 0, and pixel 1 of column 1, 5 if counted down the colum
     >>> x, y = np.array([0, 10, 0], np.int32), np.array([3, 8, 18], np.int32)
     >>> starts, ends = draw_polygon(x, y, 4, 3)
     >>> starts.tolist(), ends.tolist()
-    ([1, 6], [3, 7])
+    ([1, 5], [3, 6])
 """
 
 import numpy as np
@@ -157,5 +157,5 @@ def fifth(coordinate: float) -> int:
 
 def fifths(coordinates: np.ndarray) -> np.ndarray:
     """Coordinates (C,) float64 in whole fifths of a pixel, int32."""
-    largest = float(np.iinfo(np.int32).max)
-    return np.clip(np.trunc(FIFTHS * coordinates + 0.5), -largest, largest).astype(np.int32)
+    largest = np.iinfo(np.int32).max // FIFTHS - 1
+    return np.trunc(FIFTHS * np.clip(coordinates, -largest, largest) + 0.5).astype(np.int32)

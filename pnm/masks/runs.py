@@ -16,6 +16,7 @@ An example, a mask of three pixels in an image of 2 x 3, whose pixels are number
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,13 +76,14 @@ def mask_codes(
     segmentations: Sequence[Any], height: int, width: int, label: Callable[[int], str] = "mask {}".format
 ) -> MaskCodes:
     """Masks of one image, checked but for their RLE texts and not drawn; as :func:`decode_masks`."""
-    texts, polygons = [], []
+    texts: list[bytes] = []
+    polygons: list[Sequence] = []
     for n, segmentation in enumerate(segmentations):
         if isinstance(segmentation, (Mapping, np.ndarray)):
             texts.append(_rle_text(segmentation, height, width, label, n))
             polygons.append([])
         else:
-            check_polygons(segmentation, height, width, lambda n=n: label(n))
+            check_polygons(segmentation, height, width, partial(label, n))
             texts.append(b"")
             polygons.append(segmentation)
     parts = [np.asarray(polygon, np.float64) for outlines in polygons for polygon in outlines]

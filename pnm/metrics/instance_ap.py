@@ -300,13 +300,17 @@ def _parts(image: np.ndarray, numbers: np.ndarray) -> list[slice]:
 
 def _of_one_image(records: ImageRecords, rows: slice, gt_rows: slice) -> ImageRecords:
     """The records of an image as the only one."""
-    matches = [{metric: bits[rows] for metric, bits in part.items()} for part in (records.found, records.excused)]
     return ImageRecords(
         np.zeros_like(records.image[rows]),
-        *(column[rows] for column in records[1:4]),
-        *matches,
+        records.column[rows],
+        records.score[rows],
+        records.rank[rows],
+        {metric: bits[rows] for metric, bits in records.found.items()},
+        {metric: bits[rows] for metric, bits in records.excused.items()},
         np.zeros_like(records.gt_image[gt_rows]),
-        *(column[gt_rows] for column in records[7:]),
+        records.gt_column[gt_rows],
+        records.positives[gt_rows],
+        records.f_sums[gt_rows],
     )
 
 

@@ -98,7 +98,8 @@ def make_records(
         rank,
         {metric: found[row] for metric, row in rows.items()},
         {metric: excused[row] for metric, row in rows.items()},
-        *keys[:, pairs],
+        keys[0, pairs],
+        keys[1, pairs],
         outcomes.positives,
         outcomes.f_sums,
     )
