@@ -263,6 +263,8 @@ class _Source:
         if kind == "fraction":
             self.fractions += 1
             return f"fractions[{self.fractions - 1}]"
+        if kind[0] is tuple:
+            return f"({', '.join(self.argument(part) for part in kind[1:])},)"
         if isinstance(kind[0], type):
             self.names[f"class_{kind[0].__name__}"] = kind[0]
             return f"class_{kind[0].__name__}({', '.join(self.argument(part) for part in kind[1:])})"

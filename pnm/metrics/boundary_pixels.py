@@ -8,7 +8,7 @@ segments are the same, one pass tells for every pixel whether its window carries
 import numpy as np
 
 from pnm.errors import UserError
-from pnm.kernels import kernel
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.simd_lanes import LANES, changes, lowest_bit
 from pnm.metrics.boundary_width import check_distance
 
@@ -57,7 +57,7 @@ def _deepen(row: np.ndarray, above: np.ndarray, uniform: np.ndarray, span: int, 
         depth[x] = deeper if uniform[x] else depth.dtype.type(0)
 
 
-@kernel
+@entry_kernel
 def _mark_interior(
     labels: np.ndarray, height: int, width: int, d: int, zeros: np.ndarray, interior: np.ndarray
 ) -> None:

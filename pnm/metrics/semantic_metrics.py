@@ -15,6 +15,7 @@ from pnm.metrics.exact_sums import (
     class_sums,
     mean_over_classes,
     pair_labels,
+    pixel_sums,
     quotient,
 )
 from pnm.metrics.metric_names import SEMANTIC as METRICS
@@ -133,6 +134,8 @@ class SemanticMetrics:
             UserError: maps that differ in size or are no (H, W) integers, or a target that is neither a class nor
                 ignored.
         """
+        if self.metrics == ("IoU",):
+            return pixel_sums(pred, target, self.num_classes, self.ignore_label)
         pair = pair_labels(pred, target, self.num_classes, self.ignore_label)
         if pair.truth.size == 0:
             return np.zeros_like(self.statistics)

@@ -1,12 +1,13 @@
 """Annotations of any format, other sizes and other classes, brought to the files that are scored."""
 
 import argparse
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pnm.annotations.annotation_format import AnnotationFormat
-from pnm.annotations.formats import coco, coco_stuff, lvis
+from pnm.annotations.formats import coco, coco_stuff, label_pngs, lvis
 from pnm.annotations.formats.json_summary import json_summary
 from pnm.formats.json_list import first_item, is_list
 
@@ -52,7 +53,9 @@ def plain_files(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
 
 def _is_scored_as_it_is(file: Path, task: str, is_predicted: bool) -> bool:
     """Whether a file is surely COCO's, results or instances: told without the other formats, which import much."""
-    if file.suffix.lower() != ".json" or not file.is_file():
+    if file.is_dir():
+        return task == "semantic" and _holds_label_pngs_alone(file)
+    if file.suffix.lower() != ".json":
         return not file.exists()
     if is_list(file, "JSON"):
         first = first_item(file, "JSON")
@@ -60,6 +63,13 @@ def _is_scored_as_it_is(file: Path, task: str, is_predicted: bool) -> bool:
     if task != "instance" or is_predicted or "shapes" in json_summary(file):
         return False
     return coco.recognises(file) and not (coco_stuff.recognises(file) or lvis.recognises(file))
+
+
+def _holds_label_pngs_alone(folder: Path) -> bool:
+    """Whether all that is in a folder are PNGs, of which the first one holds labels."""
+    return label_pngs.recognises(folder) and all(
+        entry.name.endswith(".png") and entry.is_file() for entry in os.scandir(folder)
+    )
 
 
 def _format(path: str, name: str | None, task: str, *, is_predicted: bool = False) -> AnnotationFormat | None:
