@@ -55,7 +55,7 @@ def _is_scored_as_it_is(file: Path, task: str, is_predicted: bool) -> bool:
     """Whether a file is surely COCO's, results or instances: told without the other formats, which import much."""
     if file.is_dir():
         return task == "semantic" and _holds_label_pngs_alone(file)
-    if file.suffix.lower() != ".json":
+    if file.suffix.lower() != ".json" or not file.exists():
         return not file.exists()
     if is_list(file, "JSON"):
         first = first_item(file, "JSON")
