@@ -19,6 +19,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,8 @@ from typing import Any
 import numpy as np
 
 from pnm.machine_code import Entry, describe, entry_of
+
+_one_at_a_time = threading.RLock()
 
 
 class Kernel:
@@ -145,9 +148,13 @@ class EntryKernel(Kernel):
             return self.dispatcher(*arguments)
         described = describe(arguments)
         entry = self._entries.get(described.kinds)
-        if entry is None:
-            entry = self._entries[described.kinds] = entry_of(self, described.kinds)
-        return entry(described)
+        return (entry or self._new_entry(described.kinds))(described)
+
+    def _new_entry(self, kinds: tuple) -> Entry:
+        with _one_at_a_time:  # threads that work on one image each all come here first
+            if kinds not in self._entries:
+                self._entries[kinds] = entry_of(self, kinds)
+        return self._entries[kinds]
 
 
 def kernel(function: Callable) -> Kernel:

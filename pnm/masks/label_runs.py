@@ -16,21 +16,26 @@ Labels are given *slots*, places in small arrays: a hash table finds a label's s
 
 import numpy as np
 
-from pnm.kernels import kernel
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.simd_lanes import LANES, bit_count, changes, lowest_bit
 
 
-@kernel
-def count_runs(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Number of runs in each row, (H,) int64."""
-    counts = np.ones(height, np.int64)
-    for y in range(height):
+@entry_kernel
+def _count_runs(labels: np.ndarray, width: int, counts: np.ndarray) -> None:
+    for y in range(counts.size):
         x, base = 1, y * width
+        counts[y] = 1
         while x + LANES <= width:
             counts[y] += bit_count(changes(labels, base + x))
             x += LANES
         for rest in range(x, width):
             counts[y] += labels[base + rest] != labels[base + rest - 1]
+
+
+def count_runs(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Number of runs in each row, (H,) int64."""
+    counts = np.empty(height, np.int64)
+    _count_runs(labels, width, counts)
     return counts
 
 

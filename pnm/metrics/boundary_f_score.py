@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pnm.errors import UserError
-from pnm.kernels import kernel
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.simd_lanes import LANES, differs, lowest_bit
 from pnm.metrics.exact_sums import QUOTIENT_SCALE, LabelPair
 
@@ -199,7 +199,7 @@ def _match_row(
             _count_bits(rest, counts[-1])
 
 
-@kernel
+@entry_kernel
 def _match_contours(
     truth: np.ndarray,
     pred: np.ndarray,

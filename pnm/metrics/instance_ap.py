@@ -14,7 +14,6 @@ from pnm.metrics.average_precision import (
     RECALLS,
     Detections,
     check_multiplicities,
-    joined,
     mean_of_known,
     precision_and_recall,
     sort_detections,
@@ -23,6 +22,7 @@ from pnm.metrics.average_precision import (
 from pnm.metrics.boundary_width import boundary_distance_px, check_distance
 from pnm.metrics.instance_outcomes import Images
 from pnm.metrics.instance_records import ImageRecords, RecordSettings, entries_table, make_records
+from pnm.metrics.joined_records import joined_records, no_records, records_of_each_image
 from pnm.metrics.metric_names import INSTANCE as METRICS
 from pnm.metrics.metric_values import MetricValues, distinct_names
 
@@ -216,31 +216,15 @@ class InstanceMetrics:
     def per_image(self) -> MetricValues:
         """:meth:`compute` on each image alone, (I,) values in the order of :attr:`image_ids`."""
         records, one = self._all_records(), np.ones(1, np.int64)
-        numbers = np.arange(len(self._image_ids))
-        parts = zip(*(_parts(image, numbers) for image in (records.image, records.gt_image)))
-        return _stacked([self._summary(self._table(_of_one_image(records, *part)), one) for part in parts])
+        alone = records_of_each_image(records, len(self._image_ids))
+        return _stacked([self._summary(self._table(record), one) for record in alone])
 
     def _all_records(self) -> ImageRecords:
         """Records of all images, numbered and sorted as :attr:`image_ids`."""
         places = {image_id: n for n, image_id in enumerate(self.image_ids)}
-        parts = [records for _, records in self._records]
         numbers = [np.array([places[image_id] for image_id in ids], np.int64) for ids, _ in self._records]
-        image = joined([n[records.image] for n, records in zip(numbers, parts)])
-        gt_image = joined([n[records.gt_image] for n, records in zip(numbers, parts)])
-        order, gt_order = np.argsort(image, kind="stable"), np.argsort(gt_image, kind="stable")
-        matched = [metric for metric in self.settings.metrics if metric != "af"]
-        return ImageRecords(
-            image[order],
-            joined([r.column for r in parts])[order],
-            joined([r.score for r in parts], float)[order],
-            joined([r.rank for r in parts])[order],
-            {metric: joined([r.found[metric] for r in parts], np.uint64)[order] for metric in matched},
-            {metric: joined([r.excused[metric] for r in parts], np.uint64)[order] for metric in matched},
-            gt_image[gt_order],
-            joined([r.gt_column for r in parts])[gt_order],
-            joined([r.positives for r in parts], np.int64, (len(self.area_suffixes),))[gt_order],
-            joined([r.f_sums for r in parts], np.int64, (2, len(IOU_THRESHOLDS)))[gt_order],
-        )
+        empty = no_records(self.settings)
+        return joined_records([empty, *(records for _, records in self._records)], [np.empty(0, np.int64), *numbers])
 
     def _table(self, records: ImageRecords) -> _Table:
         order, offsets = sort_detections(records.column, records.score, len(self.category_ids))
@@ -290,28 +274,6 @@ class InstanceMetrics:
         result |= {f"AR{limit}": mean_of_known(recall[:, 0, :, m]) for m, limit in enumerate(self.limits)}
         result |= {f"AR{suffix}": mean_of_known(recall[:, a, :, -1]) for a, suffix in suffixes[1:]}
         return {prefix + name: value for name, value in result.items()}
-
-
-def _parts(image: np.ndarray, numbers: np.ndarray) -> list[slice]:
-    """Rows of each image in a column that is sorted."""
-    edges = np.searchsorted(image, numbers, "left"), np.searchsorted(image, numbers, "right")
-    return [slice(a, b) for a, b in zip(*edges)]
-
-
-def _of_one_image(records: ImageRecords, rows: slice, gt_rows: slice) -> ImageRecords:
-    """The records of an image as the only one."""
-    return ImageRecords(
-        np.zeros_like(records.image[rows]),
-        records.column[rows],
-        records.score[rows],
-        records.rank[rows],
-        {metric: bits[rows] for metric, bits in records.found.items()},
-        {metric: bits[rows] for metric, bits in records.excused.items()},
-        np.zeros_like(records.gt_image[gt_rows]),
-        records.gt_column[gt_rows],
-        records.positives[gt_rows],
-        records.f_sums[gt_rows],
-    )
 
 
 def _stacked(rows: Sequence[MetricValues]) -> MetricValues:

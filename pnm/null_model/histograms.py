@@ -5,11 +5,11 @@ One histogram of all labels slides over the window, at 2 d updates a pixel. No r
 
 import numpy as np
 
-from pnm.kernels import kernel
+from pnm.kernels import entry_kernel
 from pnm.null_model.run_planes import divide_counts
 
 
-@kernel
+@entry_kernel
 def null_model_of_histogram(
     first: int,
     last: int,

@@ -20,7 +20,7 @@ around x = 0..3 see of each run are trapezoids::
 
 import numpy as np
 
-from pnm.kernels import kernel
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.label_runs import find_runs, find_slot, most_runs_at_once, take_slot
 from pnm.masks.simd_lanes import LANES, load_lanes, store_lanes
 
@@ -180,7 +180,7 @@ def _gather_counts(
             store_lanes(counts, x, load_lanes(planes, plane + x))
 
 
-@kernel
+@entry_kernel
 def null_model_of_runs(
     first: int,
     last: int,
