@@ -12,6 +12,7 @@ import ctypes
 import functools
 import hashlib
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -136,7 +137,7 @@ def folders(source: str) -> Iterator[Path]:
         return
     if Path(source).is_file():  # not typed in
         yield Path(source).parent / "__pycache__"
-        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pnm_kernels"
+        yield Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "pnm_kernels"
 
 
 def _results(function: Callable) -> int:
@@ -157,10 +158,16 @@ def _digest(kernel: Any, kinds: tuple) -> bytes:
     """Of everything that machine code depends on."""
     from llvmlite import binding as llvm
 
-    numba = _numba_folder()
-    parts = [kernel.fingerprint.hex(), repr(kinds), (numba / "_version.py").read_text("utf-8"), sys.version]
+    options = sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("NUMBA_") and k != "NUMBA_CACHE_DIR")
+    parts = [kernel.fingerprint.hex(), repr(kinds), *options, _numba_version(), sys.version]
     parts += [llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), np.__version__]
     return hashlib.sha256("\n".join(parts).encode()).digest()
+
+
+def _numba_version() -> str:
+    """With the commit that it was made of."""
+    file = _numba_folder() / "_version.py"
+    return file.read_text("utf-8") if file.is_file() else importlib.metadata.version("numba")
 
 
 @functools.cache
@@ -237,7 +244,10 @@ def _compiled(kernel: Any, kinds: tuple, results: int) -> tuple[Any, Any, bytes 
     kinds_of_pointers: list[Any] = [numba.types.voidptr] * source.arrays
     kinds_of_pointers += [numba.types.CPointer(numba.types.int64), numba.types.CPointer(numba.types.float64)]
     function = numba.cfunc(numba.types.void(*kinds_of_pointers), error_model="numpy")(source.names["entry"])
-    return function.address, function, _object_code(function)
+    code = None
+    with suppress(*_NOT_KEPT, TypeError):
+        code = _object_code(function)
+    return function.address, function, code
 
 
 def _targets(results: int) -> str:
