@@ -22,6 +22,7 @@ import os
 import threading
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,11 @@ class Kernel:
         import numba
 
         has_file = Path(self.py_func.__code__.co_filename).is_file()
-        return numba.njit(nogil=True, cache=has_file, error_model="numpy")(self.py_func)
+        dispatcher = numba.njit(nogil=True, cache=has_file, error_model="numpy")(self.py_func)
+        with suppress(AttributeError):  # numba alone would look at this file, and not at those of kernels it calls
+            kept = dispatcher._cache._cache_file
+            kept._source_stamp = (kept._source_stamp, self.fingerprint)
+        return dispatcher
 
     def __call__(self, *arguments: Any) -> Any:
         return self.dispatcher(*arguments)

@@ -11,17 +11,12 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULE = """
 from typing import NamedTuple
 import numpy as np
-from pnm.kernels import entry_kernel, kernel
-
-FACTOR = 3
+from pnm.kernels import entry_kernel
+from other import scaled
 
 class Pair(NamedTuple):
     numbers: np.ndarray
     start: int
-
-@kernel
-def scaled(number, by):
-    return np.full(1, number)[0] * by * FACTOR
 
 @entry_kernel
 def add_up(pair: Pair, by: float, out: np.ndarray, twice: bool) -> tuple[int, int]:
@@ -32,6 +27,16 @@ def add_up(pair: Pair, by: float, out: np.ndarray, twice: bool) -> tuple[int, in
 @entry_kernel
 def fail(size: int) -> int:
     return np.empty(size).size
+"""
+OTHER = """
+import numpy as np
+from pnm.kernels import kernel
+
+FACTOR = 3
+
+@kernel
+def scaled(number, by):
+    return np.full(1, number)[0] * by * FACTOR
 """
 PROGRAM = """
 import sys
@@ -56,6 +61,7 @@ print(numba.njit(lambda: own.scaled(2, 1.0))())
 @pytest.fixture
 def run(tmp_path):
     (tmp_path / "own.py").write_text(MODULE)
+    (tmp_path / "other.py").write_text(OTHER)
 
     def run(program=PROGRAM, **more):
         env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"} | more
@@ -77,11 +83,11 @@ def test_kept_code_runs_without_numba(run, tmp_path):
     assert run(NUMBA_CACHE_DIR=str(tmp_path / "cache")) == f"{SUMS} False"
 
 
-def test_another_constant_kernel_or_interpreter_makes_it_anew(run, tmp_path):
+def test_another_constant_or_kernel_of_another_module_makes_it_anew(run, tmp_path):
     run()
-    (tmp_path / "own.py").write_text(MODULE.replace("FACTOR = 3", "FACTOR = 5"))
+    (tmp_path / "other.py").write_text(OTHER.replace("FACTOR = 3", "FACTOR = 5"))
     assert run() == "(3, 7) [0.0, 5.0, 10.0] True" and run().endswith("False")
-    (tmp_path / "own.py").write_text(MODULE.replace("* by * FACTOR", "* by + FACTOR"))
+    (tmp_path / "other.py").write_text(OTHER.replace("* by * FACTOR", "* by + FACTOR"))
     assert run() == "(3, 7) [6.0, 7.0, 8.0] True"
 
 
