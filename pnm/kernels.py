@@ -50,7 +50,7 @@ class Kernel:
         import numba
 
         has_file = Path(self.py_func.__code__.co_filename).is_file()
-        dispatcher = numba.njit(nogil=True, cache=has_file, error_model="numpy")(self.py_func)
+        dispatcher: Any = numba.njit(nogil=True, cache=has_file, error_model="numpy")(self.py_func)
         with suppress(AttributeError):  # numba alone would look at this file, and not at those of kernels it calls
             kept = dispatcher._cache._cache_file
             kept._source_stamp = (kept._source_stamp, self.fingerprint)
