@@ -4,6 +4,8 @@
 #   make test           linters and tests
 #   make venv           the environment alone; VENV=path puts or finds it elsewhere
 #   make test-detectron2 DETECTRON2=clone   the tests on real Detectron2, and both engines against each other
+#   make benchmarks     measures the ratios of benchmarks/README.md on this machine, into output/benchmarks (an hour).
+#                       DETECTRON2=clone, REAL_DATA=folder (predictions/coco_val2014_100, cityscapes/gtFine): more of them
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,7 +16,7 @@ REFINER = configs/quickstart/bpr_universal.yaml
 COARSE = output/quickstart/mask_rcnn_pnm/inference/shapes_val
 REFINED = output/quickstart/bpr_universal/inference/shapes_val
 
-.PHONY: quickstart test lint venv shapes test-detectron2 clean
+.PHONY: quickstart test lint venv shapes test-detectron2 benchmarks clean
 
 venv: $(VENV)/.made
 
@@ -54,6 +56,29 @@ test-detectron2: venv
 	$(PY) -m pip install --quiet hydra-core omegaconf cloudpickle "setuptools<81"
 	PYTHONPATH="$(DETECTRON2)" $(PY) -m pytest tests
 	PNM_DETECTRON2="$(DETECTRON2)" $(PY) -m pytest tests/parity
+
+benchmarks: SHELL := bash
+benchmarks: .SHELLFLAGS := -o pipefail -c
+benchmarks: venv shapes
+	mkdir -p output/benchmarks
+	$(PY) benchmarks/null_model.py | tee output/benchmarks/null_model.txt
+	$(PY) benchmarks/bpr.py --networks patch_unet | tee output/benchmarks/bpr.txt
+	$(PY) benchmarks/segfix.py | tee output/benchmarks/segfix.txt
+	$(PY) benchmarks/prn.py --only grouping merging encoding | tee output/benchmarks/prn.txt
+	$(PY) benchmarks/evaluation.py | tee output/benchmarks/evaluation.txt
+	$(PY) benchmarks/refine_cpu.py | tee output/benchmarks/refine_cpu.txt
+ifdef REAL_DATA
+	$(PY) benchmarks/evaluation_scale.py --instances $(REAL_DATA)/predictions/coco_val2014_100 \
+		--maps $(REAL_DATA)/cityscapes/gtFine | tee output/benchmarks/evaluation_scale.txt
+	$(PY) benchmarks/universal.py --data $(REAL_DATA) | tee output/benchmarks/universal.txt
+endif
+ifdef DETECTRON2
+	$(PY) -m pip install --quiet hydra-core omegaconf cloudpickle "setuptools<81"
+	$(PY) benchmarks/panoptic_fusion.py --detectron2 $(DETECTRON2) | tee output/benchmarks/panoptic_fusion.txt
+	for name in mask_rcnn_R_18_FPN_PNM panoptic_fpn_R_18_PNM semantic_fpn_R_18_PNM; do \
+		$(PY) benchmarks/engine.py --detectron2 $(DETECTRON2) --config-file configs/quickstart/$$name.yaml \
+			| tee output/benchmarks/engine_$$name.txt; done
+endif
 
 clean:
 	rm -rf output
