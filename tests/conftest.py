@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Tests run in a process for each core: threads of one would wait for those of another, a small training five times as
+# long. Before torch and OpenCV are imported, here and in the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 import pnm  # noqa: F401
