@@ -34,7 +34,7 @@ from PIL import Image
 from tabulate import tabulate
 
 from pnm.formats.label_png import read_label_png, read_panoptic_png
-from pnm.metrics.boundary_pixels import boundary_distance_px
+from pnm.metrics.boundary_width import boundary_distance_px
 from pnm.scoring.panoptic_files import score_panoptic_files
 from pnm.formats.coco_panoptic import ids_to_rgb
 from pnm.metrics.semantic_metrics import METRICS, SemanticMetrics

@@ -13,7 +13,7 @@ from pnm.formats.coco_instances import read_coco_ground_truth
 from pnm.formats.label_png import read_label_png
 from pnm.masks.crops import crop_runs, paste
 from pnm.masks.runs import decode_masks
-from pnm.metrics.boundary_pixels import boundary_distance_px
+from pnm.metrics.boundary_width import boundary_distance_px
 
 LEAST_AREA = 1024  # pixels
 BOUNDARY_RATIO = 0.005  # of the whole image's diagonal

@@ -30,6 +30,7 @@ if not __package__:  # run as a file of a clone
 from pnm.compiling import announce_compilation
 from pnm.errors import UserError, interrupts_told, listed, one_line_errors, print_lines
 from pnm.formats.atomic_files import write_text
+from pnm.memory_reuse import keep_freed_memory
 from pnm.metrics.metric_values import MetricValues
 from pnm.scoring import arguments
 from pnm.scoring.compare import Comparison, compare
@@ -213,6 +214,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    keep_freed_memory()
     with interrupts_told("nothing was written"), one_line_errors(), arguments.errors_of_images_listed():
         run(args)
 

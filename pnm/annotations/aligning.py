@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from pnm.annotations.annotation_set import (
@@ -174,4 +173,6 @@ def _nearest(labels: np.ndarray, size: Size) -> np.ndarray:
 
 def resized_mask(mask: np.ndarray, size: Size) -> np.ndarray:
     """(H, W) bool of another size: from one half of the bilinear interpolation on."""
+    import cv2
+
     return cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) >= 0.5

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 
 from pnm.annotations.annotation_set import (
@@ -135,6 +134,8 @@ def _labels_to_objects(annotations: AnnotationSet, unlabelled: str | None) -> An
     kept = [place for place, name in enumerate(names) if name != unlabelled]
 
     def read(image: AnnotatedImage) -> tuple[AnnotatedObject, ...]:
+        import cv2
+
         labels, objects = annotations.read(image), []
         for place in np.unique(labels).tolist():
             if place in kept:

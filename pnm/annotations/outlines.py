@@ -11,9 +11,9 @@ A mask of three pixels, around which there is one outline, of six corners::
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
+from pnm.kernels import kernel
 from pnm.masks.crops import MaskCrop
 
 _RIGHT, _DOWN, _LEFT, _UP = 0, 1, 2, 3
@@ -38,7 +38,7 @@ class Loops(NamedTuple):
     meets: np.ndarray
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _find_leaving(pixels: np.ndarray) -> np.ndarray:
     """(h - 1, w - 1) uint8: bits of the ways that leave each corner, of a mask with a frame of background."""
     height, width = pixels.shape
@@ -57,7 +57,7 @@ def _find_leaving(pixels: np.ndarray) -> np.ndarray:
     return leaving
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _trace(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """:class:`Loops` of a mask (h, w) bool with a frame of background; (0, 0) is the inner corner of the frame."""
     height, width = pixels.shape

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from pnm.cityscapes_classes import CITYSCAPES_IDS, CITYSCAPES_INSTANCE_CLASSES
@@ -188,6 +187,8 @@ def write_cityscapes_predictions(
     Raises:
         UserError: the text isn't that of a result file, or has more or fewer lines than there are masks.
     """
+    import cv2
+
     txt = Path(txt)
     predictions, masks = _parsed(text, txt, Path(folder) if folder is not None else txt.parent), list(masks)
     if len(predictions) != len(masks):

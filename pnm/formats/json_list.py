@@ -24,6 +24,7 @@ from pnm.errors import UserError
 logger = logging.getLogger(__name__)
 
 _CHUNK = 2**24  # bytes
+_FIRST_CHUNK = 2**16  # where one item is wanted
 _LARGE = 10**8  # bytes, a few seconds
 _MARK = "\xef\xbb\xbf"  # of UTF-8, which some editors write
 _decode = json.JSONDecoder().raw_decode
@@ -75,7 +76,7 @@ class JsonList:
 def first_item(path: Path, expected: str) -> Any:
     """The first item of a JSON file that is a list; None of an empty one. Raises as :class:`JsonList` does."""
     with _opened(path, expected) as file:
-        return next((item for _, _, item in _items(file, path, expected)), None)
+        return next((item for _, _, item in _items(file, path, expected, _FIRST_CHUNK)), None)
 
 
 def is_list(path: Path, expected: str) -> bool:
@@ -98,9 +99,9 @@ def _state(file: BinaryIO) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _items(file: BinaryIO, path: Path, expected: str) -> Iterator[tuple[int, int, Any]]:
-    """First byte, byte after the last and content of each item."""
-    reader = _Reader(file)
+def _items(file: BinaryIO, path: Path, expected: str, chunk: int = _CHUNK) -> Iterator[tuple[int, int, Any]]:
+    """First byte, byte after the last and content of each item; ``chunk`` bytes are read at first."""
+    reader = _Reader(file, chunk)
     try:
         if not reader.take("["):
             raise UserError(f"{path} is not a list: expected {expected}")
@@ -125,9 +126,9 @@ class _Reader:
     All that JSON consists of is ASCII, and no byte of another UTF-8 character looks like it.
     """
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: BinaryIO, chunk: int):
         self._file, self._text, self._at, self._first = file, "", 0, 0
-        self._more(max(_CHUNK, len(_MARK)))
+        self._more(max(chunk, len(_MARK)))
         if self._text.startswith(_MARK):
             self._at = len(_MARK)
 

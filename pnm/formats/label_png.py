@@ -11,7 +11,6 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from zlib_ng import zlib_ng
 
@@ -130,6 +129,8 @@ def png_size_of(path: str | Path) -> tuple[int, int]:
 
 def encode_label_png(labels: np.ndarray) -> bytes:
     """A grey PNG of (H, W) uint8 or uint16 labels, with as many bits, H and W at least 1."""
+    import cv2
+
     if labels.dtype == np.uint16:
         return encode_grey16_png(labels)
     done, png = cv2.imencode(".png", labels)

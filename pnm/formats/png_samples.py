@@ -11,9 +11,11 @@ An example, two rows of three grey pixels: each row starts with its filter, 1 fo
     [[7, 7, 9], [7, 7, 10]]
 """
 
-import numba
 import numpy as np
 from zlib_ng import zlib_ng
+
+from pnm.kernels import entry_kernel, kernel
+from pnm.masks.simd_lanes import LANES, differs, lowest_bit
 
 _MOST_INFLATED = 1032  # bytes that deflate can make of one
 _FACTORS = {1: (1,), 2: (256, 1), 3: (1, 256, 65536), 4: (1, 256, 65536, 0)}  # bytes of a pixel to the number it is
@@ -21,6 +23,8 @@ _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), 
 
 # Unsigned, as numba then leaves out the test for negative indices, and the loops become vector instructions.
 _BLOCK = np.uint64(24)  # holds whole pixels of 1, 2, 3 and 4 bytes
+_AS_LEFT, _AS_ABOVE = 1, 2
+_ZEROS = np.zeros(32, np.uint8)
 
 
 def decode_samples(
@@ -76,9 +80,10 @@ def _pixels(filtered: np.ndarray, width: int, bits: int, channels: int) -> np.nd
     """(H, W) numbers of (H, 1 + bytes of a row) stored bytes, see :func:`decode_samples`."""
     height, stride = filtered.shape[0], filtered.shape[1] - 1
     dtype = np.int32 if channels > 1 else np.uint16 if bits == 16 else np.uint8
-    factors = tuple(np.int32(factor) for factor in _FACTORS[max(1, channels * bits // 8)])
+    factors = _FACTORS[max(1, channels * bits // 8)]
     numbers = np.empty((height, stride // len(factors)), dtype)
-    if not _unfilter(filtered, factors, numbers):
+    known = _unfilter_bytes(filtered, numbers) if len(factors) == 1 else _unfilter(filtered, factors, numbers)
+    if not known:
         raise ValueError("unknown filter type")
     if bits >= 8:
         return numbers
@@ -87,39 +92,123 @@ def _pixels(filtered: np.ndarray, width: int, bits: int, channels: int) -> np.nd
     return np.ascontiguousarray(samples.reshape(height, -1)[:, :width])
 
 
-@numba.njit(nogil=True, cache=True)
-def _unfilter(filtered: np.ndarray, factors: tuple, numbers: np.ndarray) -> bool:
-    """Each pixel's bytes, times ``factors``, summed into ``numbers``; False if a row's filter type is none of the five.
-
-    The length of the tuple, the bytes of a pixel, is known when this is compiled.
-    """
-    step = np.uint64(len(factors))
-    two_rows = np.zeros((2, filtered.shape[1] - 1), np.uint8)
-    for y in range(numbers.shape[0]):
-        above, row, stored = two_rows[(y + 1) & 1], two_rows[y & 1], filtered[y, 1:]
-        kind = filtered[y, 0]
-        if kind == 0:
-            row[:] = stored
-        elif kind == 1:
-            _add_left(stored, row, step)
-        elif kind == 2:
-            for i in range(row.size):
-                row[i] = stored[i] + above[i]
-        elif kind == 3:
-            _add_average(stored, above, row, step)
-        elif kind == 4:
-            _add_paeth(stored, above, row, step)
-        else:
+@entry_kernel
+def _unfilter_bytes(filtered: np.ndarray, pixels: np.ndarray) -> bool:
+    """Pixels of a byte each; False if a row's filter type is none of the five."""
+    nothing, marks = np.zeros(pixels.shape[1], np.uint8), np.empty(pixels.shape[1] // _BLOCK + 1, np.uint8)
+    for y in range(pixels.shape[0]):
+        if filtered[y, 0] == 1:
+            _add_left_bytes(filtered[y, 1:], pixels[y])
+            continue
+        above = pixels[y - 1] if y else nothing
+        if not _unfilter_row(filtered[y, 0], filtered[y, 1:], above, pixels[y], np.uint64(1), marks):
             return False
-        for x in range(numbers.shape[1]):
-            number = np.int32(0)
-            for k in range(len(factors)):
-                number += factors[k] * np.int32(row[x * len(factors) + k])
-            numbers[y, x] = number
     return True
 
 
-@numba.njit(nogil=True, cache=True)
+@entry_kernel
+def _unfilter(filtered: np.ndarray, factors: tuple, numbers: np.ndarray) -> bool:
+    """Each pixel's bytes, times ``factors``, summed into ``numbers``; False if a row's filter type is none of the five.
+
+    The length of the tuple, the bytes of a pixel, is known when this is compiled. The numbers of a block that repeats
+    its left neighbour, or the block above, are copied.
+    """
+    step, width = np.uint64(len(factors)), np.uint64(numbers.shape[1])
+    two_rows = np.zeros((2, filtered.shape[1] - 1), np.uint8)
+    marks = np.empty(two_rows.shape[1] // _BLOCK + 1, np.uint8)
+    for y in range(numbers.shape[0]):
+        if filtered[y, 0] == 1 and (y + 1 == numbers.shape[0] or filtered[y + 1, 0] <= 1):
+            _repeat_left(filtered[y, 1:], factors, numbers[y])  # the next row doesn't need this one's bytes
+            continue
+        row, above = two_rows[y & 1], two_rows[(y + 1) & 1]
+        if not _unfilter_row(filtered[y, 0], filtered[y, 1:], above, row, step, marks):
+            return False
+        out, out_above = numbers[y], numbers[max(y - 1, 0)]
+        out[0] = _number(row, np.uint64(0), factors)
+        block, blocks = 0, marks.size
+        while block < blocks:
+            first, mark = np.uint64(1) + np.uint64(block) * (_BLOCK // step), marks[block]
+            while block < blocks and marks[block] == mark:
+                block += 1
+            last = min(np.uint64(1) + np.uint64(block) * (_BLOCK // step), width)
+            if mark == _AS_LEFT:
+                number = out[first - np.uint64(1)]
+                for x in range(first, last):
+                    out[x] = number
+            elif mark == _AS_ABOVE and y > 0:
+                for x in range(first, last):
+                    out[x] = out_above[x]
+            else:
+                for x in range(first, last):
+                    out[x] = _number(row, x, factors)
+    return True
+
+
+@kernel
+def _next_change(stored: np.ndarray, at: int) -> int:
+    """The first byte from ``at`` on that isn't 0, or the end."""
+    size = np.uint64(stored.size)
+    while at + np.uint64(LANES) <= size:
+        bits = differs(stored, at, _ZEROS, 0)
+        if bits != 0:
+            return at + np.uint64(lowest_bit(bits))
+        at += np.uint64(LANES)
+    while at < size and stored[at] == 0:
+        at += np.uint64(1)
+    return at
+
+
+@kernel
+def _repeat_left(stored: np.ndarray, factors: tuple, numbers: np.ndarray) -> None:
+    """Numbers of a row of filter type 1, from one change to the next."""
+    step, width = np.uint64(len(factors)), np.uint64(numbers.size)
+    pixel = np.zeros(4, np.uint8)
+    x = np.uint64(0)
+    while x < width:
+        number = np.int32(0)
+        for k in range(len(factors)):
+            pixel[k] += stored[x * step + np.uint64(k)]
+            number += np.int32(factors[k]) * np.int32(pixel[k])
+        last = _next_change(stored, (x + np.uint64(1)) * step) // step
+        for after in range(x, last):
+            numbers[after] = number
+        x = last
+
+
+@kernel
+def _number(row: np.ndarray, x: int, factors: tuple) -> int:
+    """The number that pixel x stands for."""
+    number = np.int32(0)
+    for k in range(len(factors)):
+        number += np.int32(factors[k]) * np.int32(row[x * np.uint64(len(factors)) + np.uint64(k)])
+    return number
+
+
+@kernel
+def _unfilter_row(
+    kind: int, stored: np.ndarray, above: np.ndarray, row: np.ndarray, step: int, marks: np.ndarray
+) -> bool:
+    """Bytes of a row; False if its filter type is none of the five.
+
+    ``marks`` tells of each block, counted from the second pixel, whether it is ``_AS_LEFT`` or ``_AS_ABOVE``.
+    """
+    marks[:] = 0
+    if kind == 0:
+        row[:] = stored
+    elif kind == 1:
+        _add_left(stored, row, step, marks)
+    elif kind == 2:
+        _add_above(stored, above, row, step, marks)
+    elif kind == 3:
+        _add_average(stored, above, row, step)
+    elif kind == 4:
+        _add_paeth(stored, above, row, step, marks)
+    else:
+        return False
+    return True
+
+
+@kernel
 def _is_zero(stored: np.ndarray, start: int) -> bool:
     """Whether a whole block is 0."""
     any_bit = np.uint8(0)
@@ -128,8 +217,8 @@ def _is_zero(stored: np.ndarray, start: int) -> bool:
     return any_bit == 0
 
 
-@numba.njit(nogil=True, cache=True)
-def _add_left(stored: np.ndarray, row: np.ndarray, step: int) -> None:
+@kernel
+def _add_left(stored: np.ndarray, row: np.ndarray, step: int, marks: np.ndarray) -> None:
     """Filter type 1; a block of zeros after another one repeats it."""
     row[:step] = stored[:step]
     start, size, after_zeros = step, np.uint64(row.size), False
@@ -137,6 +226,7 @@ def _add_left(stored: np.ndarray, row: np.ndarray, step: int) -> None:
         end = min(start + _BLOCK, size)
         is_zero = end == start + _BLOCK and _is_zero(stored, start)
         if is_zero and after_zeros:
+            marks[(start - step) // _BLOCK] = _AS_LEFT
             for i in range(start, end):
                 row[i] = row[i - _BLOCK]
         else:
@@ -148,7 +238,36 @@ def _add_left(stored: np.ndarray, row: np.ndarray, step: int) -> None:
         start, after_zeros = end, is_zero
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
+def _add_left_bytes(stored: np.ndarray, row: np.ndarray) -> None:
+    """Filter type 1 of pixels of a byte each; lanes of zeros repeat the last pixel."""
+    value, start, size = np.uint8(0), np.uint64(0), np.uint64(row.size)
+    while start + np.uint64(LANES) <= size:
+        if differs(stored, start, _ZEROS, 0) == 0:
+            for k in range(np.uint64(LANES)):
+                row[start + k] = value
+        else:
+            for k in range(np.uint64(LANES)):
+                value = np.uint8(value + stored[start + k])
+                row[start + k] = value
+        start += np.uint64(LANES)
+    for i in range(start, size):
+        value = np.uint8(value + stored[i])
+        row[i] = value
+
+
+@kernel
+def _add_above(stored: np.ndarray, above: np.ndarray, row: np.ndarray, step: int, marks: np.ndarray) -> None:
+    """Filter type 2."""
+    for i in range(row.size):
+        row[i] = stored[i] + above[i]
+    size = np.uint64(row.size)
+    for start in range(step, size, _BLOCK):
+        if start + _BLOCK <= size and _is_zero(stored, start):
+            marks[(start - step) // _BLOCK] = _AS_ABOVE
+
+
+@kernel
 def _add_average(stored: np.ndarray, above: np.ndarray, row: np.ndarray, step: int) -> None:
     """Filter type 3."""
     for i in range(step):
@@ -157,8 +276,8 @@ def _add_average(stored: np.ndarray, above: np.ndarray, row: np.ndarray, step: i
         row[i] = stored[i] + ((np.int32(row[i - step]) + np.int32(above[i])) >> 1)
 
 
-@numba.njit(nogil=True, cache=True)
-def _add_paeth(stored: np.ndarray, above: np.ndarray, row: np.ndarray, step: int) -> None:
+@kernel
+def _add_paeth(stored: np.ndarray, above: np.ndarray, row: np.ndarray, step: int, marks: np.ndarray) -> None:
     """Filter type 4. A block of zeros after a pixel that equals the one above it equals the block above."""
     for i in range(step):
         row[i] = stored[i] + above[i]
@@ -169,6 +288,7 @@ def _add_paeth(stored: np.ndarray, above: np.ndarray, row: np.ndarray, step: int
         for i in range(start - step, start):
             as_above &= row[i] == above[i]
         if as_above and _is_zero(stored, start):
+            marks[(start - step) // _BLOCK] = _AS_ABOVE
             for i in range(start, end):
                 row[i] = above[i]
         else:
@@ -181,7 +301,7 @@ def _add_paeth(stored: np.ndarray, above: np.ndarray, row: np.ndarray, step: int
         start = end
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _nearest(left: int, above: int, corner: int) -> int:
     """Of three neighbours the one nearest to left + above - corner, the first of equals."""
     to_left, to_above, to_corner = abs(above - corner), abs(left - corner), abs(left + above - 2 * corner)

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
-import numba
 import numpy as np
 
 from pnm.cityscapes_classes import CITYSCAPES_CLASSES, CITYSCAPES_IDS
@@ -17,6 +15,7 @@ from pnm.errors import UserError
 from pnm.formats.folders import SameNameError, label_pngs_below, one_file_each
 from pnm.formats.json_list import JsonList
 from pnm.formats.label_png import png_size_of, read_label_png
+from pnm.kernels import entry_kernel
 from pnm.masks.runs import decode_masks
 
 _NO_CLASS = -1
@@ -158,6 +157,8 @@ def train_ids(path: Path, label_map: np.ndarray, *, truth: bool) -> np.ndarray:
     Raises:
         UserError: a ground truth with label ids that Cityscapes doesn't have.
     """
+    import cv2
+
     if path.stem.endswith("labelTrainIds"):
         return label_map
     if truth and label_map.max(initial=0) >= CITYSCAPES_IDS:
@@ -191,7 +192,7 @@ def read_labels(source: Source, category_ids: Sequence[int]) -> np.ndarray:
     return np.ascontiguousarray(labels.reshape(size[1], size[0]).T)
 
 
-@numba.njit(nogil=True, cache=True)
+@entry_kernel
 def _paint(starts: np.ndarray, ends: np.ndarray, offsets: np.ndarray, columns: np.ndarray, labels: np.ndarray) -> bool:
     """Writes each mask's class into ``labels``, which go by columns; whether two masks share a pixel."""
     overlap = False

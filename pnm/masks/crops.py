@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import kernel
 from pnm.masks.runs import MaskRuns, crop_rle_text
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 class MaskCrop(NamedTuple):
@@ -45,7 +43,7 @@ def trimmed(crop: MaskCrop) -> MaskCrop:
     return MaskCrop(pixels, crop.top + top, crop.left + left) if pixels.size else EMPTY
 
 
-@_kernel
+@kernel
 def _paint(starts: np.ndarray, ends: np.ndarray, height: int, top: int, left: int, pixels: np.ndarray) -> None:
     """Sets the runs, numbered down the columns of an image of ``height``, in ``pixels``."""
     for k in range(starts.size):
@@ -67,7 +65,7 @@ def crop_runs(masks: MaskRuns, n: int) -> MaskCrop:
     return MaskCrop(pixels, top, left)
 
 
-@_kernel
+@kernel
 def _find_extents(
     labels: np.ndarray, order: np.ndarray, sorted_segments: np.ndarray, areas: np.ndarray, boxes: np.ndarray
 ) -> None:

@@ -14,29 +14,32 @@ An example, two rows of five pixels::
 Labels are given *slots*, places in small arrays: a hash table finds a label's slot, a stack holds the free ones.
 """
 
-import numba
 import numpy as np
 
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.simd_lanes import LANES, bit_count, changes, lowest_bit
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
-
-@_kernel
-def count_runs(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Number of runs in each row, (H,) int64."""
-    counts = np.ones(height, np.int64)
-    for y in range(height):
+@entry_kernel
+def _count_runs(labels: np.ndarray, width: int, counts: np.ndarray) -> None:
+    for y in range(counts.size):
         x, base = 1, y * width
+        counts[y] = 1
         while x + LANES <= width:
             counts[y] += bit_count(changes(labels, base + x))
             x += LANES
         for rest in range(x, width):
             counts[y] += labels[base + rest] != labels[base + rest - 1]
+
+
+def count_runs(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Number of runs in each row, (H,) int64."""
+    counts = np.empty(height, np.int64)
+    _count_runs(labels, width, counts)
     return counts
 
 
-@_kernel
+@kernel
 def find_runs(labels: np.ndarray, base: int, width: int, starts: np.ndarray, at: int) -> int:
     """Writes the first column of each run of the row at ``base`` to ``starts[at:]``, then ``width``; their number."""
     starts[at] = 0
@@ -57,7 +60,7 @@ def find_runs(labels: np.ndarray, base: int, width: int, starts: np.ndarray, at:
     return end - at
 
 
-@_kernel
+@kernel
 def most_runs_at_once(counts: np.ndarray, first: int, last: int, rows: int) -> tuple[int, int]:
     """The most runs that ``rows`` consecutive rows of first..last - 1 have together, and the most that one row has."""
     together = most = longest = 0
@@ -70,12 +73,12 @@ def most_runs_at_once(counts: np.ndarray, first: int, last: int, rows: int) -> t
     return most, longest
 
 
-@_kernel
+@kernel
 def _bucket(key: int, table: np.ndarray) -> int:
     return np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & (table.size - 1)
 
 
-@_kernel
+@kernel
 def find_slot(key: int, keys: np.ndarray, table: np.ndarray) -> int:
     """The slot of a label, or -1. ``table`` holds slot + 1 (0 = empty), open addressing, a power of two long."""
     bucket = _bucket(key, table)
@@ -87,7 +90,7 @@ def find_slot(key: int, keys: np.ndarray, table: np.ndarray) -> int:
     return -1
 
 
-@_kernel
+@kernel
 def _insert(slot: int, keys: np.ndarray, table: np.ndarray) -> None:
     bucket = _bucket(keys[slot], table)
     while table[bucket] != 0:
@@ -95,7 +98,7 @@ def _insert(slot: int, keys: np.ndarray, table: np.ndarray) -> None:
     table[bucket] = slot + 1
 
 
-@_kernel
+@kernel
 def take_slot(key: int, keys: np.ndarray, uses: np.ndarray, table: np.ndarray, free: np.ndarray) -> int:
     """A slot for a label that has none; -1 if too many are in use.
 

@@ -7,15 +7,13 @@ An example, maps of four pixels, which have the runs 0, 1 and 2 to 3::
     '0b1011'
 """
 
-import numba
 import numpy as np
 
+from pnm.kernels import kernel
 from pnm.masks.simd_lanes import LANES, changes
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
-
-@_kernel
+@kernel
 def run_ends(a: np.ndarray, b: np.ndarray, x: int) -> int:
     """Bit k: a run of flat maps (N,) of unsigned integers ends before pixel x + k, k < 32; the last one ends at N.
 

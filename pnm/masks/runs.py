@@ -16,15 +16,15 @@ An example, a mask of three pixels in an image of 2 x 3, whose pixels are number
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
-import numba
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from pnm.errors import UserError
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+from pnm.kernels import entry_kernel, kernel
+from pnm.masks.mask_codes import MOST_PIXELS, MaskCodes, MaskRuns, draw
+from pnm.masks.polygon_runs import fifths
 
 _FAULTS = (
     "",
@@ -34,98 +34,6 @@ _FAULTS = (
     "its counts add up to more than height x width",
     "its counts add up to less than height x width",
 )
-_CUT_SHORT, _STRANGE, _NEGATIVE, _TOO_MANY, _TOO_FEW = range(1, 6)
-MOST_PIXELS = 2**29 - 1  # of an image; beyond, pycocotools writes numbers past the end of its buffer
-_WIDEST_NUMBER = 60  # bits; far more than any image needs, and no sum overflows
-
-
-class MaskRuns(NamedTuple):
-    """N masks of one image. Runs of mask n are ``starts[offsets[n]:offsets[n + 1]]``, sorted, neither empty nor
-    touching; a run may go on from the foot of a column to the head of the next.
-
-    Attributes:
-        starts, ends: (R,) int64, first pixel of each run and the one after its last.
-        offsets: (N + 1,) int64.
-        areas: (N,) int64, pixels.
-        boxes_yxyx: (N, 4) int64, first row and column, and those after the last; zeros for an empty mask.
-        height, width: of the image, in pixels.
-    """
-
-    starts: np.ndarray
-    ends: np.ndarray
-    offsets: np.ndarray
-    areas: np.ndarray
-    boxes_yxyx: np.ndarray
-    height: int
-    width: int
-
-
-@_kernel
-def _decode(
-    text: np.ndarray,
-    bounds: np.ndarray,
-    height: int,
-    width: int,
-    starts: np.ndarray,
-    ends: np.ndarray,
-    offsets: np.ndarray,
-    areas: np.ndarray,
-    boxes: np.ndarray,
-) -> tuple[int, int]:
-    """Fills the arrays of :class:`MaskRuns`; ``(mask, fault)`` of the first mask that is wrong, or ``(-1, 0)``.
-
-    A number is written in characters of five bits, the lowest first; 32 stands for "there is more" and 16 in the last
-    character for a minus. From the fourth on, it is the difference from the last but one.
-    """
-    pixels, end = height * width, 0
-    for n in range(bounds.size - 1):
-        offsets[n] = end
-        at, position, count, last, last_but_one = bounds[n], 0, 0, 0, 0
-        x, foot = 0, height  # the column of the present pixel, and the first pixel after it
-        top, left, bottom, right = height, width, 0, 0
-        while at < bounds[n + 1]:
-            number, shift, piece = 0, 0, 32
-            while piece & 32:
-                if at == bounds[n + 1]:
-                    return n, _CUT_SHORT
-                piece = np.int64(text[at]) - 48
-                if piece < 0 or piece > 63 or shift >= _WIDEST_NUMBER:
-                    return n, _STRANGE
-                number |= (piece & 31) << shift
-                shift += 5
-                at += 1
-            if piece & 16:
-                number -= 1 << shift
-            if count > 2:
-                number += last_but_one
-            if number < 0:
-                return n, _NEGATIVE
-            if number > pixels - position:
-                return n, _TOO_MANY
-            if count % 2 and number:
-                while position >= foot:
-                    x, foot = x + 1, foot + height
-                left, y = min(left, x), position - foot + height
-                top = min(top, y)
-                bottom = max(bottom, min(y + number, height))
-                while position + number > foot:
-                    x, foot, top, bottom = x + 1, foot + height, 0, height
-                right = x + 1
-                if end > offsets[n] and ends[end - 1] == position:
-                    end -= 1
-                else:
-                    starts[end] = position
-                ends[end] = position + number
-                end += 1
-                areas[n] += number
-            position += number
-            count, last, last_but_one = count + 1, number, last
-        if position < pixels:
-            return n, _TOO_FEW
-        if areas[n]:
-            boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3] = top, left, bottom, right
-    offsets[bounds.size - 1] = end
-    return -1, 0
 
 
 def decode_masks(
@@ -142,34 +50,72 @@ def decode_masks(
     Raises:
         UserError: the image has no size; a segmentation is none of these, damaged, or not of the image's size.
     """
+    check_size(height, width)
+    codes = mask_codes(segmentations, int(height), int(width), label)
+    masks, wrong, fault = draw(codes, np.arange(len(segmentations)), int(height), int(width))
+    if wrong >= 0:
+        raise damaged(label(wrong), fault, height, width)
+    return masks
+
+
+def check_size(height: int, width: int) -> None:
+    """A UserError unless an image can have this size."""
     if not (height >= 1 and width >= 1 and height * width <= MOST_PIXELS):
         raise UserError(f"the image is {height} x {width}, expected height and width of 1 to {MOST_PIXELS} pixels")
-    texts = [_rle_text(segmentation, height, width, label, n) for n, segmentation in enumerate(segmentations)]
-    bounds = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum([len(text) for text in texts], out=bounds[1:])
-    joined = np.frombuffer(b"".join(texts), np.uint8)
-    starts, ends = np.empty((2, len(joined) // 2 + 1), np.int64)
-    masks = MaskRuns(
-        starts, ends, np.zeros_like(bounds), np.zeros(len(texts), np.int64), np.zeros((len(texts), 4), np.int64),
-        int(height), int(width),
-    )  # fmt: skip
-    wrong, fault = _decode(joined, bounds, masks.height, masks.width, *masks[:5])
-    if wrong >= 0:
-        raise UserError(
-            f"{label(wrong)}: the RLE of this {height} x {width} mask is damaged, {_FAULTS[fault]}: write it again, "
-            "e.g. with pycocotools.mask.encode"
-        )
-    return masks
+
+
+def damaged(name: str, fault: int, height: int, width: int) -> UserError:
+    """What is told of a mask that couldn't be drawn."""
+    return UserError(
+        f"{name}: the RLE of this {height} x {width} mask is damaged, {_FAULTS[fault]}: write it again, "
+        "e.g. with pycocotools.mask.encode"
+    )
+
+
+def mask_codes(
+    segmentations: Sequence[Any], height: int, width: int, label: Callable[[int], str] = "mask {}".format
+) -> MaskCodes:
+    """Masks of one image, checked but for their RLE texts and not drawn; as :func:`decode_masks`."""
+    texts: list[bytes] = []
+    polygons: list[Sequence] = []
+    for n, segmentation in enumerate(segmentations):
+        if isinstance(segmentation, (Mapping, np.ndarray)):
+            texts.append(_rle_text(segmentation, height, width, label, n))
+            polygons.append([])
+        else:
+            check_polygons(segmentation, height, width, partial(label, n))
+            texts.append(b"")
+            polygons.append(segmentation)
+    parts = [np.asarray(polygon, np.float64) for outlines in polygons for polygon in outlines]
+    corners = fifths(np.concatenate([np.empty(0), *parts]))
+    return MaskCodes(
+        np.frombuffer(bytearray(b"".join(texts)), np.uint8),
+        bounds_of([len(text) for text in texts]),
+        corners[::2].copy(),
+        corners[1::2].copy(),
+        bounds_of([len(part) // 2 for part in parts]),
+        bounds_of([len(outlines) for outlines in polygons]),
+    )
+
+
+def bounds_of(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Where parts of these lengths begin, one after the other, and where the last one ends."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
 def decode_entries(
     entries: Sequence[Mapping[str, Any]], size: tuple[int, int], label: Callable[[int], str]
 ) -> MaskRuns:
     """Masks of annotations or detections; a UserError calls entry n ``label(n)``."""
+    check_segmentations(entries, label)
+    return decode_masks([entry["segmentation"] for entry in entries], *size, label)
+
+
+def check_segmentations(entries: Sequence[Mapping[str, Any]], label: Callable[[int], str]) -> None:
+    """A UserError if there is an annotation or detection without a mask; it calls entry n ``label(n)``."""
     for n, entry in enumerate(entries):
         if "segmentation" not in entry:
             raise UserError(f"{label(n)} has no segmentation: add one, or evaluate boxes alone")
-    return decode_masks([entry["segmentation"] for entry in entries], *size, label)
 
 
 def _rle_text(segmentation: Any, height: int, width: int, label: Callable[[int], str], n: int) -> bytes:
@@ -185,12 +131,9 @@ def _rle_text(segmentation: Any, height: int, width: int, label: Callable[[int],
         if isinstance(counts, str):
             return counts.encode("utf-8", "surrogatepass")
         return _encode_counts(counts, height, width, lambda: label(n))
-    if isinstance(segmentation, np.ndarray):
-        if segmentation.shape != (height, width):
-            raise UserError(f"{label(n)}: the mask is {segmentation.shape}, the image {height} x {width}")
-        return rle_text(array_counts(segmentation))
-    check_polygons(segmentation, height, width, lambda: label(n))
-    return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))["counts"]
+    if segmentation.shape != (height, width):
+        raise UserError(f"{label(n)}: the mask is {segmentation.shape}, the image {height} x {width}")
+    return rle_text(array_counts(segmentation))
 
 
 def _encode_counts(counts: Any, height: int, width: int, label: Callable[[], str]) -> bytes:
@@ -204,7 +147,7 @@ def _encode_counts(counts: Any, height: int, width: int, label: Callable[[], str
 
 
 def check_polygons(polygons: Any, height: int, width: int, label: Callable[[], str]) -> None:
-    """Raises a UserError unless COCO's C code can draw these ``polygons`` without harm."""
+    """Raises a UserError unless these ``polygons`` can be drawn, by COCO's C code, too."""
     if not isinstance(polygons, (list, tuple)) or not polygons:
         raise UserError(f"{label()}: segmentation is {str(polygons)[:60]}, expected an RLE or a list of polygons")
     reach = max(height, width)
@@ -222,7 +165,7 @@ def check_polygons(polygons: Any, height: int, width: int, label: Callable[[], s
             )
 
 
-@_kernel
+@kernel
 def _count_down_columns(crop: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
     """Counts of a mask that is background outside of ``crop`` (rows, columns), whose first pixel is (top, left)."""
     rows, columns = crop.shape
@@ -253,9 +196,9 @@ def array_counts(mask: np.ndarray) -> np.ndarray:
     return _count_down_columns(crop, rows[0], columns[0], *mask.shape)
 
 
-@_kernel
+@entry_kernel
 def _write_text(counts: np.ndarray, text: np.ndarray) -> int:
-    """Writes counts as :func:`_decode` reads them; the number of characters."""
+    """Writes counts as :func:`pnm.masks.mask_codes.draw` reads them; the number of characters."""
     end = 0
     for k in range(counts.size):
         number = counts[k] - counts[k - 2] if k > 2 else counts[k]
@@ -282,7 +225,7 @@ def crop_rle_text(crop: np.ndarray, top: int, left: int, height: int, width: int
     return rle_text(_count_down_columns(np.ascontiguousarray(crop), top, left, height, width))
 
 
-@_kernel
+@kernel
 def shared_pixels(
     starts_a: np.ndarray,
     ends_a: np.ndarray,

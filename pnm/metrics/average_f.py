@@ -20,12 +20,10 @@ F is kept as a whole number of 2^-40, so sums don't depend on the order of image
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from pnm.kernels import kernel
 from pnm.masks.runs import MaskRuns
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 SCALE = 2.0**40
 
@@ -37,7 +35,7 @@ class Contours(NamedTuple):
     offsets: np.ndarray
 
 
-@_kernel
+@kernel
 def _mark(y: int, x: int, top: int, left: int, rows: int, seen: np.ndarray, yx: np.ndarray, end: int) -> int:
     """Adds (y, x) unless it was there; the new end of the list."""
     cell = y - top + (x - left) * rows
@@ -48,12 +46,12 @@ def _mark(y: int, x: int, top: int, left: int, rows: int, seen: np.ndarray, yx: 
     return end + 1
 
 
-@_kernel
+@kernel
 def _breakpoint(masks: MaskRuns, k: int) -> int:
     return masks.starts[k // 2] if k % 2 == 0 else masks.ends[k // 2]
 
 
-@_kernel
+@kernel
 def _mark_sides(
     masks: MaskRuns,
     n: int,
@@ -88,7 +86,7 @@ def _mark_sides(
     return end
 
 
-@_kernel
+@kernel
 def _mark_ends(
     masks: MaskRuns,
     n: int,
@@ -111,7 +109,7 @@ def _mark_ends(
     return end
 
 
-@_kernel
+@kernel
 def contours(masks: MaskRuns, wanted: np.ndarray) -> Contours:
     """:class:`Contours` of the ``wanted`` (N,) ones of :class:`pnm.masks.runs.MaskRuns`; the others' are empty."""
     offsets = np.zeros(wanted.size + 1, np.int64)
@@ -132,14 +130,14 @@ def contours(masks: MaskRuns, wanted: np.ndarray) -> Contours:
     return Contours(yx[:end].copy(), offsets)
 
 
-@_kernel
+@kernel
 def _stamp(yx: np.ndarray, top: int, left: int, rows: int, near: np.ndarray, value: bool) -> None:
     for p in range(len(yx)):
         cell = yx[p, 0] - top + (yx[p, 1] - left) * rows
         near[cell] = near[cell - 1] = near[cell + 1] = near[cell - rows] = near[cell + rows] = value
 
 
-@_kernel
+@kernel
 def _near(a: np.ndarray, b: np.ndarray, box: np.ndarray, near: np.ndarray) -> int:
     """How many contour pixels ``a`` lie at most one pixel from contour ``b`` of a mask with this ``box``.
 
@@ -157,7 +155,7 @@ def _near(a: np.ndarray, b: np.ndarray, box: np.ndarray, near: np.ndarray) -> in
     return number
 
 
-@_kernel
+@kernel
 def contour_f(a: np.ndarray, box_a: np.ndarray, b: np.ndarray, box_b: np.ndarray, near: np.ndarray) -> float:
     """F at one pixel between contours (P, 2) and (Q, 2) of masks with these boxes; ``near`` as in :func:`_near`."""
     if len(a) == 0 or len(b) == 0:
@@ -167,7 +165,7 @@ def contour_f(a: np.ndarray, box_a: np.ndarray, b: np.ndarray, box_b: np.ndarray
     return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
 
 
-@_kernel
+@kernel
 def f_sums(dt: MaskRuns, gt: MaskRuns, partner: np.ndarray, columns: np.ndarray, classes: int) -> np.ndarray:
     """Sums over the true positives of one image.
 

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+from pnm.kernels import entry_kernel, kernel
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
@@ -44,7 +42,7 @@ def sort_detections(column: np.ndarray, score: np.ndarray, classes: int) -> tupl
     return order, np.searchsorted(column[order], np.arange(classes + 1)).astype(np.int64)
 
 
-@_kernel
+@kernel
 def _weigh(
     detections: Detections,
     found: np.ndarray,
@@ -71,7 +69,7 @@ def _weigh(
     return right, wrong
 
 
-@_kernel
+@kernel
 def _precision(
     detections: Detections,
     found: np.ndarray,
@@ -116,7 +114,35 @@ def _precision(
     return (total + (r + 1) * best) / recalls.size
 
 
-@_kernel
+@entry_kernel
+def _fill(
+    detections: Detections,
+    found: np.ndarray,
+    excused: np.ndarray,
+    weights: np.ndarray,
+    positives: np.ndarray,
+    limits: np.ndarray,
+    recalls: np.ndarray,
+    ap: np.ndarray,
+    recall: np.ndarray,
+) -> None:
+    """As :func:`precision_and_recall`, whose result it fills."""
+    classes, areas, thresholds = ap.shape
+    hits = np.zeros(limits.size, np.int64)
+    for k in range(classes):
+        for a in range(areas):
+            if positives[k, a] == 0:
+                continue
+            for t in range(thresholds):
+                bit = np.uint64(1) << np.uint64(a * thresholds + t)
+                hits[:] = 0
+                right, wrong = _weigh(detections, found, excused, bit, k, weights, limits, hits)
+                recall[k, a, t] = hits / positives[k, a]
+                ap[k, a, t] = _precision(
+                    detections, found, excused, bit, k, weights, positives[k, a], right, wrong, recalls
+                )
+
+
 def precision_and_recall(
     detections: Detections,
     found: np.ndarray,
@@ -141,22 +167,9 @@ def precision_and_recall(
     Returns:
         AP (K, A, T) and recall (K, A, T, M); nan where there is no instance to be found.
     """
-    classes, areas = positives.shape
-    ap = np.full((classes, areas, thresholds), np.nan)
-    recall = np.full((classes, areas, thresholds, limits.size), np.nan)
-    hits = np.zeros(limits.size, np.int64)
-    for k in range(classes):
-        for a in range(areas):
-            if positives[k, a] == 0:
-                continue
-            for t in range(thresholds):
-                bit = np.uint64(1) << np.uint64(a * thresholds + t)
-                hits[:] = 0
-                right, wrong = _weigh(detections, found, excused, bit, k, weights, limits, hits)
-                recall[k, a, t] = hits / positives[k, a]
-                ap[k, a, t] = _precision(
-                    detections, found, excused, bit, k, weights, positives[k, a], right, wrong, recalls
-                )
+    ap = np.full((*positives.shape, thresholds), np.nan)
+    recall = np.full((*ap.shape, limits.size), np.nan)
+    _fill(detections, found, excused, weights, positives, limits, recalls, ap, recall)
     return ap, recall
 
 

@@ -14,14 +14,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.simd_lanes import LANES, differs, lowest_bit
 from pnm.metrics.exact_sums import QUOTIENT_SCALE, LabelPair
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 CLASSES_AT_ONCE = 64
 _Tolerance = int | float
@@ -107,7 +105,7 @@ def _disk(radii: np.ndarray) -> _Disk:
     return _Disk(dy[order], dx[order], np.searchsorted(np.asarray(radii) ** 2, squared[order]))
 
 
-@_kernel
+@kernel
 def _contour_bits(labels: np.ndarray, place: int, right: int, below: int, bits: np.ndarray, left_out: int) -> int:
     """Classes on the contour at a pixel, as bits; ``right`` and ``below`` are steps to its neighbours."""
     center, classes = labels[place], np.uint64(0)
@@ -119,7 +117,7 @@ def _contour_bits(labels: np.ndarray, place: int, right: int, below: int, bits: 
     return classes
 
 
-@_kernel
+@kernel
 def _changing(labels: np.ndarray, place: int, rest: int, below: int) -> int:
     """Bit k, k < 32: pixel ``place + k`` differs from a neighbour; the row ends ``rest`` pixels from ``place``."""
     if rest > np.uint64(LANES):
@@ -136,7 +134,7 @@ def _changing(labels: np.ndarray, place: int, rest: int, below: int) -> int:
     return changed
 
 
-@_kernel
+@kernel
 def _find_contour(
     labels: np.ndarray,
     first: int,
@@ -168,7 +166,7 @@ def _find_contour(
     return number
 
 
-@_kernel
+@kernel
 def _count_bits(word: int, counts: np.ndarray) -> None:
     for half in range(2):
         bits = np.uint32(word >> np.uint64(32 * half))
@@ -177,7 +175,7 @@ def _count_bits(word: int, counts: np.ndarray) -> None:
             bits &= bits - np.uint32(1)
 
 
-@_kernel
+@kernel
 def _match_row(
     columns: np.ndarray,
     sets: np.ndarray,
@@ -201,7 +199,7 @@ def _match_row(
             _count_bits(rest, counts[-1])
 
 
-@_kernel
+@entry_kernel
 def _match_contours(
     truth: np.ndarray,
     pred: np.ndarray,

@@ -5,22 +5,20 @@ background. As E lies in M, two boundaries share |A and B| - |A and EB| - |EA an
 these is counted on runs. An erosion is made once for each mask that needs it, in time proportional to its runs.
 """
 
-import numba
 import numpy as np
 
+from pnm.kernels import kernel
 from pnm.masks.runs import MaskRuns, shared_pixels
 from pnm.metrics.instance_matching import Pairs
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
-
-@_kernel
+@kernel
 def _most_runs(box: np.ndarray, d: int) -> int:
     """The most runs that a column of the eroded mask can have: each came of 2d + 1 pixels and a gap at least."""
     return (box[2] - box[0] + 1) // (2 * d + 2)
 
 
-@_kernel
+@kernel
 def _intersect(a: np.ndarray, number_a: int, b: np.ndarray, number_b: int, out: np.ndarray) -> int:
     """Common runs of two columns, rows of (row, row after the last); their number."""
     i = j = number = 0
@@ -36,7 +34,7 @@ def _intersect(a: np.ndarray, number_a: int, b: np.ndarray, number_b: int, out: 
     return number
 
 
-@_kernel
+@kernel
 def _erode_columns(masks: MaskRuns, n: int, d: int, columns: np.ndarray, numbers: np.ndarray) -> None:
     """Runs of each column of the box, shortened by d at both ends; ``numbers[x]`` of them in ``columns[x]``."""
     height, left = masks.height, masks.boxes_yxyx[n, 1]
@@ -55,7 +53,7 @@ def _erode_columns(masks: MaskRuns, n: int, d: int, columns: np.ndarray, numbers
             start = stop
 
 
-@_kernel
+@kernel
 def _erode_one(masks: MaskRuns, n: int, d: int, starts: np.ndarray, ends: np.ndarray, at: int) -> int:
     """Writes the runs of mask n's erosion to ``starts[at:]`` and ``ends[at:]``; the next free place.
 
@@ -87,7 +85,7 @@ def _erode_one(masks: MaskRuns, n: int, d: int, starts: np.ndarray, ends: np.nda
     return at
 
 
-@_kernel
+@kernel
 def erode(masks: MaskRuns, wanted: np.ndarray, d: int) -> MaskRuns:
     """Erosion of the ``wanted`` (N,) masks by a square of 2d + 1 pixels, d >= 1; the others come back empty.
 
@@ -111,26 +109,26 @@ def erode(masks: MaskRuns, wanted: np.ndarray, d: int) -> MaskRuns:
     return MaskRuns(starts[:at], ends[:at], offsets, areas, masks.boxes_yxyx, masks.height, masks.width)
 
 
-@_kernel
+@kernel
 def _shared(a: MaskRuns, i: int, b: MaskRuns, j: int) -> int:
     return shared_pixels(
         a.starts, a.ends, a.offsets[i], a.offsets[i + 1], b.starts, b.ends, b.offsets[j], b.offsets[j + 1]
     )
 
 
-@_kernel
+@kernel
 def _shared_boundary(a: MaskRuns, a_inside: MaskRuns, i: int, b: MaskRuns, b_inside: MaskRuns, j: int) -> int:
     shared = _shared(a, i, b, j) - _shared(a, i, b_inside, j) - _shared(a_inside, i, b, j)
     return shared + _shared(a_inside, i, b_inside, j)
 
 
-@_kernel
+@kernel
 def _boundary_iou(a: MaskRuns, a_inside: MaskRuns, i: int, b: MaskRuns, b_inside: MaskRuns, j: int) -> float:
     shared = _shared_boundary(a, a_inside, i, b, b_inside, j)
     return shared / (a.areas[i] - a_inside.areas[i] + b.areas[j] - b_inside.areas[j] - shared)
 
 
-@_kernel
+@kernel
 def boundary_ious(
     dt: MaskRuns, gt: MaskRuns, pairs: Pairs, crowd: np.ndarray, ious: np.ndarray, lowest: float, d: int
 ) -> np.ndarray:
@@ -179,7 +177,7 @@ def shared_boundaries(a: MaskRuns, i: np.ndarray, b: MaskRuns, j: np.ndarray, d:
     return _shared_boundaries(a, inside[0], i, b, inside[1], j)
 
 
-@_kernel
+@kernel
 def _shared_boundaries(
     a: MaskRuns, a_inside: MaskRuns, i: np.ndarray, b: MaskRuns, b_inside: MaskRuns, j: np.ndarray
 ) -> np.ndarray:

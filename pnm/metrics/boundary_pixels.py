@@ -5,45 +5,12 @@ background. A pixel of the segment stays if its window lies in the image and in 
 segments are the same, one pass tells for every pixel whether its window carries one label.
 """
 
-import math
-
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.simd_lanes import LANES, changes, lowest_bit
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
-
-
-def boundary_distance_px(height: int, width: int, ratio: float) -> int:
-    """Width d of the boundary in pixels: ``ratio`` of the image's diagonal, rounded (halves to even), at least 1.
-
-    Args:
-        ratio: 0.02 for COCO and LVIS, 0.005 for Cityscapes.
-
-    Raises:
-        UserError: a ratio that isn't in (0, 1).
-    """
-    if not 0 < ratio < 1:
-        raise UserError(f"the boundary ratio is {ratio}, expected a fraction of the image's diagonal, like 0.02")
-    return max(1, round(ratio * math.sqrt(height * height + width * width)))
-
-
-def check_distance(ratio: float | None, pixels: int | None) -> None:
-    """A UserError unless ``pixels``, or else ``ratio``, is a width that a boundary can have."""
-    if pixels is None and ratio is not None:
-        boundary_distance_px(1, 1, ratio)
-    elif pixels is not None and (not isinstance(pixels, (int, np.integer)) or isinstance(pixels, bool) or pixels < 1):
-        raise UserError(f"the boundary's width is {pixels!r}, expected whole pixels, at least 1")
-
-
-def boundary_width(shape: tuple[int, ...], ratio: float | None, pixels: int | None) -> int:
-    """d of an (H, W) image in pixels: ``pixels``, or else ``ratio`` of its diagonal; one of them must be given."""
-    if pixels is not None:
-        return pixels
-    assert ratio is not None
-    return boundary_distance_px(shape[0], shape[1], ratio)
+from pnm.metrics.boundary_width import check_distance
 
 
 def unsigned_view(labels: np.ndarray) -> np.ndarray:
@@ -51,13 +18,13 @@ def unsigned_view(labels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(labels).view(f"u{labels.dtype.itemsize}")
 
 
-@_kernel
+@kernel
 def _blank(flags: np.ndarray, first: int, last: int) -> None:
     for x in range(first, last):
         flags[x] = 0
 
 
-@_kernel
+@kernel
 def _mark_uniform(labels: np.ndarray, base: int, width: int, d: int, uniform: np.ndarray) -> None:
     """``uniform[x]`` = 1 if columns x - d to x + d of the row at ``base`` exist and carry one label, else 0."""
     uniform[:] = 1
@@ -80,7 +47,7 @@ def _mark_uniform(labels: np.ndarray, base: int, width: int, d: int, uniform: np
     _blank(uniform, width - d, width)
 
 
-@_kernel
+@kernel
 def _deepen(row: np.ndarray, above: np.ndarray, uniform: np.ndarray, span: int, depth: np.ndarray) -> None:
     """``depth``: rows from this one up that are uniform around the column and carry its label, at most ``span``."""
     one = depth.dtype.type(1)
@@ -90,7 +57,7 @@ def _deepen(row: np.ndarray, above: np.ndarray, uniform: np.ndarray, span: int, 
         depth[x] = deeper if uniform[x] else depth.dtype.type(0)
 
 
-@_kernel
+@entry_kernel
 def _mark_interior(
     labels: np.ndarray, height: int, width: int, d: int, zeros: np.ndarray, interior: np.ndarray
 ) -> None:
@@ -118,7 +85,7 @@ def interior_pixels(labels: np.ndarray, d: int) -> np.ndarray:
 
     Args:
         labels: (H, W) integers of any type and any values, or bool.
-        d: width of the boundary in pixels, at least 1; see :func:`boundary_distance_px`.
+        d: width of the boundary in pixels, at least 1; see :mod:`pnm.metrics.boundary_width`.
 
     Returns:
         (H, W) bool; all False where the window is larger than the image.

@@ -13,17 +13,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.cityscapes_classes import CITYSCAPES_INSTANCE_CLASSES, CITYSCAPES_VOID_IDS, FIRST_INSTANCE
 from pnm.errors import UserError
+from pnm.kernels import kernel
 from pnm.masks.runs import MaskRuns, decode_entries
 from pnm.metrics.average_precision import check_multiplicities, joined, mean_of_known, sort_detections
 from pnm.metrics.instance_records import class_indices, finite_scores
 from pnm.metrics.metric_values import MetricValues
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 OVERLAPS = np.arange(0.5, 1.0, 0.05)  # as the benchmark computes them, to the last bit
 _MOST_IDS = 1 << 24
@@ -39,7 +37,7 @@ class _Record(NamedTuple):
     positives: np.ndarray
 
 
-@_kernel
+@kernel
 def _overlaps(masks: MaskRuns, place: np.ndarray, ids: np.ndarray, number: int) -> np.ndarray:
     """(N, ``number``) pixels of each mask by id, ``place[id]`` being the column; ``ids`` (W * H,) goes by columns."""
     pixels = np.zeros((masks.areas.size, number), np.int64)
@@ -50,7 +48,7 @@ def _overlaps(masks: MaskRuns, place: np.ndarray, ids: np.ndarray, number: int) 
     return pixels
 
 
-@_kernel
+@kernel
 def _count(ids: np.ndarray, most: int) -> np.ndarray:
     """Pixels of each id, (``most`` + 1,)."""
     areas = np.zeros(most + 1, np.int64)
@@ -59,7 +57,7 @@ def _count(ids: np.ndarray, most: int) -> np.ndarray:
     return areas
 
 
-@_kernel
+@kernel
 def _average_precision(
     offsets: np.ndarray,
     image: np.ndarray,

@@ -6,15 +6,13 @@ An example, whose two regions of label 0 touch at a corner only::
     [[0, 1], [2, 3]]
 """
 
-import numba
 import numpy as np
 
+from pnm.kernels import kernel
 from pnm.metrics.boundary_pixels import unsigned_view
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
-
-@_kernel
+@kernel
 def _root(parents: np.ndarray, region: int) -> int:
     while parents[region] != region:
         parents[region] = parents[parents[region]]
@@ -22,7 +20,7 @@ def _root(parents: np.ndarray, region: int) -> int:
     return region
 
 
-@_kernel
+@kernel
 def _connect(labels: np.ndarray, regions: np.ndarray, parents: np.ndarray) -> int:
     """Fills ``regions`` with numbers from 0, in the order of their first pixels; how many there are."""
     height, width = labels.shape

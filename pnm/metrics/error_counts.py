@@ -13,12 +13,11 @@ truth changes between the second and the third pixel, while the prediction does 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numba
 import numpy as np
 
-_kernel: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
+from pnm.kernels import kernel
 
 DISTANCE_EDGES_PX = (1, 2, 4, 8, 16, 32)  # the last band is what lies further inside
 WEIGHT_EDGES = (1, 1.1, 1.25, 1.5, 1.75, 2, 2.5, 3)  # 1 - ln PNM; the first band is 1 itself
@@ -97,7 +96,7 @@ NO_OBJECTS = np.zeros(0)
 NO_SCORES = np.zeros((0, 3))
 
 
-@_kernel
+@kernel
 def _bands(values: np.ndarray, edges: np.ndarray, out: np.ndarray) -> None:
     for i in range(values.size):
         band = 0
@@ -127,7 +126,7 @@ def size_band(areas: np.ndarray) -> np.ndarray:
     return np.searchsorted(np.asarray(SIZE_EDGES_PX), areas, side="right")
 
 
-@_kernel
+@kernel
 def add_map(
     truth: np.ndarray,
     pred: np.ndarray,
@@ -168,7 +167,7 @@ def add_map(
                 distances[2, pred[i], b] += 1
 
 
-@_kernel
+@kernel
 def add_object(
     truth: np.ndarray,
     pred: np.ndarray,

@@ -5,18 +5,14 @@ up to 2**40 pixels' worth of weight fit. What is averaged, such as the IoU of a 
 rounded to 2**-40 once.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.pair_runs import run_ends
 from pnm.masks.simd_lanes import LANES, lowest_bit
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 WEIGHT_SCALE = 2.0**23
 _FLOAT32_SCALE = np.float32(WEIGHT_SCALE)
@@ -45,11 +41,7 @@ def pair_labels(pred: Any, target: Any, num_classes: int, ignore_label: int | No
     Raises:
         UserError: maps that differ in size or are no (H, W) integers, or a target that is neither a class nor ignored.
     """
-    pred, target = _label_map(pred, "prediction"), _label_map(target, "ground truth")
-    if pred.shape != target.shape:
-        raise UserError(
-            f"prediction is {pred.shape}, ground truth {target.shape}: resize the prediction to the ground truth"
-        )
+    pred, target = _label_maps(pred, target)
     dtype = np.uint8 if num_classes < 255 else np.uint16 if num_classes < 2**16 - 1 else np.uint32
     pair = LabelPair(np.empty(target.shape, dtype), np.empty(target.shape, dtype), num_classes)
     # A label below all classes stands for "nothing is ignored".
@@ -64,6 +56,42 @@ def pair_labels(pred: Any, target: Any, num_classes: int, ignore_label: int | No
     return pair
 
 
+def pixel_sums(pred: Any, target: Any, num_classes: int, ignore_label: int | None) -> np.ndarray:
+    """:func:`class_sums` of pixels alone; arguments and errors are those of :func:`pair_labels`.
+
+    Maps of bytes are counted as they are.
+    """
+    pred, target = _label_maps(pred, target)
+    if not pred.dtype == target.dtype == np.uint8:
+        return class_sums(pair_labels(pred, target, num_classes, ignore_label))
+    counted = np.zeros((256, 256), np.int64)
+    _count_runs(target.reshape(-1), pred.reshape(-1), counted)
+    if ignore_label is not None and 0 <= ignore_label < 256:
+        counted[ignore_label] = 0
+    if counted[num_classes:].any():
+        return class_sums(pair_labels(pred, target, num_classes, ignore_label))  # which tells of the strange label
+    return _sums_of_counts(counted, num_classes)
+
+
+def _sums_of_counts(counted: np.ndarray, number: int) -> np.ndarray:
+    """(3, K) intersection, prediction and truth of pixels counted by true and predicted label."""
+    sums = np.zeros((3, number), np.int64)
+    counted = counted[:number]
+    shared, predicted = np.diagonal(counted)[:number], counted.sum(axis=0)[:number]
+    sums[0, : len(shared)], sums[1, : len(predicted)], sums[2, : len(counted)] = shared, predicted, counted.sum(axis=1)
+    return sums
+
+
+def _label_maps(pred: Any, target: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Both as :func:`_label_map` gives them; a UserError if they differ in size."""
+    pred, target = _label_map(pred, "prediction"), _label_map(target, "ground truth")
+    if pred.shape != target.shape:
+        raise UserError(
+            f"prediction is {pred.shape}, ground truth {target.shape}: resize the prediction to the ground truth"
+        )
+    return pred, target
+
+
 def _label_map(labels: Any, side: str) -> np.ndarray:
     """A contiguous (H, W) NumPy array of one of ``_DTYPES``."""
     if not isinstance(labels, np.ndarray) and hasattr(labels, "cpu"):
@@ -74,7 +102,7 @@ def _label_map(labels: Any, side: str) -> np.ndarray:
     return np.ascontiguousarray(labels if labels.dtype in _DTYPES else labels.astype(np.int64))
 
 
-@_kernel
+@entry_kernel
 def _index_truth(labels: np.ndarray, ignored: int, number: int, index: np.ndarray) -> bool:
     """Writes 0..number - 1, or ``number`` where ignored; whether any label is neither."""
     strange = False
@@ -85,7 +113,7 @@ def _index_truth(labels: np.ndarray, ignored: int, number: int, index: np.ndarra
     return strange
 
 
-@_kernel
+@entry_kernel
 def _index_prediction(labels: np.ndarray, truth: np.ndarray, number: int, index: np.ndarray) -> None:
     for i in range(labels.size):
         label = np.int64(labels[i])
@@ -93,7 +121,7 @@ def _index_prediction(labels: np.ndarray, truth: np.ndarray, number: int, index:
         index[i] = number if truth[i] == number else known
 
 
-@_kernel
+@kernel
 def _sums_of_run(
     first: int,
     end: int,
@@ -114,7 +142,7 @@ def _sums_of_run(
     return weight, in_truth, in_pred, in_either
 
 
-@_kernel
+@kernel
 def _add_run(sums: np.ndarray, t: int, p: int, length: int, amounts: tuple[int, int, int, int]) -> None:
     weight, in_truth, in_pred, in_either = amounts
     if t == p:
@@ -130,17 +158,30 @@ def _add_run(sums: np.ndarray, t: int, p: int, length: int, amounts: tuple[int, 
     sums[8, t] += length - in_truth
 
 
-@_kernel
+@entry_kernel
+def _count_runs(truth: np.ndarray, pred: np.ndarray, confusion: np.ndarray) -> None:
+    """Adds the pixels of each pair of labels to ``confusion``, truth first."""
+    first = np.uint64(0)
+    for x in range(np.uint64(1), np.uint64(truth.size + 1), np.uint64(LANES)):
+        ends = run_ends(truth, pred, x)
+        while ends != 0:
+            end = x + np.uint64(lowest_bit(ends))
+            confusion[np.uint64(truth[first]), np.uint64(pred[first])] += np.int64(end - first)
+            first = end
+            ends &= ends - np.uint32(1)
+
+
+@entry_kernel
 def _class_sums(
     truth: np.ndarray,
     pred: np.ndarray,
-    number: int,
     weights: np.ndarray,
     truth_interior: np.ndarray,
     pred_interior: np.ndarray,
-) -> np.ndarray:
-    """As :func:`class_sums`, pixels, weight and boundary pixels always."""
-    sums, first = np.zeros((9, number), np.int64), np.uint64(0)
+    sums: np.ndarray,
+) -> None:
+    """Adds pixels, weight and boundary pixels to ``sums`` (9, K), see :func:`class_sums`."""
+    number, first = sums.shape[1], np.uint64(0)
     for x in range(np.uint64(1), np.uint64(truth.size + 1), np.uint64(LANES)):
         ends = run_ends(truth, pred, x)
         while ends != 0:
@@ -150,7 +191,6 @@ def _class_sums(
                 _add_run(sums, truth[first], pred[first], np.int64(end - first), amounts)
             first = end
             ends &= ends - np.uint32(1)
-    return sums
 
 
 def class_sums(
@@ -166,17 +206,16 @@ def class_sums(
         (3, 6 or 9, K) int64: intersection, prediction and truth in pixels, then in weight (2**-23) if there are
         weights, then in boundary pixels if there are interiors.
     """
-    truth, pred = pair.truth.reshape(-1), pair.pred.reshape(-1)
+    truth, pred, number = pair.truth.reshape(-1), pair.pred.reshape(-1), pair.num_classes
+    if weights is None and interiors is None:
+        confusion = np.zeros((number + 2, number + 2), np.int64)
+        _count_runs(truth, pred, confusion)
+        return _sums_of_counts(confusion, number)
     weight = np.empty(0, np.float32) if weights is None else weights.reshape(-1)
     flags = [np.empty(0, np.uint8)] * 2 if interiors is None else [m.view(np.uint8).reshape(-1) for m in interiors]
-    sums = _class_sums(truth, pred, pair.num_classes, weight, *flags)
+    sums = np.zeros((9, number), np.int64)
+    _class_sums(truth, pred, weight, *flags, sums)
     return sums[np.repeat([True, weights is not None, interiors is not None], 3)]
-
-
-def distinct_names(names: Sequence[str], ids: Iterable[int]) -> list[str]:
-    """The names as they are, with the class's id behind those that several classes share."""
-    times = Counter(names)
-    return [name if times[name] == 1 else f"{name} {number}" for name, number in zip(names, ids)]
 
 
 def quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

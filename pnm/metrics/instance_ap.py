@@ -6,22 +6,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.masks.instance_table import InstanceTable
+from pnm.masks.runs import check_size
 from pnm.metrics.average_f import average_f
 from pnm.metrics.average_precision import (
     IOU_THRESHOLDS,
     RECALLS,
     Detections,
     check_multiplicities,
-    joined,
     mean_of_known,
     precision_and_recall,
     sort_detections,
     tied_with_the_one_before,
 )
-from pnm.metrics.boundary_pixels import boundary_distance_px, check_distance
-from pnm.metrics.exact_sums import distinct_names
-from pnm.metrics.instance_records import METRICS, ImageRecord, RecordSettings, make_record
-from pnm.metrics.metric_values import MetricValues
+from pnm.metrics.boundary_width import boundary_distance_px, check_distance
+from pnm.metrics.instance_outcomes import Images
+from pnm.metrics.instance_records import ImageRecords, RecordSettings, entries_table, make_records
+from pnm.metrics.joined_records import joined_records, no_records, records_of_each_image
+from pnm.metrics.metric_names import INSTANCE as METRICS
+from pnm.metrics.metric_values import MetricValues, distinct_names
 
 COCO_AREA_RANGES = {"": (0.0, 1e10), "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l": (96.0**2, 1e10)}
 COCO_BOUNDARY_RATIO, CITYSCAPES_BOUNDARY_RATIO = 0.02, 0.005
@@ -104,12 +107,13 @@ class InstanceMetrics:
 
     def reset(self) -> None:
         """Forgets all images."""
-        self._records: dict[Any, ImageRecord] = {}
+        self._image_ids: dict[Any, None] = {}
+        self._records: list[tuple[list, ImageRecords]] = []
 
     @property
     def image_ids(self) -> list:
         """Ids of the images seen, sorted."""
-        return sorted(self._records)
+        return sorted(self._image_ids)
 
     def update(
         self,
@@ -132,12 +136,37 @@ class InstanceMetrics:
             UserError: the image came before, a category is unknown, a score isn't finite, a mask is damaged or of
                 another size. Nothing is added then.
         """
-        if image_id in self._records:
-            raise UserError(f"image {image_id} came twice: give all its detections at once")
-        height, width = int(height), int(width)
-        boundary_px = self.boundary_px or boundary_distance_px(height, width, self.boundary_ratio)
-        record = make_record(f"image {image_id}", (height, width), gt, dt, self.settings, boundary_px)
-        self._records[image_id] = record
+        height, width, image = int(height), int(width), f"image {image_id}"
+        self._check_new([image_id])
+        if self.settings.needs_masks:
+            check_size(height, width)
+        truth = entries_table(gt, f"{image}, ground truth", (height, width), self.settings, is_predicted=False)
+        pred = entries_table(dt, f"{image}, detection", (height, width), self.settings, is_predicted=True)
+        self.update_many([image_id], np.array([[height, width]]), truth, pred)
+
+    def update_many(self, image_ids: Sequence[Any], sizes: np.ndarray, gt: InstanceTable, dt: InstanceTable) -> None:
+        """Adds I images, from tables whose rows are sorted by image.
+
+        Args:
+            image_ids: as those of :meth:`update`.
+            sizes: (I, 2) int64, height and width of each image, in pixels.
+            gt, dt: annotations and detections; finite numbers and sound corners, columns being places in
+                ``category_ids``. Masks may be missing only if boxes alone count.
+
+        Raises:
+            UserError: an image came before, or an RLE text is damaged. Nothing is added then.
+        """
+        self._check_new(image_ids)
+        widths = [self.boundary_px or boundary_distance_px(h, w, self.boundary_ratio) for h, w in sizes.tolist()]
+        images = Images(sizes[:, 0].copy(), sizes[:, 1].copy(), np.array(widths, np.int64))
+        records = make_records([f"image {image_id}" for image_id in image_ids], images, gt, dt, self.settings)
+        self._records.append((list(image_ids), records))
+        self._image_ids |= dict.fromkeys(image_ids)
+
+    def _check_new(self, image_ids: Sequence[Any]) -> None:
+        for image_id in image_ids:
+            if image_id in self._image_ids:
+                raise UserError(f"image {image_id} came twice: give all its detections at once")
 
     def merge(self, other: "InstanceMetrics") -> None:
         """Adds the images another process has seen.
@@ -147,10 +176,11 @@ class InstanceMetrics:
         """
         if self._what() != other._what():
             raise UserError(f"{other._what()} came, expected {self._what()}: only like results can be merged")
-        twice = sorted(self._records.keys() & other._records.keys())
+        twice = sorted(self._image_ids.keys() & other._image_ids.keys())
         if twice:
             raise UserError(f"images {twice[:5]} are in both results: give each process its own images")
-        self._records |= other._records
+        self._records += other._records
+        self._image_ids |= other._image_ids
 
     def _what(self) -> dict[str, Any]:
         names = ("category_ids", "class_names", "boundary_ratio", "boundary_px", "area_suffixes")
@@ -165,9 +195,7 @@ class InstanceMetrics:
         ``ARm``, ``ARl``, ``AP-<class>``; the same as ``Boundary-AP``... and ``Box-AP``...; ``AF``, ``AF-<class>``.
         Without any detection, metrics with ground truth are 0.
         """
-        ids = self.image_ids
-        table = self._table(ids)
-        return self._summary(table, np.ones(len(ids), np.int64))
+        return self._summary(self._table(self._all_records()), np.ones(len(self._image_ids), np.int64))
 
     def compute_many(self, multiplicities: np.ndarray) -> MetricValues:
         """:meth:`compute` on B data sets that have each image any number of times, e.g. for a bootstrap over images.
@@ -181,34 +209,32 @@ class InstanceMetrics:
         Raises:
             UserError: another shape, or a negative or fractional number.
         """
-        ids = self.image_ids
-        weights, table = check_multiplicities(multiplicities, len(ids)), self._table(ids)
+        weights = check_multiplicities(multiplicities, len(self._image_ids))
+        table = self._table(self._all_records())
         return _stacked([self._summary(table, row) for row in weights])
 
     def per_image(self) -> MetricValues:
         """:meth:`compute` on each image alone, (I,) values in the order of :attr:`image_ids`."""
-        one = np.ones(1, np.int64)
-        return _stacked([self._summary(self._table([image_id]), one) for image_id in self.image_ids])
+        records, one = self._all_records(), np.ones(1, np.int64)
+        alone = records_of_each_image(records, len(self._image_ids))
+        return _stacked([self._summary(self._table(record), one) for record in alone])
 
-    def _table(self, ids: Sequence[Any]) -> _Table:
-        records = [self._records[image_id] for image_id in ids]
-        image, gt_image = [
-            np.repeat(np.arange(len(ids)), [len(column) for column in columns])
-            for columns in ([r.column for r in records], [r.gt_column for r in records])
-        ]
-        score = joined([r.score for r in records], float)
-        order, offsets = sort_detections(joined([r.column for r in records]), score, len(self.category_ids))
-        tied = tied_with_the_one_before(image[order], score[order], offsets)
-        detections = Detections(offsets, image[order], joined([r.rank for r in records])[order], tied)
-        matched = [metric for metric in self.settings.metrics if metric != "af"]
+    def _all_records(self) -> ImageRecords:
+        """Records of all images, numbered and sorted as :attr:`image_ids`."""
+        places = {image_id: n for n, image_id in enumerate(self.image_ids)}
+        numbers = [np.array([places[image_id] for image_id in ids], np.int64) for ids, _ in self._records]
+        empty = no_records(self.settings)
+        return joined_records([empty, *(records for _, records in self._records)], [np.empty(0, np.int64), *numbers])
+
+    def _table(self, records: ImageRecords) -> _Table:
+        order, offsets = sort_detections(records.column, records.score, len(self.category_ids))
+        image = records.image[order]
+        tied = tied_with_the_one_before(image, records.score[order], offsets)
         return _Table(
-            detections,
-            {metric: joined([r.found[metric] for r in records], np.uint64)[order] for metric in matched},
-            {metric: joined([r.excused[metric] for r in records], np.uint64)[order] for metric in matched},
-            gt_image,
-            joined([r.gt_column for r in records]),
-            joined([r.positives for r in records], np.int64, (len(self.area_suffixes),)),
-            joined([r.f_sums for r in records], np.int64, (2, len(IOU_THRESHOLDS))),
+            Detections(offsets, image, records.rank[order], tied),
+            {metric: found[order] for metric, found in records.found.items()},
+            {metric: excused[order] for metric, excused in records.excused.items()},
+            *records[6:],
         )
 
     def _summary(self, table: _Table, weights: np.ndarray) -> MetricValues:

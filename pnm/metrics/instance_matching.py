@@ -7,12 +7,10 @@ side. Overlaps are kept for such pairs alone, one row for each detection: those 
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from pnm.kernels import kernel
 from pnm.masks.runs import MaskRuns, shared_pixels
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 _CLOSE_TO_ONE = 1 - 1e-10  # COCO lets a threshold of 1 pass for this
 
@@ -47,7 +45,7 @@ def pair_up(dt_categories: np.ndarray, gt_categories: np.ndarray) -> Pairs:
     return Pairs(first, last, np.concatenate([np.zeros(1, np.int64), np.cumsum(last - first)]))
 
 
-@_kernel
+@kernel
 def _out_of_reach(shared: int, dt_area: int, gt_area: int, crowd: bool, lowest: float) -> bool:
     """Whether the overlap stays under ``lowest`` even if as many as ``shared`` pixels are common.
 
@@ -56,7 +54,7 @@ def _out_of_reach(shared: int, dt_area: int, gt_area: int, crowd: bool, lowest: 
     return shared <= 0 or shared / (dt_area if crowd else dt_area + gt_area - shared) < lowest
 
 
-@_kernel
+@kernel
 def mask_ious(dt: MaskRuns, gt: MaskRuns, pairs: Pairs, crowd: np.ndarray, lowest: float) -> np.ndarray:
     """Overlap of the masks of each pair: IoU, or with crowd the part of the detection inside it.
 
@@ -91,7 +89,7 @@ def mask_ious(dt: MaskRuns, gt: MaskRuns, pairs: Pairs, crowd: np.ndarray, lowes
     return ious
 
 
-@_kernel
+@kernel
 def box_ious(dt_xywh: np.ndarray, gt_xywh: np.ndarray, pairs: Pairs, crowd: np.ndarray) -> np.ndarray:
     """Overlap of the boxes (D, 4) and (G, 4) of each pair, as :func:`mask_ious`; (P,) float64."""
     ious = np.zeros(pairs.rows[-1])
@@ -107,7 +105,7 @@ def box_ious(dt_xywh: np.ndarray, gt_xywh: np.ndarray, pairs: Pairs, crowd: np.n
     return ious
 
 
-@_kernel
+@kernel
 def _best(
     ious: np.ndarray,
     row: int,
@@ -132,7 +130,7 @@ def _best(
     return -1
 
 
-@_kernel
+@kernel
 def match(
     ious: np.ndarray,
     pairs: Pairs,

@@ -1,4 +1,4 @@
-"""What the instance metrics keep of an image: which detections found which instances, a few bytes each."""
+"""What the instance metrics keep of images: which detections found which instances, a few bytes each."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -6,21 +6,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pnm.errors import UserError
-from pnm.masks.runs import MaskRuns, decode_entries
-from pnm.metrics.average_f import f_sums
+from pnm.masks.instance_table import InstanceTable
+from pnm.masks.mask_codes import NO_CODES
+from pnm.masks.runs import check_segmentations, damaged, mask_codes
 from pnm.metrics.average_precision import IOU_THRESHOLDS
-from pnm.metrics.boundary_mask_iou import boundary_ious
-from pnm.metrics.instance_matching import Matches, Pairs, box_ious, mask_ious, match, pair_up
+from pnm.metrics.instance_outcomes import AF, BBOX, BOUNDARY, SEGM, Images, Outcomes, Rules, Side, match_images
 
-METRICS = ("bbox", "segm", "boundary", "af")
+_ROWS = {"bbox": BBOX, "segm": SEGM, "boundary": BOUNDARY, "af": AF}
 
 
 class RecordSettings(NamedTuple):
-    """What a record is made for.
+    """What records are made for.
 
     Attributes:
         columns: class index of each category id.
-        metrics: some of ``METRICS``.
+        metrics: some of :data:`pnm.metrics.metric_names.INSTANCE`.
         area_ranges: (A, 2), least and largest area in pixels.
         max_dets: most detections of an image and category.
     """
@@ -35,116 +35,122 @@ class RecordSettings(NamedTuple):
         return set(self.metrics) != {"bbox"}
 
 
-class ImageRecord(NamedTuple):
-    """D detections, by class, then falling score; C classes that have instances.
+class ImageRecords(NamedTuple):
+    """D detections, by image, class, then falling score; C pairs of an image and a class that has instances in it.
 
     Attributes:
-        column, score, rank: (D,) class index, score, number of better detections of the class.
+        image, column, score, rank: (D,) index of the image and class, score, number of better detections of both.
         found, excused: (D,) uint64 of each metric, see :class:`pnm.metrics.instance_matching.Matches`.
-        gt_column: (C,) class index.
+        gt_image, gt_column: (C,) index of the image and class.
         positives: (C, A) int64, instances to be found in each area range.
         f_sums: (C, 2, T) int64, see :func:`pnm.metrics.average_f.f_sums`.
     """
 
+    image: np.ndarray
     column: np.ndarray
     score: np.ndarray
     rank: np.ndarray
     found: dict[str, np.ndarray]
     excused: dict[str, np.ndarray]
+    gt_image: np.ndarray
     gt_column: np.ndarray
     positives: np.ndarray
     f_sums: np.ndarray
 
 
-class _Side(NamedTuple):
-    """Instances or detections sorted for matching, with what the metrics need of masks and (N, 4) x, y, w, h boxes."""
+def make_records(
+    names: Sequence[str], images: Images, gt: InstanceTable, dt: InstanceTable, settings: RecordSettings
+) -> ImageRecords:
+    """Records of images, which errors call by their ``names``.
 
-    column: np.ndarray
-    entries: list[Mapping[str, Any]]
-    masks: MaskRuns | None
-    boxes_xywh: np.ndarray | None
-
-
-def make_record(
-    image: str,
-    size: tuple[int, int],
-    gt: Sequence[Mapping[str, Any]],
-    dt: Sequence[Mapping[str, Any]],
-    settings: RecordSettings,
-    boundary_px: int,
-) -> ImageRecord:
-    """Record of one image, of ``size`` height and width, that errors call ``image``; see ``InstanceMetrics.update``."""
-    gt_name, dt_name = f"{image}, ground truth", f"{image}, detection"
-    column = class_indices(gt, gt_name, settings.columns)
-    gt_side = _side(gt, gt_name, np.argsort(column, kind="stable"), column, size, settings)
-    column, score = class_indices(dt, dt_name, settings.columns), finite_scores(dt, dt_name)
-    order, rank = _best(column, score, settings.max_dets)
-    dt_side = _side(dt, dt_name, order, column, size, settings)
-
-    crowd = np.fromiter((bool(g.get("iscrowd", 0)) for g in gt_side.entries), np.bool_, len(gt))
-    left_out = crowd | _out_of_range(_gt_areas(gt_side, gt_name), settings)
-    matches = _match_each(gt_side, dt_side, crowd, left_out, settings, boundary_px)
-    classes, first = np.unique(gt_side.column, return_index=True)
-    positives = np.add.reduceat(~left_out, first, axis=1, dtype=np.int64).T if len(gt) else np.zeros_like(left_out.T)
-    if "af" in settings.metrics:
-        assert dt_side.masks is not None and gt_side.masks is not None
-        places = np.searchsorted(classes, dt_side.column)
-        f = f_sums(dt_side.masks, gt_side.masks, matches["segm"].partner, places, len(classes))
-    else:
-        f = np.zeros((len(classes), 2, len(IOU_THRESHOLDS)), np.int64)
-    found, excused = [{k: m[part] for k, m in matches.items() if k in settings.metrics} for part in (0, 1)]
-    return ImageRecord(dt_side.column, score[order], rank, found, excused, classes, positives.astype(np.int64), f)
-
-
-def _match_each(
-    gt: _Side, dt: _Side, crowd: np.ndarray, left_out: np.ndarray, settings: RecordSettings, boundary_px: int
-) -> dict[str, Matches]:
-    """Matches by each kind of overlap; AF is computed from those of "segm"."""
-    pairs: Pairs = pair_up(dt.column, gt.column)
-    overlaps, dt_areas = {}, {}
-    if settings.needs_masks:
-        assert dt.masks is not None and gt.masks is not None
-        overlaps["segm"] = mask_ious(dt.masks, gt.masks, pairs, crowd, IOU_THRESHOLDS[0])
-        dt_areas = dict.fromkeys(("segm", "boundary"), dt.masks.areas)
-    if "boundary" in settings.metrics:
-        assert dt.masks is not None and gt.masks is not None
-        overlaps["boundary"] = boundary_ious(
-            dt.masks, gt.masks, pairs, crowd, overlaps["segm"], IOU_THRESHOLDS[0], boundary_px
-        )
-    if "bbox" in settings.metrics:
-        assert dt.boxes_xywh is not None and gt.boxes_xywh is not None
-        overlaps["bbox"] = box_ious(dt.boxes_xywh, gt.boxes_xywh, pairs, crowd)
-        dt_areas["bbox"] = dt.boxes_xywh[:, 2] * dt.boxes_xywh[:, 3]
-    return {
-        metric: match(ious, pairs, crowd, left_out, _out_of_range(dt_areas[metric], settings), IOU_THRESHOLDS)
-        for metric, ious in overlaps.items()
-        if metric in settings.metrics or (metric == "segm" and "af" in settings.metrics)
-    }
+    Raises:
+        UserError: a mask is damaged.
+    """
+    gt_order = np.lexsort((gt.column, gt.image))
+    dt_order, rank = _best(dt, settings.max_dets)
+    sides = [_side(gt, gt_order, len(names)), _side(dt, dt_order, len(names))]
+    keys = np.stack([gt.image[gt_order], gt.column[gt_order]])
+    is_new = np.ones(len(gt_order), np.bool_)
+    is_new[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+    pairs, areas, thresholds = np.flatnonzero(is_new), len(settings.area_ranges), len(IOU_THRESHOLDS)
+    found, excused = np.zeros((2, 3, len(dt_order)), np.uint64)
+    outcomes = Outcomes(
+        found,
+        excused,
+        np.cumsum(is_new) - 1,
+        np.zeros((len(pairs), areas), np.int64),
+        np.zeros((len(pairs), 2, thresholds), np.int64),
+    )
+    wanted = np.array([name in settings.metrics for name in sorted(_ROWS, key=_ROWS.__getitem__)])
+    rules = Rules(wanted, IOU_THRESHOLDS, settings.area_ranges)
+    side, row, fault = match_images(*sides, images, rules, outcomes)
+    if side >= 0:
+        table, kind = ((gt, "ground truth"), (dt, "detection"))[side]
+        image = int(table.image[row])
+        number = row - int(np.searchsorted(table.image, image))
+        size = int(images.height[image]), int(images.width[image])
+        raise damaged(f"{names[image]}, {kind} {number}", fault, *size)
+    rows = {metric: _ROWS[metric] for metric in settings.metrics if metric != "af"}
+    return ImageRecords(
+        dt.image[dt_order],
+        dt.column[dt_order],
+        dt.score[dt_order],
+        rank,
+        {metric: found[row] for metric, row in rows.items()},
+        {metric: excused[row] for metric, row in rows.items()},
+        keys[0, pairs],
+        keys[1, pairs],
+        outcomes.positives,
+        outcomes.f_sums,
+    )
 
 
-def _best(column: np.ndarray, score: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """``(order, rank)`` of the ``most`` best of each class: by class, then falling score, equals as they came."""
-    order = np.lexsort((-score, column))
-    column = column[order]
-    rank = np.arange(len(column)) - np.searchsorted(column, column)
+def _side(table: InstanceTable, order: np.ndarray, images: int) -> Side:
+    first = np.searchsorted(table.image[order], np.arange(images + 1))
+    return Side(table, order, first)
+
+
+def _best(dt: InstanceTable, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """``(order, rank)`` of the ``most`` best of each image and class: by falling score, equals as they came."""
+    order = np.lexsort((-dt.score, dt.column, dt.image))
+    image, column = dt.image[order], dt.column[order]
+    is_new = np.ones(len(order), np.bool_)
+    is_new[1:] = (image[1:] != image[:-1]) | (column[1:] != column[:-1])
+    rank = np.arange(len(order)) - np.flatnonzero(is_new)[np.cumsum(is_new) - 1]
     return order[rank < most], rank[rank < most]
 
 
-def _side(
+def entries_table(
     entries: Sequence[Mapping[str, Any]],
     name: str,
-    order: np.ndarray,
-    column: np.ndarray,
     size: tuple[int, int],
     settings: RecordSettings,
-) -> _Side:
-    chosen = [entries[n] for n in order]
-    masks = boxes = None
+    *,
+    is_predicted: bool,
+) -> InstanceTable:
+    """Annotations or detections of one image of ``size`` height and width; an error calls entry n ``<name> <n>``.
+
+    Raises:
+        UserError: as :meth:`pnm.metrics.instance_ap.InstanceMetrics.update`, but for damaged RLE texts.
+    """
+
+    def label(n: int) -> str:
+        return f"{name} {n}"
+
+    column, number = class_indices(entries, name, settings.columns), len(entries)
+    score = finite_scores(entries, name) if is_predicted else np.zeros(number)
+    codes = NO_CODES
     if settings.needs_masks:
-        masks = decode_entries(chosen, size, lambda n: f"{name} {order[n]}")
+        check_segmentations(entries, label)
+        codes = mask_codes([entry["segmentation"] for entry in entries], *size, label)
+    boxes = np.full((number, 4), np.nan)
     if "bbox" in settings.metrics:
-        boxes = _boxes(chosen, masks, lambda n: f"{name} {order[n]}")
-    return _Side(column[order], chosen, masks, boxes)
+        boxes = _boxes(entries, settings.needs_masks, label)
+    areas, crowd = np.full(number, np.nan), np.zeros(number, np.bool_)
+    if not is_predicted:
+        areas = _given_areas(entries, name)
+        crowd = np.fromiter((bool(entry.get("iscrowd", 0)) for entry in entries), np.bool_, number)
+    return InstanceTable(np.zeros(number, np.int64), column, score, areas, crowd, boxes, codes)
 
 
 def class_indices(entries: Sequence[Mapping[str, Any]], name: str, columns: Mapping[int, int]) -> np.ndarray:
@@ -172,14 +178,13 @@ def finite_scores(dt: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     return scores
 
 
-def _boxes(entries: Sequence[Mapping[str, Any]], masks: MaskRuns | None, label: Callable[[int], str]) -> np.ndarray:
-    """(N, 4) boxes x, y, w, h: those given, or else those of the masks."""
-    boxes = np.zeros((len(entries), 4))
+def _boxes(entries: Sequence[Mapping[str, Any]], has_masks: bool, label: Callable[[int], str]) -> np.ndarray:
+    """(N, 4) boxes x, y, w, h; nan where none is given but a mask is."""
+    boxes = np.full((len(entries), 4), np.nan)
     for n, entry in enumerate(entries):
         box = entry.get("bbox")
-        if box is None and masks is not None:
-            top, left, bottom, right = masks.boxes_yxyx[n]
-            box = (left, top, right - left, bottom - top)
+        if box is None and has_masks:
+            continue
         try:
             boxes[n] = box
         except (TypeError, ValueError):
@@ -189,20 +194,10 @@ def _boxes(entries: Sequence[Mapping[str, Any]], masks: MaskRuns | None, label: 
     return boxes
 
 
-def _gt_areas(gt: _Side, name: str) -> np.ndarray:
-    """(G,) the annotations' areas, or else those of their masks or boxes."""
-    if gt.masks is not None:
-        default = gt.masks.areas.astype(np.float64)
-    else:
-        assert gt.boxes_xywh is not None
-        default = gt.boxes_xywh[:, 2] * gt.boxes_xywh[:, 3]
-    areas = np.array([g.get("area", area) for g, area in zip(gt.entries, default)], np.float64)
+def _given_areas(entries: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """(G,) the annotations' areas, nan where there is none."""
+    areas = np.array([entry.get("area", 0.0) for entry in entries], np.float64)
     if not np.isfinite(areas).all():
         raise UserError(f"{name}: an area is {areas[~np.isfinite(areas)][0]}, expected pixels, or none to count them")
+    areas[[n for n, entry in enumerate(entries) if "area" not in entry]] = np.nan
     return areas
-
-
-def _out_of_range(areas: np.ndarray, settings: RecordSettings) -> np.ndarray:
-    """(A, N) bool."""
-    least, largest = settings.area_ranges.T[..., None]
-    return (areas < least) | (areas > largest)

@@ -1,6 +1,7 @@
 """What metrics give: means, and values of classes, apart."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -39,3 +40,9 @@ class MetricValues(dict[str, Any]):
         """With the metrics of another one, ``prefix`` before their names."""
         means, by_class = ({prefix + k: v for k, v in part.items()} for part in (other.means, other.by_class))
         return MetricValues(self.means | means, self.by_class | by_class)
+
+
+def distinct_names(names: Sequence[str], ids: Iterable[int]) -> list[str]:
+    """The names as they are, with the class's id behind those that several classes share."""
+    times = Counter(names)
+    return [name if times[name] == 1 else f"{name} {number}" for name, number in zip(names, ids)]

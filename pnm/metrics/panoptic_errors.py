@@ -7,17 +7,15 @@ An example, a true segment of four pixels, of which the prediction gives one to 
     [[0, 0, 1, -1]]
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from pnm.kernels import kernel
 from pnm.metrics.error_counts import NO_SCORES, NOT_COUNTED, RIGHT, WRONG, ImageErrors, no_errors
 from pnm.metrics.label_errors import DOUBTFUL_PX, FIRST_DOUBTFUL, TruthMeasures, add_label_map, add_sizes
 from pnm.metrics.segment_matching import SegmentMatches, Segments, match_segments
 from pnm.metrics.segment_pairs import SegmentPairs
-
-_kernel: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 WAYS = ("another class", "another segment of the class", "nothing predicted")
 
@@ -50,7 +48,7 @@ class PanopticMatching(NamedTuple):
         return states
 
 
-@_kernel
+@kernel
 def _find_states(
     truth: np.ndarray,
     pred: np.ndarray,
@@ -73,7 +71,7 @@ def _find_states(
             states[i] = WRONG + 1 if column[p] == gt_column[t] else WRONG
 
 
-@_kernel
+@kernel
 def _take(index: np.ndarray, values: np.ndarray, none: int, out: np.ndarray) -> None:
     for i in range(index.size):
         out[i] = values[index[i]] if index[i] >= 0 else none
@@ -90,7 +88,7 @@ def class_map(index: np.ndarray, column: np.ndarray, none: int) -> np.ndarray:
     return classes
 
 
-@_kernel
+@kernel
 def _find(ids: np.ndarray, sorted_ids: np.ndarray, index: np.ndarray) -> None:
     last, place = np.int64(-1), -1
     for i in range(ids.size):

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pnm.errors import UserError
-from pnm.metrics.boundary_pixels import check_distance
-from pnm.metrics.exact_sums import QUOTIENT_SCALE, distinct_names, mean_over_classes, quotient
-from pnm.metrics.metric_values import MetricValues
+from pnm.metrics.boundary_width import check_distance
+from pnm.metrics.exact_sums import QUOTIENT_SCALE, mean_over_classes, quotient
+from pnm.metrics.metric_values import MetricValues, distinct_names
 from pnm.metrics.segment_matching import COUNTS, VOID, Segments, match_counts, match_outcomes
 from pnm.metrics.segment_pairs import MAX_ID, SegmentPairs, count_pairs
 

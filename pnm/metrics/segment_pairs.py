@@ -11,15 +11,14 @@ An example::
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.pair_runs import run_ends
 from pnm.masks.simd_lanes import LANES, lowest_bit
-from pnm.metrics.boundary_pixels import boundary_width, interior_pixels, unsigned_view
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+from pnm.metrics.boundary_pixels import interior_pixels, unsigned_view
+from pnm.metrics.boundary_width import boundary_width
 
 MAX_ID = 2**31 - 1
 _FREE = np.uint64(2**64 - 1)
@@ -85,7 +84,7 @@ def _id_map(ids: np.ndarray, side: str) -> np.ndarray:
     return ids.astype(np.int32) if ids.dtype.kind == "i" and ids.dtype.itemsize < 4 else ids
 
 
-@_kernel
+@kernel
 def _place(key: int, keys: np.ndarray) -> int:
     """Where ``keys`` has the key, or the free place where it belongs."""
     place = np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & (keys.size - 1)
@@ -94,7 +93,7 @@ def _place(key: int, keys: np.ndarray) -> int:
     return place
 
 
-@_kernel
+@kernel
 def _interior_of_run(first: int, end: int, gt_interior: np.ndarray, pred_interior: np.ndarray) -> tuple[int, int, int]:
     """Of pixels first..end - 1 those interior in either map, in the ground truth, in the prediction."""
     in_either = in_gt = in_pred = np.int64(0)
@@ -105,24 +104,24 @@ def _interior_of_run(first: int, end: int, gt_interior: np.ndarray, pred_interio
     return in_either, in_gt, in_pred
 
 
-@_kernel
+@entry_kernel
 def _add_runs(
     gt: np.ndarray,
     pred: np.ndarray,
     gt_interior: np.ndarray,
     pred_interior: np.ndarray,
-    first: int,
+    start: int,
     keys: np.ndarray,
     amounts: np.ndarray,
     number: np.ndarray,
 ) -> int:
-    """Adds the runs from pixel ``first`` on until all are added or half of the places are taken.
+    """Adds the runs from pixel ``start`` on until all are added or half of the places are taken.
 
     ``number`` (1,) is that of the places taken. Returns the pixel to go on from, or one past the end of the maps if an
     id is out of range. Nothing in the loop makes or replaces an array: counting references to it would take longer than
     all else.
     """
-    has_boundary = gt_interior.size > 0
+    has_boundary, first = gt_interior.size > 0, np.uint64(start)
     for x in range(first + np.uint64(1), np.uint64(gt.size + 1), np.uint64(LANES)):
         ends = run_ends(gt, pred, x)
         while ends != 0:
@@ -149,20 +148,27 @@ def _add_runs(
     return first
 
 
-@_kernel
+@entry_kernel
+def _move(keys: np.ndarray, amounts: np.ndarray, larger: np.ndarray, moved: np.ndarray) -> None:
+    """Puts pairs in their places of a larger table."""
+    for place in range(keys.size):
+        if keys[place] != _FREE:
+            new = _place(keys[place], larger)
+            larger[new] = keys[place]
+            for k in range(amounts.shape[1]):
+                moved[new, k] = amounts[place, k]
+
+
 def _count_pairs(
     gt: np.ndarray, pred: np.ndarray, gt_interior: np.ndarray, pred_interior: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """Pairs as keys gt * 2**32 + pred among free places, their amounts (places, 4), and whether an id was too large."""
     keys, amounts = np.full(_LEAST_TABLE, _FREE), np.zeros((_LEAST_TABLE, 4), np.int64)
     number = np.zeros(1, np.int64)
-    first = _add_runs(gt, pred, gt_interior, pred_interior, np.uint64(0), keys, amounts, number)
-    while first < np.uint64(gt.size):
+    first = _add_runs(gt, pred, gt_interior, pred_interior, 0, keys, amounts, number)
+    while first < gt.size:
         larger, moved = np.full(4 * keys.size, _FREE), np.zeros((4 * keys.size, 4), np.int64)
-        for place in range(keys.size):
-            if keys[place] != _FREE:
-                new = _place(keys[place], larger)
-                larger[new], moved[new] = keys[place], amounts[place]
+        _move(keys, amounts, larger, moved)
         keys, amounts = larger, moved
         first = _add_runs(gt, pred, gt_interior, pred_interior, first, keys, amounts, number)
-    return keys, amounts, first > np.uint64(gt.size)
+    return keys, amounts, first > gt.size

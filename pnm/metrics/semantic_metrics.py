@@ -7,21 +7,22 @@ import numpy as np
 
 from pnm.errors import UserError
 from pnm.metrics.boundary_f_score import check_tolerances, contour_matches, f_scores, tolerance_px
-from pnm.metrics.boundary_pixels import boundary_width, check_distance, interior_pixels
+from pnm.metrics.boundary_pixels import interior_pixels
+from pnm.metrics.boundary_width import boundary_width, check_distance
 from pnm.metrics.exact_sums import (
     QUOTIENT_SCALE,
     LabelPair,
     class_sums,
-    distinct_names,
     mean_over_classes,
     pair_labels,
+    pixel_sums,
     quotient,
 )
-from pnm.metrics.metric_values import MetricValues
+from pnm.metrics.metric_names import SEMANTIC as METRICS
+from pnm.metrics.metric_values import MetricValues, distinct_names
 from pnm.null_model.null_model import check_locality, pixel_null_model
 from pnm.null_model.pixel_weights import check_transform, pixel_weights
 
-METRICS = ("IoU", "PNM-IoU", "Boundary-IoU", "Boundary-F")
 _AREAS = ("intersection", "prediction", "truth")
 
 
@@ -133,6 +134,8 @@ class SemanticMetrics:
             UserError: maps that differ in size or are no (H, W) integers, or a target that is neither a class nor
                 ignored.
         """
+        if self.metrics == ("IoU",):
+            return pixel_sums(pred, target, self.num_classes, self.ignore_label)
         pair = pair_labels(pred, target, self.num_classes, self.ignore_label)
         if pair.truth.size == 0:
             return np.zeros_like(self.statistics)

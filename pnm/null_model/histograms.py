@@ -3,15 +3,13 @@
 One histogram of all labels slides over the window, at 2 d updates a pixel. No real map of labels was seen to need it.
 """
 
-import numba
 import numpy as np
 
+from pnm.kernels import entry_kernel
 from pnm.null_model.run_planes import divide_counts
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
-
-@_kernel
+@entry_kernel
 def null_model_of_histogram(
     first: int,
     last: int,

@@ -18,16 +18,14 @@ around x = 0..3 see of each run are trapezoids::
     [1.0, 0.6700000166893005, 0.33000001311302185, 0.5]
 """
 
-import numba
 import numpy as np
 
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.label_runs import find_runs, find_slot, most_runs_at_once, take_slot
 from pnm.masks.simd_lanes import LANES, load_lanes, store_lanes
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
-
-@_kernel
+@kernel
 def divide_counts(
     out: np.ndarray,
     at: int,
@@ -55,7 +53,7 @@ def divide_counts(
             row[x] = to_float(counts[x]) / (to_float(rows) * columns[x] - to_float(ignored[x]))
 
 
-@_kernel
+@kernel
 def _add_run(planes: np.ndarray, at: int, ramp: np.ndarray, zero: int, length: int, reach: int, sign: int) -> None:
     """Adds (sign 1) or subtracts a run's trapezoid ramp(t) - ramp(t - length), 0 <= t < reach, at ``planes[at + t]``.
 
@@ -72,7 +70,7 @@ def _add_run(planes: np.ndarray, at: int, ramp: np.ndarray, zero: int, length: i
         t += LANES
 
 
-@_kernel
+@kernel
 def _make_ramp(width: int, radius: int, zeros: np.ndarray) -> np.ndarray:
     ramp = np.zeros(2 * width + 2 * radius + 2 * LANES, zeros.dtype)
     for t in range(ramp.size - width):
@@ -80,7 +78,7 @@ def _make_ramp(width: int, radius: int, zeros: np.ndarray) -> np.ndarray:
     return ramp
 
 
-@_kernel
+@kernel
 def _number_runs(
     labels: np.ndarray,
     base: int,
@@ -118,7 +116,7 @@ def _number_runs(
     return new_labels
 
 
-@_kernel
+@kernel
 def _move_window(
     planes: np.ndarray,
     stride: int,
@@ -164,7 +162,7 @@ def _move_window(
         _add_run(planes, at, ramp, width, length, length + 2 * radius, -1)
 
 
-@_kernel
+@kernel
 def _gather_counts(
     counts: np.ndarray,
     planes: np.ndarray,
@@ -182,7 +180,7 @@ def _gather_counts(
             store_lanes(counts, x, load_lanes(planes, plane + x))
 
 
-@_kernel
+@entry_kernel
 def null_model_of_runs(
     first: int,
     last: int,

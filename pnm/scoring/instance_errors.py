@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pnm.masks.crops import crop_runs, paste
-from pnm.metrics.boundary_pixels import boundary_width
+from pnm.metrics.boundary_width import boundary_width
 from pnm.metrics.error_counts import LOCALITY, ImageErrors
 from pnm.metrics.instance_errors import (
     LEAST_IOU,

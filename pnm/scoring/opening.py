@@ -1,4 +1,7 @@
-"""Opens result files of one or two predictions beside their ground truth, as the programs that score them do."""
+"""Opens result files of one or two predictions beside their ground truth, as the programs that score them do.
+
+Each task has its own modules, which are imported when it is told which one is wanted.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,18 +10,13 @@ from typing import Any, NamedTuple
 from pnm.cityscapes_classes import CITYSCAPES_CLASSES
 from pnm.errors import UserError, print_lines
 from pnm.formats.class_names import read_class_names
-from pnm.metrics.instance_records import METRICS as INSTANCE_METRICS
-from pnm.metrics.semantic_metrics import METRICS as SEMANTIC_METRICS
-from pnm.metrics.semantic_metrics import SemanticMetrics
-from pnm.scoring.cityscapes_instance_files import CityscapesInstanceFiles
-from pnm.scoring.panoptic_files import PanopticFiles
-from pnm.scoring.result_files import InstanceFiles, SemanticFiles
+from pnm.metrics import metric_names
 from pnm.scoring.scores import ResultFiles
 
 METRICS: dict[str, tuple[str, ...]] = {
-    "semantic": SEMANTIC_METRICS,
-    "instance": INSTANCE_METRICS,
-    "panoptic": ("PQ", "Boundary-PQ"),
+    "semantic": metric_names.SEMANTIC,
+    "instance": metric_names.INSTANCE,
+    "panoptic": metric_names.PANOPTIC,
 }
 DEFAULT_METRICS = {**METRICS, "instance": ("segm", "boundary", "af")}
 COCO_RATIO, CITYSCAPES_RATIO = 0.02, 0.005
@@ -35,7 +33,7 @@ class ScoringSettings(NamedTuple):
         boundary_ratio, boundary_px: width of boundaries, as a fraction of the diagonal or, if given, in pixels.
         classes: number of semantic classes, a file with their names, or these.
         ignore_label: of label maps; negative if there is none.
-        category_ids, pred_train_ids: see :class:`pnm.scoring.result_files.SemanticFiles`.
+        category_ids, pred_train_ids: see :class:`pnm.scoring.semantic_files.SemanticFiles`.
         f_score_px, f_score_absent: see :class:`pnm.metrics.semantic_metrics.SemanticMetrics`.
         gt_folder: PNGs of a panoptic ground truth, if they aren't beside its JSON.
     """
@@ -103,16 +101,31 @@ def open_result_files(pred: str | Path, pred_folder: str | Path | None, settings
         FileNotFoundError, UserError: as the classes of the formats do.
     """
     if settings.task == "instance":
-        kind = CityscapesInstanceFiles if settings.cityscapes and Path(pred).suffix != ".json" else InstanceFiles
+        kind = _instance_files(settings.cityscapes and Path(pred).suffix != ".json")
         widths = {"boundary_ratio": settings.boundary_ratio, "boundary_px": settings.boundary_px}
         return kind(pred, settings.gt, metrics=settings.metrics, **widths)
     if settings.task == "panoptic":
+        from pnm.scoring.panoptic_files import PanopticFiles
+
         boundary = settings.boundary if "Boundary-PQ" in settings.metrics else {}
         return PanopticFiles(pred, settings.gt, pred_folder, settings.gt_folder, **boundary)
     return _semantic_files(pred, settings)
 
 
-def _semantic_files(pred: str | Path, settings: ScoringSettings) -> SemanticFiles:
+def _instance_files(cityscapes: bool) -> Any:
+    if cityscapes:
+        from pnm.scoring.cityscapes_instance_files import CityscapesInstanceFiles
+
+        return CityscapesInstanceFiles
+    from pnm.scoring.instance_files import InstanceFiles
+
+    return InstanceFiles
+
+
+def _semantic_files(pred: str | Path, settings: ScoringSettings) -> ResultFiles:
+    from pnm.metrics.semantic_metrics import SemanticMetrics
+    from pnm.scoring.semantic_files import SemanticFiles
+
     known = settings.cityscapes or settings.classes is not None
     names = class_names(settings.classes if known else _listed_beside(settings.gt), settings.cityscapes)
     metric = SemanticMetrics(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pnm.metrics.boundary_pixels import boundary_width
+from pnm.metrics.boundary_width import boundary_width
 from pnm.metrics.error_counts import LOCALITY, NOT_COUNTED, WRONG, ImageErrors
 from pnm.metrics.label_errors import DOUBTFUL_PX, TruthMeasures, truth_measures
 from pnm.metrics.panoptic_errors import (

@@ -1,24 +1,14 @@
 """Annotations of any format, other sizes and other classes, brought to the files that are scored."""
 
 import argparse
-import copy
-import tempfile
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
-from pnm.annotations.aligning import aligned, numbered, with_ids
-from pnm.annotations.annotation_format import AnnotationFormat, Source
-from pnm.annotations.annotation_set import AnnotationSet
-from pnm.annotations.class_map import read_class_map, with_class_map
-from pnm.annotations.coco_results import read_results, results_json
-from pnm.annotations.formats.coco import image_numbers_in_names
-from pnm.annotations.known_formats import FORMATS, format_named, format_of
-from pnm.annotations.staging import PLAIN, named_annotations, stage
-from pnm.errors import UserError, print_lines
-from pnm.formats.atomic_files import write_text
-from pnm.formats.class_names import read_class_names
+from pnm.annotations.annotation_format import AnnotationFormat
+from pnm.annotations.formats import coco, coco_stuff, label_pngs, lvis
+from pnm.annotations.formats.json_summary import json_summary
 from pnm.formats.json_list import first_item, is_list
 
 # Folders of these are label PNGs, too, and are scored as they are unless their format is named.
@@ -55,104 +45,49 @@ def plain_files(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
     if not (of_truth or any(of_sides.values()) or args.map or args.resize):
         yield args
         return
-    if args.cityscapes:
-        raise UserError("--cityscapes is for Cityscapes' files as they are: leave it out, or what makes other files")
-    args = copy.copy(args)
-    with tempfile.TemporaryDirectory(prefix="pnm-") as folder:
-        truth = _truth(args, of_truth)
-        truth = numbered(_with_numbers(args, truth, [p for name, p in sides.items() if of_sides[name] is None]))
-        if of_truth or args.task == "semantic":
-            args.gt, args.gt_folder = str(stage(truth, Path(folder) / "gt")), None
-        for name, path in sides.items():
-            if of_sides[name] or args.map or args.resize:
-                pred = aligned(_predicted(args, Path(path), of_sides[name], truth), truth, resize=args.resize)
-                setattr(args, name, str(_written(pred, Path(folder) / name)))
-                setattr(args, f"{name}_folder", None)
-        if args.task == "semantic":
-            names = Path(folder) / "classes.txt"
-            write_text(names, "".join(f"{category.name}\n" for category in truth.categories))
-            args.classes = str(names)
-        yield args
+    from pnm.scoring.staged_files import staged_files
+
+    with staged_files(args, of_truth, sides, of_sides) as staged:
+        yield staged
 
 
-def _with_numbers(args: argparse.Namespace, truth: AnnotationSet, plain: Sequence[str]) -> AnnotationSet:
-    """The truth with the numbers that results have of its images and classes.
-
-    Raises:
-        UserError: the truth has names alone, and nothing says which number is which.
-    """
-    if args.image_info:
-        return with_ids(truth, Path(args.image_info))
-    if args.task == "instance" and plain:
-        nameless = [] if _are_numbered(truth) else ["images"]
-        nameless += [] if args.classes or all(c.id is not None for c in truth.categories) else ["classes"]
-        if nameless:
-            raise UserError(
-                f"{plain[0]} has numbers of {' and '.join(nameless)}, {args.gt} names alone: say which is which by "
-                "--image-info, COCO's lists of images and categories (instances.json in OUTPUT_DIR/converted of a data "
-                "set that was trained on, images.json of pnm predict)"
-                + (", or by --classes names.txt, a class in each line" if nameless == ["classes"] else "")
-            )
-    return truth
+def _is_scored_as_it_is(file: Path, task: str, is_predicted: bool) -> bool:
+    """Whether a file is surely COCO's, results or instances: told without the other formats, which import much."""
+    if file.is_dir():
+        return task == "semantic" and _holds_label_pngs_alone(file)
+    if file.suffix.lower() != ".json" or not file.exists():
+        return not file.exists()
+    if is_list(file, "JSON"):
+        first = first_item(file, "JSON")
+        return not (isinstance(first, dict) and "data" in first)
+    if task != "instance" or is_predicted or "shapes" in json_summary(file):
+        return False
+    return coco.recognises(file) and not (coco_stuff.recognises(file) or lvis.recognises(file))
 
 
-def _are_numbered(truth: AnnotationSet) -> bool:
-    """Whether images have ids, or are called by them."""
-    return all(image.id is not None for image in truth.images) or image_numbers_in_names(truth.images) is not None
+def _holds_label_pngs_alone(folder: Path) -> bool:
+    """Whether all that is in a folder are PNGs, of which the first one holds labels."""
+    return label_pngs.recognises(folder) and all(
+        entry.name.endswith(".png") and entry.is_file() for entry in os.scandir(folder)
+    )
 
 
 def _format(path: str, name: str | None, task: str, *, is_predicted: bool = False) -> AnnotationFormat | None:
     """The format of what has to be read as annotations; None of what is scored as it is, or isn't known."""
+    file = Path(path)
+    if not name and _is_scored_as_it_is(file, task, is_predicted):
+        return None
+    from pnm.annotations.known_formats import FORMATS, format_named, format_of
+    from pnm.annotations.staging import PLAIN
+
     if name:
         return format_named(name)
-    file = Path(path)
-    if not file.exists():
-        return None
     if file.is_dir():
         return next((f for n, f in FORMATS.items() if n not in _SCORED_AS_THEY_ARE and f.recognises(file)), None)
     if file.suffix.lower() == ".json":
         if is_list(file, "JSON"):
-            first = first_item(file, "JSON")
-            return format_of(file) if isinstance(first, dict) and "data" in first else None
+            return format_of(file)
         one = next((f for f in FORMATS.values() if f.recognises(file)), None)
         is_own = one is None or one.name == PLAIN[task] and not (is_predicted and task == "instance")
         return None if is_own else one
     return next((f for f in FORMATS.values() if f.recognises(file)), None)
-
-
-def _source(args: argparse.Namespace, path: str | Path) -> Source:
-    classes = read_class_names(args.classes) if getattr(args, "classes", None) else None
-    images = getattr(args, "images", None)
-    return Source(Path(path), Path(images) if images else None, classes, args.split, args.task)
-
-
-def _truth(args: argparse.Namespace, form: AnnotationFormat | None) -> AnnotationSet:
-    return _read(args, _source(args, args.gt), form)
-
-
-def _read(args: argparse.Namespace, source: Source, form: AnnotationFormat | None) -> AnnotationSet:
-    annotations = named_annotations(source, form.name if form else PLAIN[args.task], None, args.unlabelled)
-    print_lines(annotations.remarks)
-    return annotations
-
-
-def _predicted(
-    args: argparse.Namespace, path: Path, form: AnnotationFormat | None, truth: AnnotationSet
-) -> AnnotationSet:
-    """What was predicted, in its own classes, or those of the class map."""
-    if form is None and args.task == "instance":
-        pred = read_results(path, truth)
-    else:
-        source = _source(args, path)
-        if form is None and args.task == "semantic" and args.map:  # the map's names are the predicted ones
-            source = replace(source, classes=list(read_class_map(args.map)))
-        pred = _read(args, source, form)
-    return with_class_map(pred, read_class_map(args.map)) if args.map else pred
-
-
-def _written(pred: AnnotationSet, folder: Path) -> Path:
-    if pred.task != "instance":
-        return stage(pred, folder)
-    path = folder.with_suffix(".json")
-    write_text(path, results_json(pred))
-    return path

@@ -70,11 +70,16 @@ class ResultFiles(Protocol):
 
 
 def for_each_image(
-    work: Callable[[Any], Any], images: Sequence[Any], workers: int, progress: bool, what: str | None = None
+    work: Callable[[Any], Any],
+    images: Sequence[Any],
+    workers: int,
+    progress: bool,
+    what: str | None = None,
+    unit: str = "image",
 ) -> list:
     """Results of ``work`` in the order of ``images``, in threads; UserErrors are gathered into one with a line each.
 
-    ``progress`` shows a bar, which ``what`` stands before.
+    ``progress`` shows a bar, which ``what`` stands before and which counts in ``unit``.
     """
     if workers < 1:
         raise UserError(f"workers is {workers}, expected at least 1")
@@ -87,9 +92,7 @@ def for_each_image(
 
     pool = ThreadPoolExecutor(workers)
     try:
-        results = list(
-            tqdm(pool.map(attempt, images), total=len(images), desc=what, unit="image", disable=not progress)
-        )
+        results = list(tqdm(pool.map(attempt, images), total=len(images), desc=what, unit=unit, disable=not progress))
     finally:
         pool.shutdown(cancel_futures=True)
     errors = [str(result) for result in results if isinstance(result, UserError)]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pnm.errors import UserError
-from pnm.metrics.boundary_pixels import boundary_width
+from pnm.metrics.boundary_width import boundary_width
 from pnm.metrics.error_counts import LOCALITY, WRONG, ImageErrors
 from pnm.metrics.exact_sums import LabelPair
 from pnm.metrics.label_errors import (

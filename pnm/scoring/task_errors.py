@@ -9,12 +9,13 @@ from pnm.metrics.instance_errors import break_even_score
 from pnm.scoring.cityscapes_instance_files import CityscapesInstanceFiles
 from pnm.scoring.error_survey import TaskErrors
 from pnm.scoring.instance_errors import InstanceErrors
+from pnm.scoring.instance_files import InstanceFiles
 from pnm.scoring.opening import ScoringSettings
 from pnm.scoring.panoptic_errors import PanopticErrors
 from pnm.scoring.panoptic_files import PanopticFiles
-from pnm.scoring.result_files import InstanceFiles, SemanticFiles
 from pnm.scoring.scores import ResultFiles
 from pnm.scoring.semantic_errors import SemanticErrors
+from pnm.scoring.semantic_files import SemanticFiles
 
 
 def task_errors(

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pnm.annotations.annotation_format import AnnotationFormat, Source, joined, splits_below
@@ -99,6 +98,8 @@ def _image_folder(source: Source, labels: Path) -> Path | None:
 
 def _pixels(png: Path) -> np.ndarray:
     """(H, W, 4) uint8: red, green, blue, alpha."""
+    import cv2
+
     content = read_bytes(png, "bitmask")
     decode_panoptic_png(content, png)  # a sound file; its alpha is passed over there
     if content[_KIND_AT] != _RGBA:

@@ -20,19 +20,18 @@ pixel that is foreground, four values of 255::
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import kernel
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 _SIZES = np.array([3, 4, 8, 16], np.int64)  # bits of lengths
 _HALF = 128  # of alpha: half covered
 _CUT_SHORT, _TOO_MANY, _OTHER_NUMBER = 1, 2, 3
 _FAULTS = ("", "it ends too early", "its lengths go beyond its number of values", "it has another number of values")
 
 
-@_kernel
+@kernel
 def _bits(data: np.ndarray, at: int, number: int) -> int:
     value = 0
     for k in range(at, at + number):
@@ -40,7 +39,7 @@ def _bits(data: np.ndarray, at: int, number: int) -> int:
     return value
 
 
-@_kernel
+@kernel
 def _decode(data: np.ndarray, alpha: np.ndarray) -> int:
     """Fills ``alpha`` with every fourth value; 0, or a fault."""
     last, sizes = data.size * 8, np.zeros(4, np.int64)
@@ -77,7 +76,7 @@ def _decode(data: np.ndarray, alpha: np.ndarray) -> int:
     return 0
 
 
-@_kernel
+@kernel
 def _put(data: np.ndarray, at: int, value: int, number: int) -> int:
     for k in range(number):
         if value >> (number - 1 - k) & 1:
@@ -85,7 +84,7 @@ def _put(data: np.ndarray, at: int, value: int, number: int) -> int:
     return at + number
 
 
-@_kernel
+@kernel
 def _encode(lengths: np.ndarray, sizes: np.ndarray, data: np.ndarray) -> int:
     """Writes runs of 0 and 255, in turn, 0 first, of which none but the first is empty; the number of bytes."""
     at = _put(data, 0, lengths.sum(), 32)

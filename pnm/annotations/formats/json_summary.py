@@ -1,13 +1,18 @@
 """What a JSON file looks like, for recognising its format: parsed once, however many formats ask."""
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pnm.errors import UserError
 from pnm.formats.coco_instances import read_json
 
+_HEAD = 2**16  # bytes
 _WHOLE = ("categories",)  # lists that are short, and tell formats apart
 
 
@@ -27,7 +32,25 @@ def json_summary(path: Path) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=4)
 def _summary(path: Path, changed: int, size: int) -> Mapping[str, Any]:
-    content = read_json(path, "")
+    try:
+        parts = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
+    except (ValueError, RecursionError):  # not an object; or one that Python reads nevertheless
+        return _shortened(read_json(path, ""))
+    return {key: _first(raw) if key not in _WHOLE else json.loads(bytes(raw)) for key, raw in parts.items()}
+
+
+def _first(raw: msgspec.Raw) -> Any:
+    """A value; of a list, a list of its first entry."""
+    head = bytes(memoryview(raw)[:_HEAD])
+    if head.startswith(b"["):
+        text = head.decode("utf-8", "ignore")[1:].lstrip()
+        with suppress(ValueError):  # longer than that
+            return [] if text.startswith("]") else [json.JSONDecoder().raw_decode(text)[0]]
+    value = json.loads(bytes(raw))
+    return value[:1] if isinstance(value, list) else value
+
+
+def _shortened(content: Any) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         return {}
     return {

@@ -2,7 +2,6 @@
 
 import io
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -28,6 +27,8 @@ def palette_png(values: np.ndarray, colours: np.ndarray) -> bytes:
 
 
 def _encoded(pixels: np.ndarray) -> bytes:
+    import cv2
+
     done, png = cv2.imencode(".png", pixels)
     assert done
     return png.tobytes()

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion
 
 from pnm.errors import UserError
-from pnm.metrics.boundary_pixels import boundary_distance_px, check_distance, interior_pixels
+from pnm.metrics.boundary_pixels import interior_pixels
+from pnm.metrics.boundary_width import boundary_distance_px, check_distance
 
 
 def eroded_segments(labels, d):

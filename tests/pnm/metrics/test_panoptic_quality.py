@@ -12,7 +12,7 @@ from scipy.ndimage import binary_erosion
 
 from pnm.errors import UserError
 from pnm.formats.coco_panoptic import ids_to_rgb, rgb_to_ids
-from pnm.metrics.boundary_pixels import boundary_distance_px
+from pnm.metrics.boundary_width import boundary_distance_px
 from pnm.metrics.panoptic_quality import PanopticQuality
 from pnm.metrics.segment_pairs import count_pairs
 from pnm.scoring.panoptic_files import pq_percentages, pq_table

@@ -1,4 +1,4 @@
-"""Semantic and instance predictions of any model in files, beside their ground truth.
+"""Semantic predictions of any model in files, beside their ground truth.
 
 What doesn't fit is listed, the rest is scored.
 """
@@ -6,17 +6,13 @@ What doesn't fit is listed, the rest is scored.
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pnm.errors import UserError
 from pnm.formats import semantic_maps
-from pnm.formats.coco_instances import read_coco_ground_truth, read_coco_results
 from pnm.metrics.exact_sums import LabelPair, pair_labels
-from pnm.metrics.instance_ap import InstanceMetrics
 from pnm.metrics.semantic_metrics import SemanticMetrics
-from pnm.scoring.image_results import InstanceImage
 from pnm.scoring.scores import Scores, for_each_image, missing_lines, stacked_scores
 
 
@@ -103,52 +99,3 @@ class SemanticFiles:
     def image_key(self, name: str) -> str:
         """What the image is called, for :class:`pnm.formats.image_files.ImageFiles`."""
         return name
-
-
-class InstanceFiles:
-    """COCO results and ground truth. An image without detections is remarked on; all else that doesn't fit is listed.
-
-    Raises:
-        FileNotFoundError, UserError: as the readers of :mod:`pnm.formats.coco_instances` do.
-    """
-
-    task = "instance"
-
-    def __init__(self, pred: str | Path, gt: str | Path, **options: Any):
-        self._options = options
-        masks = set(options.get("metrics", ())) != {"bbox"}
-        self._truth = read_coco_ground_truth(gt, masks=masks)
-        self._results = read_coco_results(pred, self._truth, masks=masks)
-        self.problems, self.remarks = self._results.problems, [*self._truth.remarks, *self._results.remarks]
-        self.images = list(self._truth.images)
-
-    def score(self, images: Sequence[Any], workers: int = 1, progress: bool = False) -> Scores:
-        metric = self.metric()
-
-        def add(image: Any) -> None:
-            (height, width), annotations, detections = self.read(image)
-            metric.update(image, height, width, annotations, detections)
-
-        for_each_image(add, images, workers, progress)
-        named = [self._truth.images[image].file_name or str(image) for image in metric.image_ids]
-        return Scores(named, metric.class_names, metric.compute_many, metric.per_image)
-
-    def scores_and_objects(self, images: Sequence[Any]) -> tuple[np.ndarray, int]:
-        """Scores of all detections of images, and the number of true objects, crowds left out."""
-        scores = [float(entry["score"]) for image in images for entry in self._results.by_image[image]]
-        objects = sum(not entry.get("iscrowd", 0) for image in images for entry in self._truth.annotations[image])
-        return np.array(scores), objects
-
-    def metric(self) -> InstanceMetrics:
-        """An empty metric of the ground truth's categories."""
-        categories = self._truth.categories
-        return InstanceMetrics(list(categories), class_names=list(categories.values()), **self._options)
-
-    def read(self, image: Any) -> InstanceImage:
-        """Annotations and detections of an image."""
-        height, width, _ = self._truth.images[image]
-        return InstanceImage((height, width), self._truth.annotations[image], self._results.by_image[image])
-
-    def image_key(self, image: Any) -> int | str:
-        """What the image is called, for :class:`pnm.formats.image_files.ImageFiles`."""
-        return self._truth.images[image].file_name or image

@@ -1,0 +1,285 @@
+"""Machine code of kernels, kept on disk and run without numba, of which only llvmlite is imported.
+
+numba compiles a function with the plain interface of C around a kernel: a pointer for each array, one to whole numbers
+and one to fractions. Its object code is written to a file beside the kernel's module, or in ``NUMBA_CACHE_DIR``, with a
+digest of everything it depends on: code, kinds of arguments, versions, processor. A file of another digest is not used
+but made anew. What a kernel needs at run time, such as memory for its own arrays, it finds in numba's two small C
+libraries, which are loaded by themselves.
+"""
+
+import builtins
+import ctypes
+import functools
+import hashlib
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ENDING = ".kernel"
+_DIGEST_SIZE = 32
+_NOT_KEPT = (OSError, ImportError, RuntimeError, ValueError, AttributeError)  # another numba than is known here
+_DONE = 0  # of the whole numbers: 1 as soon as the kernel has come to its end
+
+
+class Described(NamedTuple):
+    """Arguments of a kernel in C: what they are, and their values in the order in which they come.
+
+    Attributes:
+        kinds: of each argument, a name for a number, ``(dtype, dimensions)`` for an array and
+            ``(class, kinds...)`` for a named tuple.
+        arrays: all arrays.
+        whole: sizes of arrays, and whole numbers.
+        fractions: other numbers.
+    """
+
+    kinds: tuple
+    arrays: list[np.ndarray]
+    whole: list[int]
+    fractions: list[float]
+
+
+def describe(arguments: Sequence[Any]) -> Described:
+    """Takes arguments to pieces."""
+    described = Described((), [], [], [])
+    kinds = tuple(_take_apart(argument, described) for argument in arguments)
+    return described._replace(kinds=kinds)
+
+
+def _take_apart(argument: Any, described: Described) -> Any:
+    if isinstance(argument, np.ndarray):
+        assert argument.flags.c_contiguous, "kernels fill arrays in place, and take them as they are"
+        described.arrays.append(argument)
+        described.whole.extend(argument.shape)
+        return argument.dtype.name, argument.ndim
+    if isinstance(argument, tuple):
+        return type(argument), *(_take_apart(part, described) for part in argument)
+    if isinstance(argument, (float, np.floating)):
+        described.fractions.append(float(argument))
+        return "fraction"
+    described.whole.append(int(argument))
+    return "whole"
+
+
+class Entry:
+    """A function in machine code.
+
+    Args:
+        address: of the function.
+        owner: what keeps the code in memory.
+        arrays: how many it takes.
+        results: how many whole numbers it gives.
+    """
+
+    def __init__(self, address: int, owner: Any, arrays: int, results: int):
+        self._results, self._owner = results, owner
+        self._function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (arrays + 2))(address)
+
+    def __call__(self, described: Described) -> Any:
+        whole = np.array([0] * (1 + self._results) + described.whole, np.int64)
+        fractions = np.array([*described.fractions, 0.0])
+        arrays = [*described.arrays, whole, fractions]
+        self._function(*[array.__array_interface__["data"][0] for array in arrays])
+        if not whole[_DONE]:
+            raise MemoryError("a kernel was ended before its time, most likely for want of memory: see above")
+        results = whole[1 : 1 + self._results].tolist()
+        return results[0] if len(results) == 1 else tuple(results) or None
+
+
+def entry_of(kernel: Any, kinds: tuple) -> Entry:
+    """The machine code of a kernel for arguments of these kinds: from its file, or compiled and kept."""
+    results, arrays = _results(kernel.py_func), _number_of_arrays(kinds)
+    name = f"{kernel.__module__}.{kernel.__qualname__}-{hashlib.sha256(repr(kinds).encode()).hexdigest()[:8]}{ENDING}"
+    digest = _digest(kernel, kinds)
+    places = [folder / name for folder in folders(kernel.py_func.__code__.co_filename)]
+    with suppress(*_NOT_KEPT):
+        code = _kept(places, digest)
+        if code is not None:
+            return Entry(*_loaded(code), arrays, results)
+    address, owner, code = _compiled(kernel, kinds, results)
+    if code is not None:
+        _keep(places, digest, code)
+    return Entry(address, owner, arrays, results)
+
+
+def _kept(places: Sequence[Path], digest: bytes) -> bytes | None:
+    """Machine code with this digest, if one of the files has it whole."""
+    for place in places:
+        with suppress(OSError):
+            content = place.read_bytes()
+            code = content[2 * _DIGEST_SIZE :]
+            if content[: 2 * _DIGEST_SIZE] == digest + hashlib.sha256(code).digest():
+                return code
+    return None
+
+
+def _keep(places: Sequence[Path], digest: bytes, code: bytes) -> None:
+    """Writes machine code to the first place that can be written to."""
+    for place in places:
+        with suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(digest + hashlib.sha256(code).digest() + code)
+            return
+
+
+def folders(source: str) -> Iterator[Path]:
+    """Where machine code of a module's kernels may be, the preferred place first."""
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        yield Path(os.environ["NUMBA_CACHE_DIR"]) / "pnm_kernels"
+        return
+    if Path(source).is_file():  # not typed in
+        yield Path(source).parent / "__pycache__"
+        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pnm_kernels"
+
+
+def _results(function: Callable) -> int:
+    """How many whole numbers a function says that it returns."""
+    given = typing.get_type_hints(function)["return"]
+    return 0 if given is type(None) else len(typing.get_args(given)) or 1
+
+
+def _number_of_arrays(kinds: tuple) -> int:
+    return sum(
+        _number_of_arrays(kind[1:]) if isinstance(kind[0], type) else 1
+        for kind in kinds
+        if kind and isinstance(kind, tuple)
+    )
+
+
+def _digest(kernel: Any, kinds: tuple) -> bytes:
+    """Of everything that machine code depends on."""
+    from llvmlite import binding as llvm
+
+    numba = _numba_folder()
+    parts = [kernel.fingerprint.hex(), repr(kinds), (numba / "_version.py").read_text("utf-8"), sys.version]
+    parts += [llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), np.__version__]
+    return hashlib.sha256("\n".join(parts).encode()).digest()
+
+
+@functools.cache
+def _numba_folder() -> Path:
+    spec = importlib.util.find_spec("numba")
+    if spec is None or spec.origin is None:
+        raise ImportError("numba is not installed: pip install numba")
+    return Path(spec.origin).parent
+
+
+def _numbas_library(name: str) -> Any:
+    """One of numba's modules in C, without numba itself."""
+    if name in sys.modules:
+        return sys.modules[name]
+    path = _numba_folder().joinpath(*name.split(".")[1:])
+    path = path.with_name(path.name + importlib.machinery.EXTENSION_SUFFIXES[0])
+    loader = importlib.machinery.ExtensionFileLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+@functools.cache
+def _symbols() -> dict[str, int]:
+    """Addresses of what numba's machine code may call, by the names that numba gives it."""
+    helpers, runtime = _numbas_library("numba._helperlib"), _numbas_library("numba.core.runtime._nrt_python")
+    symbols = {f"numba_{name}": address for name, address in helpers.c_helpers.items()}
+    symbols |= {n if n.startswith("_") else f"NRT_{n}": address for n, address in runtime.c_helpers.items()}
+    symbols |= {f"PyExc_{e.__name__}": id(e) for e in _built_in_errors()}
+    return symbols | {"_Py_NoneStruct": id(None)}
+
+
+def _built_in_errors() -> list[type[BaseException]]:
+    values = vars(builtins).values()
+    return [value for value in values if isinstance(value, type) and issubclass(value, BaseException)]
+
+
+@functools.cache
+def _ready() -> Any:
+    """llvmlite's interface, with numba's symbols; an Exception if numba isn't what it was."""
+    from llvmlite import binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    for name, address in _symbols().items():
+        llvm.add_symbol(name, address)
+    return llvm
+
+
+def _loaded(code: bytes) -> tuple[int, Any]:
+    """Address of the function in machine code, and what keeps it in memory."""
+    llvm, length = _ready(), code.index(b"\0")
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code[length + 1 :]))
+    engine.finalize_object()
+    return engine.get_function_address(code[:length].decode()), engine
+
+
+def _compiled(kernel: Any, kinds: tuple, results: int) -> tuple[Any, Any, bytes | None]:
+    """Address of a function that numba compiles, what keeps it in memory, and its code if it can be kept."""
+    import numba
+
+    source = _Source(kernel, results)
+    call = f"kernel({', '.join(source.argument(kind) for kind in kinds)})"
+    pointers = [f"a{n}" for n in range(source.arrays)]
+    keeping = {0: call, 1: f"whole[1] = {call}"}.get(results, f"{_targets(results)} = {call}")
+    text = f"def entry({', '.join([*pointers, 'whole_', 'fractions_'])}):\n"
+    text += f"    whole, fractions = carray(whole_, ({source.whole},)), carray(fractions_, ({source.fractions + 1},))\n"
+    text += f"    {keeping}\n    whole[{_DONE}] = 1\n"
+    exec(text, source.names)
+    kinds_of_pointers: list[Any] = [numba.types.voidptr] * source.arrays
+    kinds_of_pointers += [numba.types.CPointer(numba.types.int64), numba.types.CPointer(numba.types.float64)]
+    function = numba.cfunc(numba.types.void(*kinds_of_pointers), error_model="numpy")(source.names["entry"])
+    return function.address, function, _object_code(function)
+
+
+def _targets(results: int) -> str:
+    return ", ".join(f"whole[{n + 1}]" for n in range(results))
+
+
+class _Source:
+    """Writes the arguments of a kernel as Python that makes them of pointers and numbers."""
+
+    def __init__(self, kernel: Any, results: int):
+        from numba import carray
+
+        self.names: dict[str, Any] = {"kernel": kernel, "carray": carray}
+        self.arrays, self.whole, self.fractions = 0, 1 + results, 0
+
+    def _next_whole(self) -> str:
+        self.whole += 1
+        return f"whole[{self.whole - 1}]"
+
+    def argument(self, kind: Any) -> str:
+        if kind == "whole":
+            return self._next_whole()
+        if kind == "fraction":
+            self.fractions += 1
+            return f"fractions[{self.fractions - 1}]"
+        if kind[0] is tuple:
+            return f"({', '.join(self.argument(part) for part in kind[1:])},)"
+        if isinstance(kind[0], type):
+            self.names[f"class_{kind[0].__name__}"] = kind[0]
+            return f"class_{kind[0].__name__}({', '.join(self.argument(part) for part in kind[1:])})"
+        self.names[f"kind_{kind[0]}"] = np.dtype(kind[0]).type
+        self.arrays += 1
+        name, shape = f"a{self.arrays - 1}", ", ".join(self._next_whole() for _ in range(kind[1]))
+        return f"carray({name}, ({shape},), kind_{kind[0]})"
+
+
+def _object_code(function: Any) -> bytes | None:
+    """Name and object code of a compiled function; None if it calls anything that wouldn't be there."""
+    library = function._library
+    declared = {one.name for one in library._final_module.functions if one.is_declaration}
+    process = ctypes.CDLL(None)
+    for name in declared:
+        if not (name.startswith("llvm.") or name in _symbols() or hasattr(process, name)):
+            return None
+    return function.native_name.encode() + b"\0" + library.serialize_using_object_code()[2][0]
