@@ -39,6 +39,9 @@ class Shard(NamedTuple):
         return f"{self.number}-of-{self.of}"
 
 
+WHOLE = Shard(1, 1)  # all of a run
+
+
 def shard_of(text: str) -> Shard:
     """The shard that ``--shard K/N`` names; a UserError unless K is from 1 to N."""
     match = _TEXT.fullmatch(text)
