@@ -66,7 +66,7 @@ class StateFile(NamedTuple):
     def array(self, side: int, name: str) -> np.ndarray:
         """An array, read from the file; a UserError if that is damaged."""
         with _damage_told(self.path), np.load(self.path, allow_pickle=False) as arrays:
-            return arrays[f"{side} {name}"]
+            return _member(arrays, f"{side} {name}")
 
 
 @contextmanager
@@ -113,14 +113,24 @@ def read_state(path: str | Path) -> StateFile:
     path = Path(path)
     with _damage_told(path):
         with np.load(path, allow_pickle=False) as arrays:
-            header = json.loads(arrays[_HEADER].tobytes())
+            header = json.loads(_member(arrays, _HEADER).tobytes())
             if header["format"] != FORMAT:
                 raise UserError(f"{path} is of format {header['format']!r}, expected {FORMAT}: make it anew")
             shard, listed = Shard(*map(_whole, header["shard"])), _whole(header["listed"])
-            sides = [_side(row, arrays[f"{n} {_PLACES}"], shard, listed) for n, row in enumerate(header["sides"])]
+            sides = [
+                _side(row, _member(arrays, f"{n} {_PLACES}"), shard, listed) for n, row in enumerate(header["sides"])
+            ]
         if not 1 <= shard.number <= shard.of or len(sides) not in (1, 2):
             raise ValueError
         return StateFile(path, dict(header["belongs"]), shard, listed, sides)
+
+
+def _member(arrays: Mapping[str, Any], name: str) -> np.ndarray:
+    """An array of an archive, which also gives what is none, as bytes."""
+    array = arrays[name]
+    if not isinstance(array, np.ndarray):
+        raise ValueError
+    return array
 
 
 def _whole(value: Any) -> int:

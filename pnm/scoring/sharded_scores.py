@@ -109,7 +109,8 @@ def _scores(settings: ScoringSettings, about: Mapping[str, Any], parts: Sequence
     if settings.task == "panoptic":
         from pnm.metrics.panoptic_quality import PanopticQuality
 
-        isthing, names = dict(about["isthing"]), about["class_names"]
+        isthing = dict(about["isthing"])
+        names = dict(zip(isthing, about["class_names"], strict=True))
         quality = PanopticQuality(isthing, class_names=names, **settings.panoptic_boundary)
         return summed_scores(quality, [_checked(part, quality.statistics.shape) for part in parts])
     from pnm.metrics.instance_ap import InstanceMetrics
