@@ -118,7 +118,7 @@ def test_shards_of_two_folders_need_no_merge(photos, refine, tmp_path):
     (tmp_path / "split/004.png").unlink()
     assert "1 masks, of which" in refine(*words, "--resume")
     assert content(tmp_path / "split") == content(tmp_path / "one")
-    assert "need no --merge: run without --shard, with --resume" in refine(*words, "--merge", 2, fails=True)
+    assert "need no --merge: run without --shard, but with --resume" in refine(*words, "--merge", 2, fails=True)
 
 
 def test_details_and_fields_of_shards(photos, refine, tmp_path):
