@@ -11,7 +11,7 @@ FLOORS = (
     {"errors", "programs", "usable_cores", "read_ahead", "cityscapes_classes"}
     | {"ade20k_classes", "machine_code", "memory_reuse"},
     {"kernels"},
-    {"masks", "network_backends"},
+    {"masks", "network_backends", "shards"},
     {"compiling", "formats", "metrics", "null_model", "boundary_patches", "interior_offsets", "panoptic_grouping"}
     | {"panoptic_fusion", "silhouettes", "fcos"},
     {"pictures"},

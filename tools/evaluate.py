@@ -6,6 +6,8 @@ python tools/evaluate.py semantic --pred results/ --gt cityscapes/gtFine/val --c
 python tools/evaluate.py instance --pred coco_instances_results.json --gt instances_val2017.json --per-image rows.csv
 python tools/evaluate.py instance --pred results/ --gt cityscapes/gtFine/val --cityscapes
 python tools/evaluate.py panoptic --pred predictions.json --gt panoptic_val2017.json --compare refined/predictions.json
+python tools/evaluate.py semantic --pred maps/ --gt labels/ --classes 19 --shard 1/8 --output state-1.npz   # to 8/8
+python tools/evaluate.py semantic --pred maps/ --gt labels/ --classes 19 --merge state-*.npz --output metrics.json
 
 Semantic predictions are folders of label PNGs or Detectron2's sem_seg_predictions.json, matched by image name: that of
 the file, without folders, extension and Cityscapes' _leftImg8bit..., _gtFine_labelIds, _gtFine_labelTrainIds,
@@ -36,9 +38,13 @@ from pnm.scoring import arguments
 from pnm.scoring.compare import Comparison, compare
 from pnm.scoring.plain_files import add_formats, plain_files
 from pnm.scoring.opening import DEFAULT_METRICS, METRICS, open_side_by_side
+from pnm.scoring.score_states import SideState, write_state
 from pnm.scoring.scores import Scores, json_text
+from pnm.scoring.sharded_scores import MergedScores, belongings, merge_states
+from pnm.shards import Shard, shard_of
 
 BOUNDARY_F = "Boundary-F-"
+_OF_REPORT = {"output", "per_image", "per_class", "show", "bootstrap", "seed", "workers", "shard", "merge"}
 MUCH_IGNORED = 0.3  # of the pixels; a tenth is usual on Cityscapes
 
 
@@ -149,22 +155,57 @@ def check_arguments(args: argparse.Namespace) -> None:
     arguments.check_numbers(args)
     if args.per_class and not args.compare:
         raise UserError("--per-class is for --compare: without it, classes are always shown")
+    if args.shard and args.merge:
+        raise UserError("--shard and --merge both came: give --shard K/N until all are through, then --merge FILES")
+    if args.shard and (args.per_image or args.per_class or args.show):
+        raise UserError("--per-image, --per-class and --show are for the whole: give them with --merge")
+    if args.shard and not args.output:
+        raise UserError("--shard needs --output, a file for what the shard's images score: state-1.npz")
     arguments.check_outputs(args, ["output", "per_image"])
 
 
-def run(args: argparse.Namespace) -> None:
-    check_arguments(args)
+def of_scores(args: argparse.Namespace) -> dict[str, object]:
+    """The arguments that decide what images score, rather than what is told of it."""
+    return {name: value for name, value in vars(args).items() if name not in _OF_REPORT}
+
+
+def run_shard(args: argparse.Namespace, shard: Shard) -> None:
+    """Scores a shard of the images and writes what they score."""
+    belongs = belongings(of_scores(args), {name: getattr(args, name, None) for name in arguments.INPUTS})
+    with plain_files(args) as plain:
+        settings = arguments.settings_of(plain)._replace(shard=shard)
+        files, images, *_ = open_side_by_side(arguments.sides_of(plain), settings, allow_missing=args.allow_missing)
+        announce_compilation()
+        sides = [SideState.of(one, images, args.workers, True) for one in files]
+    write_state(args.output, belongs, shard, files[0].listed, sides)
+    print(f"{args.output}: what {len(images)} image(s) of shard {shard} score")
+
+
+def scored(args: argparse.Namespace) -> MergedScores:
+    """Scores of all images, now or by shards that are through."""
+    if args.merge:
+        return merge_states(args.merge, of_scores(args), arguments.settings_of(args))
     with plain_files(args) as plain:
         files, images, problems, notes = open_side_by_side(
             arguments.sides_of(plain), arguments.settings_of(plain), allow_missing=args.allow_missing
         )
         announce_compilation()
-        scores = [one.score(images, args.workers, True) for one in files]
+        return MergedScores([one.score(images, args.workers, True) for one in files], problems, notes)
+
+
+def run(args: argparse.Namespace) -> None:
+    check_arguments(args)
+    if args.shard:
+        run_shard(args, shard_of(args.shard))
+        return
+    scores, problems, notes = scored(args)
+    images = scores[0].images
     values = scores[0].whole()
     check_shown(args.show, list(values.means))
     remarks = remarks_on(values, scores[0].share_ignored)
     print_lines(remarks)
-    content = {"task": args.task, "images": len(images), "settings": vars(args), "mismatches": problems}
+    settings = {name: value for name, value in vars(args).items() if name not in ("shard", "merge")}
+    content = {"task": args.task, "images": len(images), "settings": settings, "mismatches": problems}
     content["remarks"] = [*notes, *remarks]
     content["metrics"] = values
     if not (args.show and args.compare):
@@ -192,6 +233,8 @@ def _add_common(parser: argparse.ArgumentParser, task: str) -> None:
     parser.add_argument("--show", nargs="+", metavar="NAME", help="print these metrics only, e.g. AP AP90 Boundary-AP")
     parser.add_argument("--images", metavar="DIR", help="folder of the images, for formats that don't say their sizes")
     add_formats(parser)
+    parser.add_argument("--shard", metavar="K/N", help="score the K-th of N parts of the images alone, K from 1")
+    parser.add_argument("--merge", nargs="+", metavar="STATE", help="score what shards wrote, see docs/scale.md")
     arguments.add_running(parser)
 
 

@@ -5,6 +5,7 @@ python tools/precompute_weights.py --dataset cityscapes_fine_sem_seg_train --dry
 python tools/precompute_weights.py --dataset cityscapes_fine_sem_seg_train ade20k_sem_seg_train
 python tools/precompute_weights.py --dataset my_train --config-file my.yaml --locality 21 --output my_weights
 python tools/precompute_weights.py --dataset my_train --verify
+python tools/precompute_weights.py --dataset my_train --shard 1/8    # to 8/8, on any machines; then --merge 8
 
 May be interrupted, or killed, at any moment: the same command goes on. Data sets of semantic labels (label PNGs) and of
 COCO panoptic PNGs qualify; where a data set has both, as Panoptic FPN wants, the semantic labels are taken, or what
@@ -51,6 +52,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--register", metavar="LIST", help="your data sets, as DATASETS.REGISTER takes them")
     parser.add_argument("--config-file", default="", metavar="FILE", help="config whose DATASETS.REGISTER is used")
+    parser.add_argument("--shard", metavar="K/N", help="the K-th of N parts of the label files alone, K from 1")
+    parser.add_argument("--merge", type=int, metavar="N", help="put together what N shards made, see docs/scale.md")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--dry-run", action="store_true", help="say how many, how large and how long, and write nothing")
     mode.add_argument("--verify", action="store_true", help="check all maps and label files; exit status 1 on findings")

@@ -25,6 +25,11 @@ Refiners one after the other, each with its own overrides; "universal" is the on
 python tools/refine.py --config-file segfix.yaml --images ... --predictions ... --output ... MODEL.WEIGHTS segfix.pth \\
     --then bpr.yaml MODEL.WEIGHTS bpr.pth --then universal --strength 0.3
 
+On several machines, each command on any of them, see docs/scale.md:
+
+python tools/refine.py --images photos --predictions results.json --output refined.json --shard 1/8   # to 8/8
+python tools/refine.py --images photos --predictions results.json --output refined.json --merge 8
+
 What SegFix makes of images can be kept, and then serves every prediction of them without network or torch:
 
 python tools/refine.py --config-file segfix.yaml --images photos --offsets offsets/photos MODEL.WEIGHTS segfix.pth

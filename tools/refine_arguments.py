@@ -59,6 +59,9 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     many.add_argument(
         "--details-in-results", action="store_true", help="entries say refinement_confidence and refinement_changed_px"
     )
+    parts = parser.add_argument_group("several machines")
+    parts.add_argument("--shard", metavar="K/N", help="refine the K-th of N parts of the images alone, K from 1")
+    parts.add_argument("--merge", type=int, metavar="N", help="of result files: put what N shards made together")
     one = parser.add_argument_group("pictures of masks")
     one.add_argument("--image", type=Path, metavar="FILE")
     one.add_argument(

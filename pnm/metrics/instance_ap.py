@@ -182,6 +182,20 @@ class InstanceMetrics:
         self._records += other._records
         self._image_ids |= other._image_ids
 
+    def records(self) -> tuple[list, ImageRecords]:
+        """:attr:`image_ids`, and all that is kept of the images, by their places there; for :meth:`add_records`."""
+        return self.image_ids, self._all_records()
+
+    def add_records(self, image_ids: Sequence[Any], records: ImageRecords) -> None:
+        """Adds the images that another process has seen, by what its :meth:`records` gave; its settings are these.
+
+        Raises:
+            UserError: an image came before.
+        """
+        self._check_new(image_ids)
+        self._records.append((list(image_ids), records))
+        self._image_ids |= dict.fromkeys(image_ids)
+
     def _what(self) -> dict[str, Any]:
         names = ("category_ids", "class_names", "boundary_ratio", "boundary_px", "area_suffixes")
         what = {name: getattr(self, name) for name in names}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,13 +15,6 @@ from pnm.formats.image_files import Key
 from pnm.predictions.image_predictions import Objects, Partition
 from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.refinement_details import Detail, Detailed, details_of
-
-
-class HasFingerprint(Protocol):
-    """A refiner: see :class:`pnm.predictions.refinement.Step`."""
-
-    @property
-    def fingerprint(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -59,9 +52,9 @@ class DetailReport:
                 "out, or delete what it left and start anew"
             )
 
-    def fingerprint(self, step: HasFingerprint) -> str:
-        """A step's, with what changes the output beside it."""
-        return f"{step.fingerprint} with fields" if self.in_results else step.fingerprint
+    def fingerprint(self, of_step: str) -> str:
+        """A step's fingerprint, with what changes the output beside it."""
+        return f"{of_step} with fields" if self.in_results else of_step
 
     def add(self, key: Key, coarse: Objects | Partition, detailed: Detailed) -> list[Detail] | None:
         """Writes an image's details; what its entries are to say, if anything."""

@@ -13,6 +13,7 @@ from pnm.pictures.rgb_files import picture_size
 from pnm.predictions.mask_reading import AS_TOLD, MaskReading
 from pnm.predictions.one_mask import KEPT_ENDINGS, MaskJob, RefinedPicture, refine_picture
 from pnm.predictions.refinement import Step
+from pnm.shards import Shard
 
 MASK_WORDS = ("_mask", "-mask", ".mask", "_seg", "_matte")  # that a mask's name may have behind its photo's
 
@@ -83,8 +84,9 @@ def mask_jobs(
     resizes: bool,
     details: Path | None,
     reading: MaskReading = AS_TOLD,
+    shard: Shard | None = None,
 ) -> FolderJobs:
-    """What is to be done in two folders; see :func:`paired`.
+    """What is to be done in two folders, or in a shard of them; see :func:`paired`.
 
     Raises:
         UserError: masks of other sizes than their photos, each told on a line; no pair that can be read.
@@ -94,7 +96,7 @@ def mask_jobs(
     check_folder_writable(output, "--output")
     pairs = paired(photos, masks)
     jobs = []
-    for photo, mask in pairs.masks:
+    for photo, mask in pairs.masks if shard is None else shard.part(pairs.masks):
         target = PurePosixPath(mask)
         target = target if target.suffix.lower() in KEPT_ENDINGS else target.with_suffix(".png")
         own = None if details is None else details / target.parent
@@ -114,7 +116,7 @@ def _checked_pictures(jobs: Sequence[MaskJob]) -> dict[MaskJob, str]:
             continue
         if photo != mask and not job.resizes:
             faults.append(f"{job.mask} is {mask[0]} x {mask[1]}, {job.image} {photo[0]} x {photo[1]} (height x width)")
-    if faults or len(broken) == len(jobs):
+    if faults or broken and len(broken) == len(jobs):
         print_lines([*faults, *broken.values()])
         remedy = "mend or remove them, or add --resize-mask" if faults else "restore or remove them"
         raise UserError(f"{len(faults) + len(broken)} pairs can't be refined, see above: {remedy}")

@@ -11,6 +11,7 @@ from pnm.formats.image_files import Key
 from pnm.predictions.prediction_writer import PredictionWriter
 from pnm.predictions.records import Record
 from pnm.predictions.refinement_details import Detail
+from pnm.shards import Shard
 
 RecordOf = Callable[[Key], Record | None]
 
@@ -82,9 +83,17 @@ class PredictionSet(ABC):
     def assemble(self, places: Sequence[Path], record_of: RecordOf) -> None:
         """Makes an output whole at ``places``, which stand for its targets; without a record an image stays coarse."""
 
-    def writer(self, output: str | Path, fingerprint: str, *, overwrite: bool = False) -> PredictionWriter:
+    def writer(
+        self,
+        output: str | Path,
+        fingerprint: str,
+        *,
+        overwrite: bool = False,
+        shard: Shard | None = None,
+        merges: bool = False,
+    ) -> PredictionWriter:
         """A writer of these predictions refined, see :class:`PredictionWriter`."""
-        return PredictionWriter(self, output, fingerprint, overwrite=overwrite)
+        return PredictionWriter(self, output, fingerprint, overwrite=overwrite, shard=shard, merges=merges)
 
 
 def files_digest(whole: Iterable[Path], stated: Iterable[tuple[str, Path]] = ()) -> str:

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,8 @@ from pnm.predictions.image_predictions import Objects, Partition
 from pnm.predictions.output_place import OutputPlace
 from pnm.predictions.records import Place, Record, RecordFile, find_records, read_record
 from pnm.predictions.refinement_details import Detail
+from pnm.predictions.sharded_records import check_shard_folders, records_of_run, records_of_shards
+from pnm.shards import Shard
 
 logger = logging.getLogger(__name__)
 
@@ -46,24 +48,39 @@ class PredictionWriter:
     goes on where it was when a writer is made with the same arguments. Several processes may write at once, other
     images each; when they are through (a barrier), one of them finishes. May be used from several threads.
 
+    A writer of a shard has its own folder in that one, so that shards on several machines don't disturb each other, and
+    doesn't finish: a writer without a shard finds what all shards wrote, and goes on from there.
+
     Args:
         predictions: what is refined.
         output: the file or folder to make, of the kind that ``predictions.path`` is.
         fingerprint: of all that the refined masks depend on but the predictions: the model and its settings.
         overwrite: replace an output that is there. A folder is replaced only if all in it are files of such an output.
+        shard: whose images are written, of a run that is split.
+        merges: :meth:`merge` is all that will be called; what there is isn't looked at before that.
 
     Attributes:
         output: the path.
         done: keys of the images that have been written, by this run or an earlier one.
 
     Raises:
-        UserError: the output is an input, is there already, or was begun with other predictions or settings.
+        UserError: the output is an input, is there already, or was begun with other predictions, settings or number of
+            shards.
     """
 
-    def __init__(self, predictions: Writable, output: str | Path, fingerprint: str, *, overwrite: bool = False):
+    def __init__(
+        self,
+        predictions: Writable,
+        output: str | Path,
+        fingerprint: str,
+        *,
+        overwrite: bool = False,
+        shard: Shard | None = None,
+        merges: bool = False,
+    ):
         self.output = Path(output)
         self._predictions, self._place = predictions, OutputPlace(predictions, self.output, overwrite=overwrite)
-        self._folder = self._place.folder
+        self._folder, self._shard = self._place.folder, shard
         self._header = {
             "format": predictions.FORMAT,
             "predictions": predictions.digest(),
@@ -71,8 +88,13 @@ class PredictionWriter:
         }
         self._remove_finished()
         self._place.check()
-        self._file, self._lock = RecordFile(self._folder, self._header), threading.Lock()
-        self.done: set[Key] = set(find_records(self._folder, self._header))
+        if shard is not None:
+            check_shard_folders(self._folder, shard.of)
+        own = self._folder if shard is None else self._folder / shard.folder_name
+        self._file, self._lock = RecordFile(own, self._header), threading.Lock()
+        self.done: set[Key] = set()
+        if not merges:
+            self.done |= (find_records(own, self._header) if shard else self._found()).keys()
         if self.done:
             logger.info("%s: %d of %d images are refined already", self._folder, len(self.done), len(predictions))
 
@@ -120,6 +142,23 @@ class PredictionWriter:
             self._file.append(key, record)
             self.done.add(key)
 
+    def _found(self) -> dict[Key, Place]:
+        return records_of_run(self._folder, self._header)
+
+    def merge(self, of: int, wanted: Collection[Key]) -> Path:
+        """Makes the output from what the shards of a run wrote; returns its path.
+
+        Args:
+            of: their number.
+            wanted: keys that they were to write; other images are left as they were predicted.
+
+        Raises:
+            UserError: a shard hasn't written all of its images, or did with other predictions or settings; shards of
+                another number are there. The message names the shards to run again.
+        """
+        self._place.check_free()
+        return self._finished(records_of_shards(self._folder, self._header, self._predictions.keys, wanted, of))
+
     def finish(self, *, keep_missing: bool = False) -> Path:
         """Makes the output from the images of all processes, in the predictions' order; returns its path.
 
@@ -129,15 +168,19 @@ class PredictionWriter:
         Raises:
             UserError: images are missing, or the output has come into being meanwhile.
         """
+        assert self._shard is None, "a shard is a part of the output"
         self.close()
         self._place.check_free()
-        records = find_records(self._folder, self._header)
+        records = self._found()
         missing = [key for key in self._predictions.keys if key not in records]
         if missing and not keep_missing:
             raise UserError(
                 f"{len(missing)} of {len(self._predictions)} images have not been refined: {listed(missing)}; run the "
                 "same command again, or keep them as they are (keep_missing)"
             )
+        return self._finished(records)
+
+    def _finished(self, records: Mapping[Key, Place]) -> Path:
         try:
             self._replace(self._assembled(records))
         except OSError as error:

@@ -2,7 +2,7 @@
 
 import argparse
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -53,8 +53,7 @@ class Chain:
 
     def __init__(self, steps: Sequence[Step]):
         self.steps = steps
-        prints = [step.fingerprint for step in steps]
-        self.fingerprint = prints[0] if len(prints) == 1 else hashlib.sha256("\n".join(prints).encode()).hexdigest()
+        self.fingerprint = chained_fingerprint([step.fingerprint for step in steps])
 
     def read(self, image_file: Path) -> Mapping[Callable[[Path], Any], Any]:
         """What the steps need of an image, by how they read it; steps that read alike share it."""
@@ -78,6 +77,13 @@ class Chain:
             confidences = lower_confidences(confidences, stated)
             is_relisted |= isinstance(refined, Partition)
         return Detailed(replaced(prediction, refined) if is_relisted else refined, confidences)
+
+
+def chained_fingerprint(fingerprints: Sequence[str]) -> str:
+    """That of steps one after the other; of one step its own."""
+    if len(fingerprints) == 1:
+        return fingerprints[0]
+    return hashlib.sha256("\n".join(fingerprints).encode()).hexdigest()
 
 
 class HasTask(Protocol):
@@ -186,17 +192,50 @@ def refine_each(
     return count
 
 
+def own_keys(args: argparse.Namespace, predictions: PredictionSet, present: Collection[Key]) -> list[Key]:
+    """Keys of the predictions that this run refines: those that have an image, and are in its shard."""
+    keys = predictions.keys if args.shard is None else args.shard.part(predictions.keys)
+    return [key for key in keys if key in present]
+
+
+def shard_told(args: argparse.Namespace, images: int) -> str:
+    """What is said at the end of a shard."""
+    shard = args.shard
+    return f"{args.output}: {images} images refined in shard {shard}; when all are through: --merge {shard.of}"
+
+
 def refine_files(args: argparse.Namespace, step: Step) -> None:
-    """Refines all result files that the arguments name, in this process."""
+    """Refines all result files that the arguments name, or a shard of them, in this process."""
     images = ImageFiles(args.images, args.image_info)
     predictions = opened(args, images, None)
     report = DetailReport(args.details, args.details_in_results)
     report.check(predictions)
     present = with_image(args, predictions, images)
     print(f"{args.predictions}: {len(predictions)} images, {predictions.FORMAT}")
-    with predictions.writer(args.output, report.fingerprint(step), overwrite=args.overwrite) as writer:
+    fingerprint = report.fingerprint(step.fingerprint)
+    if args.merge is not None:
+        merge_shards(args, predictions, present, report, fingerprint)
+        return
+    with predictions.writer(args.output, fingerprint, overwrite=args.overwrite, shard=args.shard) as writer:
         report.check_done(writer.done)
-        keys = [key for key in predictions.keys if key in present]
+        keys = own_keys(args, predictions, present)
         count = refine_each(step, predictions, images, keys, writer, report=report)
+        if args.shard is not None:
+            print(f"{shard_told(args, len(keys))}, {count.told(len(keys))}")
+            return
         output = writer.finish(keep_missing=args.keep_missing)
         print(f"{output}: {len(present)} images refined, {count.told(len(present))}")
+
+
+def merge_shards(
+    args: argparse.Namespace, predictions: PredictionSet, present: set[Key], report: DetailReport, fingerprint: str
+) -> None:
+    """Makes the output that one run would have made from what the shards wrote.
+
+    Raises:
+        UserError: a shard lacks images or details, or belongs to another run.
+    """
+    writer = predictions.writer(args.output, fingerprint, overwrite=args.overwrite, merges=True)
+    report.check_done(present)
+    output = writer.merge(args.merge, present)
+    print(f"{output}: {len(present)} images that {args.merge} shards refined")

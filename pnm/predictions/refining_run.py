@@ -18,13 +18,14 @@ from pnm.predictions.paired_masks import left_jobs, mask_jobs, refine_jobs
 from pnm.predictions.refinement import Chain, Step, refine_files
 from pnm.predictions.universal_refiner import UniversalStep
 from pnm.predictions.video_masks import frame_masks, refine_video, target
+from pnm.shards import all_shards, shard_of
 
 
 def place(args: argparse.Namespace) -> None:
     """Tells what the two paths are, and checks all that can be checked before the long work.
 
     ``args.kind`` becomes "mask", "large", "folders", "video" or "files"; of one mask ``image``, ``mask`` and ``output``
-    are set.
+    are set; ``shard`` becomes a :class:`pnm.shards.Shard`.
 
     Raises:
         FileNotFoundError, UserError: paths that don't go together, or an output that can't be made.
@@ -47,6 +48,7 @@ def place(args: argparse.Namespace) -> None:
             _check_large(args)
     _check_adapting(args)
     _check_pictures(args)
+    _place_shard(args)
     if args.temporal and args.kind != "video":
         raise UserError("--temporal is for a video and its masks, a picture for each frame")
     if args.kind in ("folders", "video") and not args.output:
@@ -80,6 +82,23 @@ def _check_adapting(args: argparse.Namespace) -> None:
         raise UserError("--adapt is for a mask, folders of masks or result files, of their images' sizes, and --output")
     if any(part.config_file for part in args.parts):
         raise UserError("--adapt is for the universal refiner alone: leave out --then and a config")
+
+
+def _place_shard(args: argparse.Namespace) -> None:
+    """Puts the shard in place of its text; a UserError if it, or a merge, is asked for where there can't be one."""
+    if args.shard is None and args.merge is None:
+        return
+    if args.shard is not None and args.merge is not None:
+        raise UserError("--shard and --merge both came: give --shard K/N until all are through, then --merge N")
+    if args.adapt is not None:
+        raise UserError("--adapt would learn something else in each shard: adapt first, and name the file as --weights")
+    if args.merge is not None:
+        all_shards(args.merge)
+        if args.kind == "folders":
+            raise UserError("masks of two folders need no --merge: run without --shard, but with --resume")
+    if args.kind not in ("files", "folders") or not args.output:
+        raise UserError("--shard and --merge are for many images: two folders, or --images, --predictions and --output")
+    args.shard = None if args.shard is None else shard_of(args.shard)
 
 
 def _check_large(args: argparse.Namespace) -> None:
@@ -165,7 +184,7 @@ def _refine_folders(args: argparse.Namespace, chain: Chain) -> None:
     photos, masks = args.paths
     reading = MaskReading(args.mask_kind, args.invert)
     jobs, alone, broken = mask_jobs(
-        photos, masks, args.output, resizes=args.resize_mask, details=args.details, reading=reading
+        photos, masks, args.output, resizes=args.resize_mask, details=args.details, reading=reading, shard=args.shard
     )
     print_lines(alone)
     left = left_jobs(jobs, overwrite=args.overwrite, resume=args.resume)

@@ -61,7 +61,8 @@ def finish(args: argparse.Namespace) -> None:
 
 def settings_of(args: argparse.Namespace) -> ScoringSettings:
     """What the arguments say of scoring; ``task`` and ``metrics`` are among them."""
-    return ScoringSettings(**{name: getattr(args, name) for name in ScoringSettings._fields if hasattr(args, name)})
+    names = [name for name in ScoringSettings._fields if name != "shard" and hasattr(args, name)]
+    return ScoringSettings(**{name: getattr(args, name) for name in names})
 
 
 def sides_of(args: argparse.Namespace) -> list[tuple[str, str | None]]:
@@ -76,12 +77,24 @@ def check_numbers(args: argparse.Namespace) -> None:
         raise UserError("--workers and --bootstrap need a positive number, and --seed one from 0")
 
 
-_INPUTS = ("pred", "gt", "compare", "images", "pred_folder", "compare_folder", "gt_folder", "classes", "map")
+# Arguments that name what is read.
+INPUTS = (
+    "pred",
+    "gt",
+    "compare",
+    "images",
+    "pred_folder",
+    "compare_folder",
+    "gt_folder",
+    "classes",
+    "map",
+    "image_info",
+)
 
 
 def check_outputs(args: argparse.Namespace, outputs: list[str]) -> None:
     """UserErrors for outputs, by the names of their arguments, that can't be written or would overwrite an input."""
-    inputs = [Path(path) for path in (getattr(args, name, None) for name in _INPUTS) if path is not None]
+    inputs = [Path(path) for path in (getattr(args, name, None) for name in INPUTS) if path is not None]
     paths = [Path(path) for path in (getattr(args, name) for name in outputs) if path is not None]
     for n, path in enumerate(paths):
         if path.resolve() in [other.resolve() for other in (*inputs, *paths[n + 1 :])]:

@@ -22,7 +22,8 @@ from pnm.masks.runs import array_counts, rle_text
 from pnm.metrics.cityscapes_instance_ap import CityscapesInstanceAP
 from pnm.metrics.instance_ap import InstanceMetrics
 from pnm.scoring.image_results import InstanceImage
-from pnm.scoring.scores import Scores, for_each_image, missing_lines
+from pnm.scoring.scores import ImageFault, ImagesState, Scores, for_each_image, missing_lines
+from pnm.shards import WHOLE, Shard
 
 _TRUTH = "_gtFine_instanceIds.png"
 _BY_COCO = "COCO-"
@@ -56,6 +57,7 @@ class CityscapesInstanceFiles:
     ("BPR") report them for Cityscapes, too.
 
     Args:
+        shard: all, as such files aren't split.
         options: of :class:`pnm.metrics.instance_ap.InstanceMetrics`.
 
     Raises:
@@ -65,18 +67,22 @@ class CityscapesInstanceFiles:
 
     task = "instance"
 
-    def __init__(self, pred: str | Path, gt: str | Path, **options: Any):
+    def __init__(self, pred: str | Path, gt: str | Path, *, shard: Shard = WHOLE, **options: Any):
+        if shard != WHOLE:
+            raise UserError("--shard isn't for Cityscapes' *_pred.txt, of which there are few enough for one machine")
         self._options = options
         self._truth = files_by_frame(gt, _TRUTH)
         files = result_files(pred)
         read = for_each_image(partial(read_cityscapes_predictions, folder=pred), list(files.values()), 1, False)
         self._pred: dict[str, list[CityscapesPrediction]] = dict(zip(files, read))
-        self.problems = missing_lines(self._truth, self._pred, str(pred))
+        self.listed, self.faults = list(self._truth), list[ImageFault]()
         without = sum(not predictions for predictions in self._pred.values())
         self.remarks = [f"{pred}: no instances in {without} of {len(files)} text files"] if without else []
-        self.images = [image for image in self._truth if image in self._pred and self._fits(image)]
+        pairs = [(place, image) for place, image in enumerate(self._truth) if image in self._pred]
+        self.images = [image for place, image in pairs if self._fits(place, image)]
+        self.problems = missing_lines(self._truth, self._pred, str(pred)) + [fault.line for fault in self.faults]
 
-    def _fits(self, image: str) -> bool:
+    def _fits(self, place: int, image: str) -> bool:
         size = mask_size(self._truth[image])
         sizes = {prediction.mask_path: mask_size(prediction.mask_path) for prediction in self._pred[image]}
         wrong = [
@@ -84,7 +90,7 @@ class CityscapesInstanceFiles:
             for mask, own in sizes.items()
             if own != size
         ]
-        self.problems += wrong
+        self.faults += [ImageFault(place, line) for line in wrong]
         return not wrong
 
     def score(self, images: Sequence[str], workers: int = 1, progress: bool = False) -> Scores:
@@ -109,6 +115,9 @@ class CityscapesInstanceFiles:
             lambda counts: own.compute_many(counts).joined(coco.compute_many(counts), _BY_COCO),
             lambda: own.per_image().joined(coco.per_image(), _BY_COCO),
         )
+
+    def state(self, images: Sequence[str], workers: int = 1, progress: bool = False) -> ImagesState:
+        raise NotImplementedError  # a shard of such files is refused
 
     def scores_and_objects(self, images: Sequence[str]) -> tuple[np.ndarray, int]:
         """Scores of all detections of images, and the number of true objects."""

@@ -4,7 +4,7 @@ Images are drawn with replacement as often as there are images, both predictions
 percentiles of the scores are the interval (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,26 +38,36 @@ def resampled(images: int, resamples: int, seed: int = 0) -> np.ndarray:
     Raises:
         UserError: fewer than one image or resample, or a negative seed.
     """
+    return np.concatenate([*resampled_blocks(images, resamples, seed)])
+
+
+def resampled_blocks(images: int, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """The rows of :func:`resampled`, a few at a time: all of a million images take gigabytes.
+
+    Raises:
+        UserError: fewer than one image or resample, or a negative seed.
+    """
     if images < 1 or resamples < 1 or seed < 0:
         raise UserError(
             f"{images} image(s), {resamples} resample(s) and seed {seed} came: a bootstrap needs at least one image "
             "and resample, and a seed from 0"
         )
-    draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
-    return draws.astype(np.int64)
+    generator, share = np.random.default_rng(seed), np.full(images, 1 / images)
+    sizes = (min(_AT_ONCE, resamples - first) for first in range(0, resamples, _AT_ONCE))
+    return (generator.multinomial(images, share, size=size).astype(np.int64) for size in sizes)
 
 
-def _blocks(draws: np.ndarray) -> Iterator[np.ndarray]:
-    return (draws[first : first + _AT_ONCE] for first in range(0, len(draws), _AT_ONCE))
-
-
-def _on_all(on_samples: OnSamples, draws: np.ndarray, done: Callable[[int], object]) -> dict[str, np.ndarray]:
-    parts: dict[str, list[np.ndarray]] = {}
-    for block in _blocks(draws):
-        for name, values in on_samples(block).items():
-            parts.setdefault(name, []).append(values)
-        done(len(block))
-    return {name: np.concatenate(values) for name, values in parts.items()}
+def _on_all(
+    sides: Sequence[OnSamples], blocks: Iterable[np.ndarray], done: Callable[[int], object]
+) -> list[dict[str, np.ndarray]]:
+    """What each side scores on each resample."""
+    parts: list[dict[str, list[np.ndarray]]] = [{} for _ in sides]
+    for block in blocks:
+        for on_samples, part in zip(sides, parts, strict=True):
+            for name, values in on_samples(block).items():
+                part.setdefault(name, []).append(values)
+            done(len(block))
+    return [{name: np.concatenate(values) for name, values in part.items()} for part in parts]
 
 
 def interval(value: float, samples: np.ndarray, level: float = 0.95) -> Interval:
@@ -88,7 +98,7 @@ def intervals(
 
     Args and errors are those of :func:`compare`.
     """
-    drawn = _on_all(on_samples, resampled(images, resamples, seed), done)
+    (drawn,) = _on_all([on_samples], resampled_blocks(images, resamples, seed), done)
     whole = on_samples(np.ones((1, images), np.int64))
     return whole.like(lambda name: interval(whole[name][0], drawn[name], level))
 
@@ -120,10 +130,10 @@ def compare(
     Raises:
         UserError: see :func:`resampled` and :func:`interval`.
     """
-    draws = resampled(images, resamples, seed)
+    blocks = resampled_blocks(images, resamples, seed)
     every = np.ones((1, images), np.int64)
     whole_a, whole_b = a(every), b(every)
-    drawn_a, drawn_b = _on_all(a, draws, done), _on_all(b, draws, done)
+    drawn_a, drawn_b = _on_all([a, b], blocks, done)
 
     def comparison(name: str) -> Comparison:
         return Comparison(

@@ -14,7 +14,9 @@ from pnm.formats.coco_instances import CocoGroundTruth, CocoResults, read_coco_g
 from pnm.formats.coco_tables import read_result_table, read_truth_table
 from pnm.metrics.instance_ap import InstanceMetrics
 from pnm.scoring.image_results import InstanceImage
-from pnm.scoring.scores import Scores, for_each_image
+from pnm.scoring.instance_states import instance_state
+from pnm.scoring.scores import ImageFault, ImagesState, Scores, for_each_image
+from pnm.shards import WHOLE, Shard
 
 _AT_ONCE = 64  # images
 
@@ -22,13 +24,17 @@ _AT_ONCE = 64  # images
 class InstanceFiles:
     """COCO results and ground truth. An image without detections is remarked on; all else that doesn't fit is listed.
 
+    Args:
+        shard: whose images alone are scored; the files are read whole.
+        options: of :class:`pnm.metrics.instance_ap.InstanceMetrics`.
+
     Raises:
         FileNotFoundError, UserError: as the readers of :mod:`pnm.formats.coco_instances` do.
     """
 
     task = "instance"
 
-    def __init__(self, pred: str | Path, gt: str | Path, **options: Any):
+    def __init__(self, pred: str | Path, gt: str | Path, *, shard: Shard = WHOLE, **options: Any):
         self._options, self._paths = options, (gt, pred)
         metrics = set(options.get("metrics", ()))
         self._masks = metrics != {"bbox"}
@@ -38,7 +44,8 @@ class InstanceFiles:
         self._tables = (truth, results.table) if truth and results else None
         self._truth, self._results = (truth.truth, results.results) if truth and results else self._entries
         self.problems, self.remarks = self._results.problems, [*self._truth.remarks, *self._results.remarks]
-        self.images = list(self._truth.images)
+        self.listed, self.faults = list(self._truth.images), list[ImageFault]()
+        self.images = list(shard.part(self.listed))
 
     @cached_property
     def _entries(self) -> tuple[CocoGroundTruth, CocoResults]:
@@ -47,18 +54,29 @@ class InstanceFiles:
         return truth, read_coco_results(self._paths[1], truth, masks=self._masks)
 
     def score(self, images: Sequence[Any], workers: int = 1, progress: bool = False) -> Scores:
+        metric = self._scored(images, workers, progress)
+        named = self._names(metric.image_ids)
+        return Scores(named, metric.class_names, metric.compute_many, metric.per_image)
+
+    def state(self, images: Sequence[Any], workers: int = 1, progress: bool = False) -> ImagesState:
+        metric = self._scored(images, workers, progress)
+        return instance_state(metric, self._names(metric.image_ids))
+
+    def _names(self, images: Sequence[Any]) -> list[str]:
+        return [self._truth.images[image].file_name or str(image) for image in images]
+
+    def _scored(self, images: Sequence[Any], workers: int, progress: bool) -> InstanceMetrics:
         metric = self.metric()
         if self._tables:
             parts = self._parts(images)
             for_each_image(lambda part: self._add_tables(metric, *part), parts, workers, progress, unit="part")
         else:
             for_each_image(lambda image: self._add(metric, image), images, workers, progress)
-        named = [self._truth.images[image].file_name or str(image) for image in metric.image_ids]
-        return Scores(named, metric.class_names, metric.compute_many, metric.per_image)
+        return metric
 
     def _parts(self, images: Sequence[Any]) -> list[tuple[int, int]]:
         """First index and the one after the last of images that follow each other in the ground truth."""
-        places = {image: n for n, image in enumerate(self.images)}
+        places = {image: n for n, image in enumerate(self.listed)}
         numbers = np.array([places[image] for image in images], np.int64)
         is_break = (np.diff(numbers) != 1) | (np.arange(1, len(numbers)) % _AT_ONCE == 0)
         return [(int(p[0]), int(p[-1]) + 1) for p in np.split(numbers, np.flatnonzero(is_break) + 1) if len(p)]
@@ -72,7 +90,7 @@ class InstanceFiles:
         assert self._tables is not None
         truth, detections = self._tables
         tables = truth.table.of_images(first, last), detections.of_images(first, last)
-        metric.update_many(self.images[first:last], truth.sizes[first:last], *tables)
+        metric.update_many(self.listed[first:last], truth.sizes[first:last], *tables)
 
     def scores_and_objects(self, images: Sequence[Any]) -> tuple[np.ndarray, int]:
         """Scores of all detections of images, and the number of true objects, crowds left out."""

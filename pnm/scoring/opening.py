@@ -5,13 +5,17 @@ Each task has its own modules, which are imported when it is told which one is w
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pnm.cityscapes_classes import CITYSCAPES_CLASSES
 from pnm.errors import UserError, print_lines
 from pnm.formats.class_names import read_class_names
 from pnm.metrics import metric_names
 from pnm.scoring.scores import ResultFiles
+from pnm.shards import WHOLE, Shard
+
+if TYPE_CHECKING:
+    from pnm.metrics.semantic_metrics import SemanticMetrics
 
 METRICS: dict[str, tuple[str, ...]] = {
     "semantic": metric_names.SEMANTIC,
@@ -36,6 +40,7 @@ class ScoringSettings(NamedTuple):
         category_ids, pred_train_ids: see :class:`pnm.scoring.semantic_files.SemanticFiles`.
         f_score_px, f_score_absent: see :class:`pnm.metrics.semantic_metrics.SemanticMetrics`.
         gt_folder: PNGs of a panoptic ground truth, if they aren't beside its JSON.
+        shard: of the ground truth's images, which alone are scored.
     """
 
     task: str
@@ -51,6 +56,7 @@ class ScoringSettings(NamedTuple):
     f_score_px: Sequence[int | float] = (1, 2, 3)
     f_score_absent: bool = False
     gt_folder: str | Path | None = None
+    shard: Shard = WHOLE
 
     @property
     def boundary(self) -> dict[str, Any]:
@@ -59,6 +65,17 @@ class ScoringSettings(NamedTuple):
             "boundary_ratio": None if self.boundary_px else self.boundary_ratio,
             "boundary_px": self.boundary_px,
         }
+
+    @property
+    def panoptic_boundary(self) -> dict[str, Any]:
+        """:attr:`boundary` if Boundary PQ is wanted, else nothing."""
+        return self.boundary if "Boundary-PQ" in self.metrics else {}
+
+    @property
+    def instance_options(self) -> dict[str, Any]:
+        """Arguments of instance metrics beside their classes."""
+        widths = {"boundary_ratio": self.boundary_ratio, "boundary_px": self.boundary_px}
+        return {"metrics": self.metrics, **widths}
 
 
 class OpenedResults(NamedTuple):
@@ -102,13 +119,12 @@ def open_result_files(pred: str | Path, pred_folder: str | Path | None, settings
     """
     if settings.task == "instance":
         kind = _instance_files(settings.cityscapes and Path(pred).suffix != ".json")
-        widths = {"boundary_ratio": settings.boundary_ratio, "boundary_px": settings.boundary_px}
-        return kind(pred, settings.gt, metrics=settings.metrics, **widths)
+        return kind(pred, settings.gt, shard=settings.shard, **settings.instance_options)
     if settings.task == "panoptic":
         from pnm.scoring.panoptic_files import PanopticFiles
 
-        boundary = settings.boundary if "Boundary-PQ" in settings.metrics else {}
-        return PanopticFiles(pred, settings.gt, pred_folder, settings.gt_folder, **boundary)
+        folders = pred_folder, settings.gt_folder
+        return PanopticFiles(pred, settings.gt, *folders, shard=settings.shard, **settings.panoptic_boundary)
     return _semantic_files(pred, settings)
 
 
@@ -122,13 +138,11 @@ def _instance_files(cityscapes: bool) -> Any:
     return InstanceFiles
 
 
-def _semantic_files(pred: str | Path, settings: ScoringSettings) -> ResultFiles:
+def semantic_metric(settings: ScoringSettings, names: Sequence[str]) -> "SemanticMetrics":
+    """An empty metric of classes of these names."""
     from pnm.metrics.semantic_metrics import SemanticMetrics
-    from pnm.scoring.semantic_files import SemanticFiles
 
-    known = settings.cityscapes or settings.classes is not None
-    names = class_names(settings.classes if known else _listed_beside(settings.gt), settings.cityscapes)
-    metric = SemanticMetrics(
+    return SemanticMetrics(
         len(names),
         class_names=names,
         ignore_label=None if settings.ignore_label < 0 else settings.ignore_label,
@@ -137,10 +151,18 @@ def _semantic_files(pred: str | Path, settings: ScoringSettings) -> ResultFiles:
         f_score_absent=settings.f_score_absent,
         **settings.boundary,
     )
+
+
+def _semantic_files(pred: str | Path, settings: ScoringSettings) -> ResultFiles:
+    from pnm.scoring.semantic_files import SemanticFiles
+
+    known = settings.cityscapes or settings.classes is not None
+    names = class_names(settings.classes if known else _listed_beside(settings.gt), settings.cityscapes)
     return SemanticFiles(
         pred,
         settings.gt,
-        metric,
+        semantic_metric(settings, names),
+        shard=settings.shard,
         cityscapes=settings.cityscapes,
         pred_train_ids=settings.pred_train_ids,
         category_ids=settings.category_ids,
@@ -158,7 +180,7 @@ def open_side_by_side(
 
     Raises:
         FileNotFoundError, UserError: as :func:`open_result_files`; something doesn't fit, and ``allow_missing`` is
-            False; there is no image in common.
+            False; there is no image in common, though the files are opened whole.
     """
     files = [open_result_files(path, folder, settings) for path, folder in predictions]
     problems = list(dict.fromkeys(line for one in files for line in one.problems))
@@ -172,6 +194,6 @@ def open_side_by_side(
         )
     common = set(files[-1].images)
     images = [image for image in files[0].images if image in common]
-    if not images:
+    if not images and settings.shard.of == 1:
         raise UserError(f"{predictions[0][0]} and {settings.gt} have no image in common: nothing to score")
     return OpenedResults(files, images, problems, remarks)

@@ -13,7 +13,16 @@ from pnm.formats.coco_panoptic import id_offset, panoptic_folder, read_annotatio
 from pnm.formats.label_png import png_size_of, read_panoptic_png
 from pnm.metrics.panoptic_quality import PanopticQuality
 from pnm.scoring.image_results import PanopticImage
-from pnm.scoring.scores import Scores, for_each_image, missing_lines, stacked_scores
+from pnm.scoring.scores import (
+    ImageFault,
+    ImagesState,
+    Scores,
+    for_each_image,
+    missing_lines,
+    summed_scores,
+    summed_state,
+)
+from pnm.shards import WHOLE, Shard
 
 _SPLITS = {"All": "", "Things": "_th", "Stuff": "_st"}
 
@@ -26,10 +35,11 @@ class PanopticFiles:
     Args:
         pred_folder, gt_folder: of the PNGs; by default :func:`panoptic_folder` of the JSONs.
         boundary_ratio, boundary_px: as :class:`pnm.metrics.panoptic_quality.PanopticQuality` takes them.
+        shard: of whose images alone the PNGs are looked at.
 
     Attributes:
         missing: images of the ground truth that have no prediction.
-        faults: a line for each thing that is wrong with an image that both have.
+        faults: each thing that is wrong with an image that both have.
 
     Raises:
         FileNotFoundError, UserError: a path that holds no such files.
@@ -46,6 +56,7 @@ class PanopticFiles:
         *,
         boundary_ratio: float | None = None,
         boundary_px: int | None = None,
+        shard: Shard = WHOLE,
     ):
         self._folders = Path(pred_folder or panoptic_folder(pred)), Path(gt_folder or panoptic_folder(gt))
         content, self._truth = read_annotations(gt)
@@ -61,16 +72,17 @@ class PanopticFiles:
             if isinstance(entry, dict) and isinstance(entry.get("id"), (int, str))
         }
         self.missing = [image for image in self._truth if image not in self._pred]
-        self.faults: list[str] = []
-        self.images = [image for image in self._truth if image in self._pred and self._fits(image)]
-        self.problems = missing_lines(self._truth, self._pred, str(pred)) + self.faults
+        self.listed, self.faults = list(self._truth), list[ImageFault]()
+        own = shard.part([*enumerate(self.listed)])
+        self.images = [image for place, image in own if image in self._pred and self._fits(place, image)]
+        self.problems = missing_lines(self._truth, self._pred, str(pred)) + [fault.line for fault in self.faults]
         self.remarks: list[str] = []
 
     def _files(self, image: Any) -> tuple[Path, Path]:
         names = self._pred[image]["file_name"], self._truth[image]["file_name"]
         return self._folders[0] / names[0], self._folders[1] / names[1]
 
-    def _fits(self, image: Any) -> bool:
+    def _fits(self, place: int, image: Any) -> bool:
         faults = [f"{file} is missing" for file in self._files(image) if not file.is_file()]
         if not faults:
             sizes = [png_size_of(file) for file in self._files(image)]
@@ -82,7 +94,7 @@ class PanopticFiles:
             strange = [category for category in categories if category not in list(self.quality.isthing)]
             if strange:
                 faults.append(f"{side} has categories {strange[:5]}, which the data set doesn't have")
-        self.faults += [f"image {image}: {line}" for line in faults]
+        self.faults += [ImageFault(place, f"image {image}: {line}") for line in faults]
         return not faults
 
     def statistics(self, images: Sequence[Any], workers: int = 1, progress: bool = False) -> np.ndarray:
@@ -91,8 +103,14 @@ class PanopticFiles:
         return np.stack(rows) if rows else np.zeros((0, *self.quality.statistics.shape), np.int64)
 
     def score(self, images: Sequence[Any], workers: int = 1, progress: bool = False) -> Scores:
+        return summed_scores(self.quality, [self.state(images, workers, progress).part()])
+
+    def state(self, images: Sequence[Any], workers: int = 1, progress: bool = False) -> ImagesState:
         names = [self._truth[image]["file_name"] for image in images]
-        return stacked_scores(self.quality, names, self.statistics(images, workers, progress))
+        isthing = [[category, bool(thing)] for category, thing in self.quality.isthing.items()]
+        about = {"isthing": isthing, "class_names": list(self.quality.class_names)}
+        rows = for_each_image(self._statistics, images, workers, progress)
+        return summed_state(self.quality, about, images, names, rows)
 
     def _statistics(self, image: Any) -> np.ndarray:
         maps = self.read(image)
@@ -164,7 +182,7 @@ def score_panoptic_files(
     if files.missing:
         raise UserError(f"{pred_json} has no prediction for {len(files.missing)} image(s), first {files.missing[:5]}")
     if files.faults:
-        raise UserError("\n".join(files.faults))
+        raise UserError("\n".join(fault.line for fault in files.faults))
     statistics = files.statistics(files.images, workers, progress)
     files.quality.statistics = statistics.sum(axis=0)
     return PanopticScores(files.quality, files.images, statistics)

@@ -28,10 +28,14 @@ from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.refinement import (
     Chain,
     Step,
+    chained_fingerprint,
     common_task,
     image_names,
+    merge_shards,
     opened,
+    own_keys,
     refine_each,
+    shard_told,
     with_image,
 )
 from pnm.predictions.refinement_details import Detailed
@@ -88,20 +92,30 @@ def _config(named: argparse.Namespace) -> CfgNode:
 class Part:
     """One refiner of the command line: a config and weights, stored offsets, or both; or the universal refiner.
 
+    Args:
+        runs: whether it is to refine, and its device must be there.
+
     Raises:
         UserError: a config that cannot be used, or is of no refiner.
     """
 
-    def __init__(self, named: argparse.Namespace):
+    def __init__(self, named: argparse.Namespace, *, runs: bool = True):
         self.folder: Path | None = named.offsets
         self.universal: UniversalSettings | None = named.universal
         self.cfg = _config(named) if named.config_file else None
         self.task, self.relists_segments = None, False
         if self.cfg is not None:
-            check_device(self.cfg)
+            if runs:
+                check_device(self.cfg)
             kind = checked_refiner_class(self.cfg)
             self.task = None if kind.refines_any_task else kind.task_of(self.cfg)
             self.relists_segments = kind.relists_segments
+
+    def fingerprint(self) -> str:
+        """That of the step, of whose network only the file of weights is looked at unless it keeps offsets."""
+        if self.cfg is None or self.universal is not None or self.folder is not None:
+            return self.step([]).fingerprint
+        return refiner_fingerprint(self.cfg)
 
     def step(self, image_files: Sequence[Path]) -> Step:
         """The refiner, loaded. Where it keeps what it makes of images, that is made first.
@@ -135,7 +149,7 @@ def _fill(store: ImageStore, refiner: TrainedRefiner, image_files: Sequence[Path
 
 
 def refine_in_group(args: argparse.Namespace) -> None:
-    """One process of a run over result files."""
+    """One process of a run over result files, or over a shard of them."""
     with one_line_errors():
         setup_logger(distributed_rank=comm.get_rank(), name="pnm")
         parts = [Part(named) for named in args.parts]
@@ -144,7 +158,7 @@ def refine_in_group(args: argparse.Namespace) -> None:
         report = DetailReport(args.details, args.details_in_results)
         report.check(predictions)
         present = with_image(args, predictions, images)
-        keys = [key for key in predictions.keys if key in present]
+        keys = own_keys(args, predictions, present)
         paths = [images.path(key) for key in keys] if any(part.folder for part in parts) else []
         chain = Chain([part.step(paths) for part in parts])
         for step in chain.steps:
@@ -152,16 +166,33 @@ def refine_in_group(args: argparse.Namespace) -> None:
                 step.check(predictions)
         if comm.is_main_process():
             print(f"{args.predictions}: {len(predictions)} images, {predictions.FORMAT}")
-        with predictions.writer(args.output, report.fingerprint(chain), overwrite=args.overwrite) as writer:
+        fingerprint = report.fingerprint(chain.fingerprint)
+        with predictions.writer(args.output, fingerprint, overwrite=args.overwrite, shard=args.shard) as writer:
             report.check_done(writer.done)
             comm.synchronize()  # all know what is done before anyone adds to it
             mine = keys[comm.get_rank() :: comm.get_world_size()]
             own = refine_each(chain, predictions, images, mine, writer, progress=comm.is_main_process(), report=report)
             counts = comm.gather(own)  # when all are through
             if comm.is_main_process():
-                output, count = writer.finish(keep_missing=args.keep_missing), reduce(ChangeCount.plus, counts)
-                print(f"{output}: {len(present)} images refined, {count.told(len(present))}")
+                told = reduce(ChangeCount.plus, counts).told(len(keys))
+                if args.shard is not None:
+                    print(f"{shard_told(args, len(keys))}, {told}")
+                else:
+                    output = writer.finish(keep_missing=args.keep_missing)
+                    print(f"{output}: {len(present)} images refined, {told}")
     leave_together()
+
+
+def merge_files(args: argparse.Namespace) -> None:
+    """Makes the output of a run whose shards are through, in one process and without a GPU."""
+    with one_line_errors():
+        parts = [Part(named, runs=False) for named in args.parts]
+        images = ImageFiles(args.images, args.image_info)
+        predictions = opened(args, images, common_task(parts))
+        report = DetailReport(args.details, args.details_in_results)
+        report.check(predictions)
+        fingerprint = report.fingerprint(chained_fingerprint([part.fingerprint() for part in parts]))
+        merge_shards(args, predictions, with_image(args, predictions, images), report, fingerprint)
 
 
 def make_offsets(args: argparse.Namespace) -> None:
@@ -194,6 +225,9 @@ def start(args: argparse.Namespace) -> None:
     announce_compilation()
     if args.image:
         refine_mask(args)
+        return
+    if args.merge is not None:
+        merge_files(args)
         return
     with one_line_errors():
         check_processes(args.num_gpus)

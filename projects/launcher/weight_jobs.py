@@ -5,7 +5,7 @@ import datetime
 import difflib
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -16,8 +16,10 @@ from pnm.formats.label_png import read_bytes
 from pnm.null_model.stored.check import check_weight_maps
 from pnm.null_model.stored.manifest import MANIFEST, check_header, read_manifest
 from pnm.null_model.stored.maps import WeightMapParameters, default_weight_root, remedy, weight_folder
+from pnm.null_model.stored.sharded_maps import merge_map_shards, write_map_shard
 from pnm.null_model.stored.surprisal import check_map_locality
 from pnm.null_model.stored.writer import WriteSummary, make_map, write_weight_maps
+from pnm.shards import Shard, all_shards, shard_of
 
 from ..dataset_mappers.label_files import PANOPTIC, SEMANTIC, LabelFiles
 from .config import load_config
@@ -141,17 +143,15 @@ def verify(job: Job, workers: int) -> bool:
     return False
 
 
-def make_maps(job: Job, workers: int, overwrite: bool) -> None:
-    """Makes the maps of a data set. A UserError if label files could not be read, with the others done."""
-    summary = write_weight_maps(
-        job.folder,
-        job.parameters,
-        job.label_files,
-        workers=workers,
-        overwrite=overwrite,
-        progress=True,
-    )
-    print(summary_line(job, summary, workers))
+def make_maps(job: Job, workers: int, overwrite: bool, shard: Shard | None) -> None:
+    """Makes the maps of a data set, or of a shard. A UserError if label files could not be read, the others done."""
+    running: dict[str, Any] = {"workers": workers, "overwrite": overwrite, "progress": True}
+    if shard is None:
+        summary = write_weight_maps(job.folder, job.parameters, job.label_files, **running)
+    else:
+        summary = write_map_shard(job.folder, job.parameters, job.label_files, shard, **running)
+    told = "" if shard is None else f"; shard {shard}, when all are through: --merge {shard.of}"
+    print(f"{summary_line(job, summary, workers)}{told}")
     if summary.failures:
         print_lines(summary.failures)
         raise UserError(
@@ -160,8 +160,26 @@ def make_maps(job: Job, workers: int, overwrite: bool) -> None:
         )
 
 
+def merge_maps(job: Job, of: int, overwrite: bool) -> None:
+    """Puts together what shards made of a data set."""
+    removed = merge_map_shards(job.folder, job.parameters, job.label_files, of, overwrite=overwrite)
+    print(f"{job.parameters.dataset}: maps of {len(job.label_files)} label files in {job.folder}, {removed} removed")
+
+
+def _checked_shard(args: argparse.Namespace) -> Shard | None:
+    """The shard that the arguments name, if any; a UserError if it can't be, or --merge can't."""
+    if args.shard is not None and args.merge is not None:
+        raise UserError("--shard and --merge both came: give --shard K/N until all are through, then --merge N")
+    if (args.shard is not None or args.merge is not None) and (args.dry_run or args.verify):
+        raise UserError("--dry-run and --verify look at all of a data set: leave out --shard and --merge")
+    if args.merge is not None:
+        all_shards(args.merge)
+    return None if args.shard is None else shard_of(args.shard)
+
+
 def run(args: argparse.Namespace) -> bool:
     """Whether all is well; only --verify says no."""
+    shard = _checked_shard(args)
     args.output = args.output or default_weight_root()
     if args.workers < 1:
         raise UserError(f"--workers is {args.workers}, expected a positive number")
@@ -174,6 +192,8 @@ def run(args: argparse.Namespace) -> bool:
             print(dry_run(job, args.workers))
         elif args.verify:
             well &= verify(job, args.workers)
+        elif args.merge is not None:
+            merge_maps(job, args.merge, args.overwrite)
         else:
-            make_maps(job, args.workers, args.overwrite)
+            make_maps(job, args.workers, args.overwrite, shard)
     return well

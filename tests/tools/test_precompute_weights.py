@@ -138,6 +138,34 @@ def test_verify_says_what_is_wrong_and_the_command_mends_it(tmp_path):
     np.testing.assert_array_equal(encoded == 65535, read_label_png(labels[0]) == 7)
 
 
+def test_shards_and_their_merge(tmp_path):
+    arguments = ["--dataset", "mine", "--register", own_data(tmp_path, count=5)]
+    split = [*arguments, "--output", str(tmp_path / "split")]
+    one, first, early, second, merged, checked, both, strange, dry = run_tool(
+        tmp_path,
+        arguments,
+        [*split, "--shard", "1/2"],
+        [*split, "--merge", "2"],
+        [*split, "--shard", "2/2"],
+        [*split, "--merge", "2"],
+        [*split, "--verify"],
+        [*split, "--shard", "1/2", "--merge", "2"],
+        [*split, "--shard", "3/2"],
+        [*split, "--shard", "1/2", "--dry-run"],
+    )
+    assert one.status == 0 and "mine: 3 maps written" in first.output and "mine: 2 maps written" in second.output
+    assert "; shard 1/2, when all are through: --merge 2" in first.output
+    assert "1 of 2 shards are not whole, see above: run the same command with --shard 2/2" in early.error
+    assert merged.status == 0 and "mine: maps of 5 label files in" in merged.output
+    assert checked.status == 0 and "5 label files have intact maps" in checked.output
+    folders = [tmp_path / "pnm_weights/mine", tmp_path / "split/mine"]
+    contents = [{f.relative_to(root): f.read_bytes() for f in root.rglob("*") if f.is_file()} for root in folders]
+    assert contents[0] == contents[1] and len(contents[0]) == 7
+    assert "--shard and --merge both came" in both.error
+    assert "--shard is '3/2', expected K/N" in strange.error
+    assert "--dry-run and --verify look at all of a data set" in dry.error
+
+
 HELD = """
 import sys, time
 from pathlib import Path

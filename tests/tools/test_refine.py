@@ -301,6 +301,17 @@ def test_two_processes_write_what_one_does(photos, results, unet, tmp_path):
     assert files[0] == files[1]
 
 
+def test_shards_write_what_one_run_does_and_are_merged_without_the_device(refine, photos, results, unet, tmp_path):
+    files = ("--images", photos, "--predictions", results, "--output")
+    refine(*files, tmp_path / "one.json", *unet)
+    for number in (3, 1, 2):  # of two images
+        refine(*files, tmp_path / "split.json", "--shard", f"{number}/3", *unet)
+    other = refine(*files, tmp_path / "split.json", "--merge", 3, *unet, "MODEL.DEVICE", "cuda", fails=True)
+    assert "2 of 3 shards are not whole" in other  # which no GPU is needed for
+    refine(*files, tmp_path / "split.json", "--merge", 3, *unet)
+    assert (tmp_path / "split.json").read_bytes() == (tmp_path / "one.json").read_bytes()
+
+
 def test_predictions_without_an_image(refine, photos, results, identity, tmp_path):
     (photos / "000000000012.jpg").unlink()
     arguments = ("--images", photos, "--predictions", results, "--output", tmp_path / "out.json")

@@ -125,16 +125,41 @@ def _opened_manifest(folder: Path, parameters: WeightMapParameters, overwrite: b
     return manifest
 
 
-def _tidy(
-    folder: Path, parameters: WeightMapParameters, manifest: Manifest, listed: list[MapRow], rows: list[MapRow]
-) -> int:
-    """Leaves exactly ``rows`` in the manifest, in the data set's order, and removes other maps; their number."""
-    if manifest.damaged or listed != rows:
-        write_text(folder / MANIFEST, "".join([header_line(parameters), *(r.line() for r in rows)]))
+def put_manifest(folder: Path, parameters: WeightMapParameters, rows: Sequence[MapRow]) -> None:
+    """Writes a manifest anew."""
+    write_text(folder / MANIFEST, "".join([header_line(parameters), *(row.line() for row in rows)]))
+
+
+def remove_orphans(folder: Path, rows: Sequence[MapRow]) -> int:
+    """Removes maps that belong to none of the rows, and what killed writers left; the number of the maps."""
     orphans = orphan_files(folder, (row.label_digest for row in rows))
     for path in orphans:
         path.unlink()
     return sum(path.suffix == ".png" for path in orphans)
+
+
+class _Progress(NamedTuple):
+    """What came of label files, and the rows that the manifest lists now, in the order in which they came to it."""
+
+    outcomes: list[_Outcome]
+    listed: list[MapRow]
+
+
+def _make_all(
+    own: Path, make: _Maker, files: Sequence[str], listed: Sequence[MapRow], workers: int, progress: bool
+) -> _Progress:
+    """Makes maps and adds them, one after the other, to the manifest in the folder ``own``."""
+    done, seen = _Progress([], list(listed)), set(listed)
+    bar = tqdm(total=len(files), desc=make.parameters.dataset, unit="map", disable=not progress)
+    with (own / MANIFEST).open("a", encoding="utf-8") as lines:
+        for outcome in map_of_threads(make, files, workers, bar):
+            done.outcomes.append(outcome)
+            if outcome.row and outcome.row not in seen:
+                lines.write(outcome.row.line())
+                lines.flush()
+                done.listed.append(outcome.row)
+                seen.add(outcome.row)
+    return done
 
 
 def write_weight_maps(
@@ -160,33 +185,75 @@ def write_weight_maps(
     Raises:
         UserError: parameters that cannot be, a folder of other parameters, one that is being written or not writable.
     """
-    check_map_locality(parameters.locality, parameters.border)
-    if workers < 1:
-        raise UserError(f"workers is {workers}, expected a positive number")
+    _check(parameters, workers)
     start, folder, files = time.perf_counter(), Path(folder), list(dict.fromkeys(map(str, label_files)))
     with folder_locked(folder):
         manifest = _opened_manifest(folder, parameters, overwrite)
         make = _Maker(folder, parameters, manifest.rows)
-        listed = list(manifest.rows)
-        seen = set(listed)
-        bar = tqdm(total=len(files), desc=parameters.dataset, unit="map", disable=not progress)
-        outcomes = []
-        with (folder / MANIFEST).open("a", encoding="utf-8") as lines:
-            for outcome in map_of_threads(make, files, workers, bar):
-                outcomes.append(outcome)
-                if outcome.row and outcome.row not in seen:
-                    lines.write(outcome.row.line())
-                    lines.flush()
-                    listed.append(outcome.row)
-                    seen.add(outcome.row)
-        failures = [outcome.failure for outcome in outcomes if not outcome.row]
+        outcomes, listed = _make_all(folder, make, files, manifest.rows, workers, progress)
         rows = list(dict.fromkeys(outcome.row for outcome in outcomes if outcome.row))
-        removed = _tidy(folder, parameters, manifest, listed, rows) if rows and not failures else 0
+        removed = 0
+        if rows and all(outcome.row for outcome in outcomes):
+            if manifest.damaged or listed != rows:
+                put_manifest(folder, parameters, rows)
+            removed = remove_orphans(folder, rows)
+    return _summary(outcomes, removed, start)
+
+
+def write_shard(
+    folder: str | Path,
+    own: str | Path,
+    parameters: WeightMapParameters,
+    label_files: Sequence[str | Path],
+    *,
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> WriteSummary:
+    """As :func:`write_weight_maps` for a part of the label files, with a manifest of its own; nothing is removed.
+
+    When all maps are made, that manifest has a row for each of the label files, in their order.
+
+    Args:
+        folder: of the whole data set, where the maps go; those that its manifest lists need not be made again.
+        own: folder of this part's manifest.
+    """
+    _check(parameters, workers)
+    start, folder, own, files = time.perf_counter(), Path(folder), Path(own), list(map(str, label_files))
+    with folder_locked(own):
+        manifest = _opened_manifest(own, parameters, overwrite)
+        known = [] if overwrite else _rows_of_whole(folder, parameters)
+        if overwrite:  # of maps that may be other ones from now on
+            (folder / MANIFEST).unlink(missing_ok=True)
+        make = _Maker(folder, parameters, [*known, *manifest.rows])
+        outcomes, listed = _make_all(own, make, files, manifest.rows, workers, progress)
+        rows = [outcome.row for outcome in outcomes if outcome.row]
+        if len(rows) == len(files) and (manifest.damaged or listed != rows):
+            put_manifest(own, parameters, rows)
+    return _summary(outcomes, 0, start)
+
+
+def _rows_of_whole(folder: Path, parameters: WeightMapParameters) -> list[MapRow]:
+    """Those of an earlier run over the data set; a UserError if it was one of other parameters."""
+    if not (folder / MANIFEST).exists():
+        return []
+    manifest = read_manifest(folder, parameters)
+    check_header(manifest, folder, parameters)
+    return manifest.rows
+
+
+def _check(parameters: WeightMapParameters, workers: int) -> None:
+    check_map_locality(parameters.locality, parameters.border)
+    if workers < 1:
+        raise UserError(f"workers is {workers}, expected a positive number")
+
+
+def _summary(outcomes: Sequence[_Outcome], removed: int, start: float) -> WriteSummary:
     return WriteSummary(
         written=sum(outcome.bytes_written > 0 for outcome in outcomes),
         kept=sum(bool(outcome.row) and not outcome.bytes_written for outcome in outcomes),
         removed=removed,
-        failures=failures,
+        failures=[outcome.failure for outcome in outcomes if not outcome.row],
         bytes_written=sum(outcome.bytes_written for outcome in outcomes),
         elapsed=time.perf_counter() - start,
         seconds=Seconds(*(sum(times) for times in zip(*(outcome.seconds for outcome in outcomes)))),

@@ -13,6 +13,7 @@ from pnm.errors import UserError
 from pnm.formats.atomic_files import ENDING
 from pnm.null_model.stored import writer
 from pnm.null_model.stored.maps import WeightMapParameters
+from pnm.null_model.stored.sharded_maps import write_map_shard
 from pnm.null_model.stored.writer import write_weight_maps
 
 TOY = WeightMapParameters("toy", 7)
@@ -25,9 +26,18 @@ def write_where_another_does(folder, labels):
 
 def write_slowly(folder, labels):
     """Many small writes make it likely that a kill comes between them."""
+    _slow_down()
+    write_weight_maps(folder, TOY, labels, workers=2)
+
+
+def write_shard_slowly(folder, labels, shard):
+    _slow_down()
+    write_map_shard(folder, TOY, labels, shard)
+
+
+def _slow_down():
     writer.write_bytes = in_small_pieces
     writer.write_text = lambda path, text: in_small_pieces(path, text.encode())
-    write_weight_maps(folder, TOY, labels, workers=2)
 
 
 def in_small_pieces(path, data):
