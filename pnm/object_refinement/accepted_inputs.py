@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pnm.errors import UserError
-from pnm.pictures.mask_pictures import exact_labels, foreground, mask_picture, read_mask_picture
+from pnm.pictures.mask_pictures import exact_labels, foreground, is_palette_turned, mask_picture, read_mask_picture
 from pnm.pictures.rgb_files import pillow_rgb, read_rgb
 
 
@@ -88,9 +88,10 @@ def mask_stack(masks: Any) -> Masks:
             raise UserError(f"the masks are of sizes {sizes[:3]}, expected one size")
         return Masks(np.concatenate(stacks), False)
     if _is_path(masks):
-        return Masks(foreground(read_mask_picture(Path(masks)), Path(masks))[None], True)
+        pixels = foreground(read_mask_picture(Path(masks)), Path(masks))
+        return Masks((pixels != is_palette_turned(Path(masks)))[None], True)
     if isinstance(masks, Image.Image):
-        return Masks(foreground(mask_picture(masks, "the mask"), "the mask")[None], True)
+        return Masks((foreground(mask_picture(masks, "the mask"), "the mask") != is_palette_turned(masks))[None], True)
     values = np.asarray(masks)
     if values.dtype.kind not in "biuf" or values.ndim not in (2, 3):
         raise UserError(

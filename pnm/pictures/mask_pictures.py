@@ -7,14 +7,15 @@ from PIL import Image
 
 from pnm.errors import UserError
 
+_LUMA = np.array([0.299, 0.587, 0.114])  # brightness of red, green and blue (ITU-R BT.601)
 _ALMOST_GREY = 24  # how far the channels of a grey picture may be apart, of 255: a JPG moves them
 
 
 def read_mask_picture(path: Path) -> np.ndarray:
     """Values of a picture of a mask.
 
-    A palette picture gives its indices. Of one with transparency, that is the mask, unless all is opaque; colours must
-    be greys, or two, of which the brighter is the object.
+    A palette picture gives its indices, see :func:`is_palette_turned`. Of one with transparency, that is the mask,
+    unless all is opaque; colours must be greys, or two, of which the brighter is the object.
 
     Returns:
         (H, W) uint8, uint16 or float32.
@@ -34,6 +35,18 @@ def read_mask_picture(path: Path) -> np.ndarray:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} is no picture that can be read ({error}): expected a mask") from None
+
+
+def is_palette_turned(picture: Path | Image.Image) -> bool:
+    """Whether a palette picture has two indices, the greater one of the darker colour."""
+    if not isinstance(picture, Image.Image):
+        with Image.open(picture) as image:
+            return is_palette_turned(image)
+    if picture.mode != "P":
+        return False
+    colors = np.asarray(picture.getpalette("RGB"), np.float64).reshape(-1, 3)
+    used = [n for n in np.unique(np.asarray(picture)).tolist() if n < len(colors)]
+    return len(used) == 2 and bool(colors[used[0]] @ _LUMA > colors[used[1]] @ _LUMA)
 
 
 def mask_picture(image: Image.Image, name: Path | str) -> np.ndarray:
@@ -64,8 +77,8 @@ def _of_channels(values: np.ndarray, mode: str, name: Path | str) -> np.ndarray:
             f"{name} is a picture of {len(kinds)} colours, expected a mask: two colours, greys, or transparency around "
             "the object"
         )
-    order = kinds.sum(axis=1, dtype=np.int64).argsort(kind="stable")
-    print(f"{name} has two colours: {kinds[order[1]].tolist()} is taken for the object")
+    order = (kinds[:, :3] @ _LUMA).argsort(kind="stable")
+    print(f"{name} has two colours: the brighter one is {kinds[order[1]].tolist()}")
     return np.where(index.reshape(colours.shape[:2]) == order[1], np.uint8(255), np.uint8(0))
 
 

@@ -3,16 +3,19 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from pnm.errors import UserError
 from pnm.masks.crops import crop_array
-from pnm.pictures.mask_pictures import exact_labels, foreground, read_mask_picture
+from pnm.pictures.mask_pictures import exact_labels, foreground, is_palette_turned, read_mask_picture
 from pnm.predictions.image_predictions import Objects, Partition
 
+NO_OBJECT = "no object"  # of a mask without any
 KINDS = ("auto", "object", "labels")
 VOID = {"semantic": 255, "panoptic": 0}  # label that is no segment
 _SOFT_LEVELS, _SOFT_SHARE = 16, 0.75  # more values than labels have, most pixels being black or white: soft edges
+_THICK_SHARE = 0.05  # of soft edges, pixels with such all around them
 _STEPS = (2, 4, 8, 9, 16)  # of antialiased masks: averages of 2 x 2 to 4 x 4 pixels
 
 
@@ -51,12 +54,14 @@ class ReadMask(NamedTuple):
         task: "instance" of one object, else "semantic" or "panoptic".
         given: (H, W), the picture's own values.
         is_inverted: see :class:`MaskReading`.
+        is_turned: whether the brighter of two values is the smaller one, as palettes may have it.
     """
 
     pixels: np.ndarray
     task: str
     given: np.ndarray
     is_inverted: bool
+    is_turned: bool = False
 
     @property
     def prediction(self) -> Objects | Partition:
@@ -70,7 +75,7 @@ class ReadMask(NamedTuple):
         if self.task != "instance":
             return f"a label map of {levels} labels"
         if levels == 1:
-            return "one object" if self.pixels.any() else "no object"
+            return "one object" if self.pixels.any() else NO_OBJECT
         if levels == 2:
             return f"one object, the {'darker' if self.is_inverted else 'brighter'} of two values"
         return f"one object with soft edges, {'darker' if self.is_inverted else 'brighter'} than what is around it"
@@ -80,7 +85,7 @@ class ReadMask(NamedTuple):
         if self.task != "instance":
             return refined
         top = self.given.max() if self.given.dtype.kind == "u" and self.given.max() else np.uint8(255)
-        return (refined != self.is_inverted).astype(top.dtype) * top
+        return (refined != (self.is_inverted != self.is_turned)).astype(top.dtype) * top
 
 
 def read_mask(path: Path, reading: MaskReading = AS_TOLD, task: str | None = None) -> ReadMask:
@@ -98,7 +103,9 @@ def read_mask(path: Path, reading: MaskReading = AS_TOLD, task: str | None = Non
         if reading.is_inverted:
             raise UserError(f"{path} is read as labels, which --invert is not for: add --mask-kind object")
         return ReadMask(exact_labels(given, path), task, given, False)
-    return ReadMask(foreground(given, path) != reading.is_inverted, task, given, reading.is_inverted)
+    is_turned = is_palette_turned(path)
+    pixels = foreground(given, path) != (reading.is_inverted != is_turned)
+    return ReadMask(pixels, task, given, reading.is_inverted, is_turned)
 
 
 def as_prediction(mask: np.ndarray, task: str) -> Objects | Partition:
@@ -127,15 +134,20 @@ def _told_task(given: np.ndarray, path: Path) -> str:
     most = int(np.iinfo(given.dtype).max)
     ends = (levels == 0) | (levels == most)
     share = counts[ends].sum() / given.size
-    is_soft = share >= _SOFT_SHARE and (len(levels) > _SOFT_LEVELS or _is_antialiased(levels, most))
+    is_soft = share >= _SOFT_SHARE and (len(levels) > _SOFT_LEVELS or _is_antialiased(given, levels, most))
     kind = "one object with soft edges" if is_soft else f"a label map of {len(levels)} labels"
     print(f"{path} has {len(levels)} values, and is taken for {kind}")
     return "instance" if is_soft else "semantic"
 
 
-def _is_antialiased(levels: np.ndarray, most: int) -> bool:
-    """Whether values from black to white are those of a mask drawn at a finer scale: equal steps, rounded."""
+def _is_antialiased(given: np.ndarray, levels: np.ndarray, most: int) -> bool:
+    """Whether values from black to white are those of a mask drawn at a finer scale: equal steps, rounded, and along
+    lines, where a label map has areas."""
     if levels[0] != 0 or levels[-1] != most:
+        return False
+    between = ((given > 0) & (given < most)).astype(np.uint8)
+    inner = cv2.erode(between, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    if np.count_nonzero(inner) > _THICK_SHARE * np.count_nonzero(between):
         return False
     near = (np.abs(levels[:, None] - np.arange(steps + 1) * most / steps).min(axis=1) for steps in _STEPS)
     return any((off <= 1).all() for off in near)

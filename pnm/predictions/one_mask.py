@@ -17,7 +17,7 @@ from pnm.pictures.rgb_files import picture_size
 from pnm.pictures.samples import TIFFS, GeoTag, read_header
 from pnm.predictions.detail_report import changes_file, details_file, write_changes, write_details
 from pnm.predictions.image_predictions import Partition
-from pnm.predictions.mask_reading import AS_TOLD, MaskReading, as_prediction, read_mask
+from pnm.predictions.mask_reading import AS_TOLD, NO_OBJECT, MaskReading, as_prediction, read_mask
 from pnm.predictions.refinement import Step
 from pnm.predictions.refinement_details import details_of, refine_detailed
 
@@ -72,8 +72,9 @@ def refine_one(args: argparse.Namespace, step: Step, task: str | None) -> None:
     reading = MaskReading(args.mask_kind, args.invert)
     job = MaskJob(args.image, args.mask, args.output, args.resize_mask, args.details, reading)
     changed, size, told = refine_picture(job, step, task)
-    asked = getattr(args, "strength", None)
-    may_be_more = not changed and (asked is None or 0 < asked < 1)
+    parts = getattr(args, "parts", ())
+    may_be_more = bool(parts) and not changed and told != NO_OBJECT
+    may_be_more &= all(p.is_universal and (p.strength is None or 0 < p.strength < 1) for p in parts)
     unsure = ": nothing was sure enough; --strength 1 gives every pixel its likelier label" if may_be_more else ""
     print(f"{args.output}: {changed} of {size} pixels changed{unsure} ({args.mask.name} was read as {told})")
 

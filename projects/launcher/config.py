@@ -5,6 +5,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import yaml
@@ -79,7 +80,8 @@ def _explain(cfg: CfgNode, error: Exception, where: str) -> UserError:
     mismatch = re.search(r"Type mismatch \(<class '([\w.]+)'> vs. <class '([\w.]+)'>\).*key: ([\w.]+)", text, re.DOTALL)
     if mismatch:
         wanted, came = (name.rsplit(".", 1)[-1] for name in mismatch.group(1, 2))
-        return UserError(f"{where}: {mismatch[3]} takes {wanted}, got {came}")
+        advice = ": write it with a point, like 1.0" if (wanted, came) == ("float", "int") else ""
+        return UserError(f"{where}: {mismatch[3]} takes {wanted}, got {came}{advice}")
     return UserError(f"{where}: {' '.join(text.split())[:300] or 'not understood; overrides are KEY VALUE pairs'}")
 
 
@@ -109,6 +111,16 @@ def _check_value(key: str, value: Any) -> None:
         deepest = max(deepest, depth)
     if deepest > _MOST_DEPTH or len(str(value)) > _MOST_CHARACTERS or "\0" in str(value):
         raise UserError(f"command line: {key} {str(value)[:40]}... is no value: too long, or too many brackets")
+
+
+def _with_floats(cfg: CfgNode, overrides: list[str]) -> list[str]:
+    """Overrides in which keys that take a number with a point have one, where a whole number was given."""
+    out = list(overrides)
+    for n in range(0, len(overrides), 2):
+        value = attrgetter(overrides[n])(cfg) if overrides[n] in all_keys(cfg) else None
+        if isinstance(value, float) and re.fullmatch(r"[+-]?[0-9]{1,15}", str(overrides[n + 1]).strip()):
+            out[n + 1] = f"{str(overrides[n + 1]).strip()}.0"
+    return out
 
 
 def _wanted_imports(cfg: CfgNode, config_file: str, overrides: Sequence[str]) -> tuple[str, ...]:
@@ -157,7 +169,7 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     if config_file:
         # YAML can name Python functions to call; a config is data.
         _merge(cfg, partial(cfg.merge_from_file, allow_unsafe=False), config_file, config_file)
-    _merge(cfg, cfg.merge_from_list, overrides, "command line")
+    _merge(cfg, cfg.merge_from_list, _with_floats(cfg, overrides), "command line")
     for finish_config in hooks("finish_config", imports):
         finish_config(cfg)
     from ..semantic_networks.multi_scale_testing import check_augmented_testing  # as the rooms, which bring torch

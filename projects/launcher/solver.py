@@ -8,6 +8,8 @@ from fvcore.common.param_scheduler import ParamScheduler
 
 from pnm.errors import UserError
 
+_TELLING = ("betas", "momentum", "nesterov")  # of groups of Adam, and of SGD
+
 
 class PolynomialDecay(ParamScheduler):
     """``max((1 - where) ** power, ending)`` for ``where`` from 0 to 1, DeepLab's schedule."""
@@ -47,6 +49,30 @@ def optimizer_from_config(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.O
     optimizer_type = maybe_add_gradient_clipping(cfg, types[name])
     more = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV} if name == "SGD" else {}
     return optimizer_type(params, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY, **more)
+
+
+def refuse_states_of_others(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Makes an optimizer refuse, with a UserError, a checkpoint's state of another optimizer or of other parameters;
+    returns it."""
+    optimizer.register_load_state_dict_pre_hook(_check_state)
+    return optimizer
+
+
+def _check_state(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    own, given = optimizer.param_groups, state["param_groups"]
+    are_alike = [len(group["params"]) for group in own] == [len(group["params"]) for group in given]
+    for group, other in zip(own, given):
+        # AdamW is, by this key, told from Adam.
+        are_alike &= all(name in other for name in _TELLING if name in group)
+        are_alike &= group.get("decoupled_weight_decay") == other.get(
+            "decoupled_weight_decay", group.get("decoupled_weight_decay")
+        )
+    if not are_alike:
+        raise UserError(
+            "the checkpoint's state is of another optimizer, or of another model: resume with the SOLVER.OPTIMIZER, "
+            "SOLVER and MODEL keys of its run (config.yaml beside it), or start a run from its weights: MODEL.WEIGHTS, "
+            "another OUTPUT_DIR, no --resume"
+        )
 
 
 def lr_scheduler_from_config(cfg: CfgNode, optimizer: torch.optim.Optimizer):

@@ -19,7 +19,7 @@ from .data.shared_batches import check_shares
 from .data.train_loader import SeedEachIteration, build_train_loader, start_at, training_entries
 from .evaluation.evaluators import build_evaluator
 from .evaluation.report_pages import write_reports
-from .solver import lr_scheduler_from_config, optimizer_from_config
+from .solver import lr_scheduler_from_config, optimizer_from_config, refuse_states_of_others
 from .validation_pictures import ValidationPictures
 
 
@@ -90,7 +90,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg, model):
-        return fuse_updates(optimizer_from_config(cfg, model))
+        return refuse_states_of_others(fuse_updates(optimizer_from_config(cfg, model)))
 
     @classmethod
     def build_lr_scheduler(cls, cfg, optimizer):

@@ -6,7 +6,7 @@ from detectron2.config import get_cfg
 
 from pnm.errors import UserError
 from pnm.projects.launcher.config import add_launcher_config
-from pnm.projects.launcher.solver import lr_scheduler_from_config, optimizer_from_config
+from pnm.projects.launcher.solver import lr_scheduler_from_config, optimizer_from_config, refuse_states_of_others
 
 
 def config(**solver):
@@ -87,3 +87,20 @@ def test_gradients_are_clipped_under_adam():
 def test_unknown_optimizer():
     with pytest.raises(UserError, match="SOLVER.OPTIMIZER is 'LION', expected one of SGD, ADAM, ADAMW"):
         optimizer_from_config(config(OPTIMIZER="LION"), torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("own", ["SGD", "ADAM", "ADAMW"])
+@pytest.mark.parametrize("other", ["SGD", "ADAM", "ADAMW"])
+def test_a_state_of_another_optimizer_is_refused(own, other):
+    model = torch.nn.Linear(2, 1)
+    state = optimizer_from_config(config(OPTIMIZER=other), model).state_dict()
+    optimizer = refuse_states_of_others(optimizer_from_config(config(OPTIMIZER=own), model))
+    if own == other:
+        optimizer.load_state_dict(state)
+    else:
+        with pytest.raises(UserError, match="of another optimizer, or of another model"):
+            optimizer.load_state_dict(state)
+    more = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    wider = refuse_states_of_others(optimizer_from_config(config(OPTIMIZER=other), more))
+    with pytest.raises(UserError, match="of another optimizer, or of another model"):
+        wider.load_state_dict(state)

@@ -186,3 +186,29 @@ def test_large_masks_whose_object_is_dark(refine, tmp_path, monkeypatch):
     assert np.array_equal(tifffile.imread(tmp_path / "mask_refined.tif") == 0, wanted)
     line = refine(*files, "--overwrite", "--mask-kind", "labels", fails=True)
     assert "those refined by tiles, are of one object" in line
+
+
+def test_a_palette_whose_greater_index_is_darker(refine, photo, refined, tmp_path):
+    """As programs that count colours make it: the object is white, of index 0."""
+    image = Image.fromarray((~disc()).astype(np.uint8), "P")
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(tmp_path / "mask.png")
+    told = refine(photo, tmp_path / "mask.png")
+    assert "(mask.png was read as one object, the brighter of two values)" in told
+    with Image.open(tmp_path / "mask_refined.png") as made:
+        assert made.mode == "P" and np.array_equal(np.asarray(made.convert("L")) == 255, refined)
+    assert np.array_equal(pnm.Refiner(strength=1)(photo, tmp_path / "mask.png"), refined)
+    with Image.open(tmp_path / "mask.png") as opened:
+        assert np.array_equal(pnm.Refiner(strength=1)(photo, opened), refined)
+
+
+@pytest.mark.parametrize("labels", [(0, 15, 255), (0, 1, 255), (0, 128, 255)])
+def test_a_class_inside_of_a_void_band_is_no_soft_edge(refine, photo, labels, tmp_path):
+    background, inner, void = labels
+    values = np.where(disc(radius=17), np.uint8(void), np.uint8(background))
+    values[disc()] = inner
+    Image.fromarray(values).save(tmp_path / "mask.png")
+    told = refine(photo, tmp_path / "mask.png")
+    assert "is taken for a label map of 3 labels" in told and "soft" not in told
+    made = grey(tmp_path / "mask_refined.png")  # of the band, segments may take what is theirs
+    assert {background, inner} <= set(np.unique(made)) <= set(labels)
