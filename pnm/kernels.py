@@ -19,6 +19,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import pickle
 import threading
 import types
 from collections.abc import Callable
@@ -31,6 +32,16 @@ import numpy as np
 from pnm.machine_code import Entry, describe, entry_of
 
 _one_at_a_time = threading.RLock()
+
+
+def _forget_the_lock() -> None:
+    """In a forked child: a thread that held the lock is not there to let it go."""
+    global _one_at_a_time
+    _one_at_a_time = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_the_lock)
 
 
 class Kernel:
@@ -50,10 +61,19 @@ class Kernel:
         import numba
 
         has_file = Path(self.py_func.__code__.co_filename).is_file()
-        dispatcher: Any = numba.njit(nogil=True, cache=has_file, error_model="numpy")(self.py_func)
+        make = functools.partial(numba.njit, nogil=True, error_model="numpy")
+        try:
+            dispatcher: Any = make(cache=has_file)(self.py_func)
+        except RuntimeError:  # there is no folder that numba could write to
+            dispatcher = make()(self.py_func)
         with suppress(AttributeError):  # numba alone would look at this file, and not at those of kernels it calls
             kept = dispatcher._cache._cache_file
             kept._source_stamp = (kept._source_stamp, self.fingerprint)
+            cache = dispatcher._cache
+            cache.load_overload, cache.save_overload = (
+                _or_nothing(cache.load_overload),
+                _or_nothing(cache.save_overload),
+            )
         return dispatcher
 
     def __call__(self, *arguments: Any) -> Any:
@@ -88,6 +108,16 @@ class Kernel:
                 elif isinstance(value, type) and hasattr(value, "_fields"):
                     digest.update(f"{name}={value._fields};".encode())
         return digest.digest()
+
+
+def _or_nothing(use_files: Callable) -> Callable:
+    """What numba does with files of its cache, or nothing where they are damaged, or the disk is full."""
+
+    def run(*arguments: Any) -> Any:
+        with suppress(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, pickle.UnpicklingError):
+            return use_files(*arguments)
+
+    return run
 
 
 def _codes(code: types.CodeType) -> list[types.CodeType]:

@@ -56,7 +56,8 @@ def describe(arguments: Sequence[Any]) -> Described:
 
 def _take_apart(argument: Any, described: Described) -> Any:
     if isinstance(argument, np.ndarray):
-        assert argument.flags.c_contiguous, "kernels fill arrays in place, and take them as they are"
+        if not (argument.flags.c_contiguous and argument.dtype.isnative):
+            raise TypeError("kernels take arrays as they lie in memory: contiguous, in this machine's byte order")
         described.arrays.append(argument)
         described.whole.extend(argument.shape)
         return argument.dtype.name, argument.ndim

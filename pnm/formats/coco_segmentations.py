@@ -120,7 +120,10 @@ def _some_polygons(raws: Sequence[Raw]) -> _Polygons | None:
         return None
     bounds = bounds_of((numbers + 1) // 2)
     for p in np.flatnonzero(faults).tolist():
-        coordinates = fifths(np.array(msgspec.json.decode(raws[p], type=list[float]), np.float64))
+        try:
+            coordinates = fifths(np.array(msgspec.json.decode(raws[p], type=list[float]), np.float64))
+        except ValueError:  # beyond the range of numbers
+            return None
         x[bounds[p] : bounds[p + 1]] = coordinates[::2]
         y[bounds[p] : bounds[p] + len(coordinates) // 2] = coordinates[1::2]
     return _Polygons(x[:end].copy(), y[:end].copy(), numbers)

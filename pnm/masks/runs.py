@@ -215,7 +215,7 @@ def _write_text(counts: np.ndarray, text: np.ndarray) -> int:
 def rle_text(counts: np.ndarray) -> bytes:
     """The "counts" of a compressed COCO RLE; ``counts`` (R,) int64 run lengths, background first."""
     text = np.empty(13 * counts.size, np.uint8)
-    return text[: _write_text(counts, text)].tobytes()
+    return text[: _write_text(np.ascontiguousarray(counts, np.int64), text)].tobytes()
 
 
 def crop_rle_text(crop: np.ndarray, top: int, left: int, height: int, width: int) -> bytes:

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from pnm.machine_code import describe
+from pnm.masks.runs import rle_text
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = """
@@ -117,3 +121,50 @@ def test_failing_kernels_are_told_and_numba_works_beside(run):
             "a kernel was ended before its time, most likely for want of memory: see above",
             "6.0",
         ]
+
+
+def test_damaged_files_of_numba_are_passed_over(run, tmp_path):
+    run()
+    for file in (tmp_path / "__pycache__").glob("*.nbi"):
+        file.write_bytes(file.read_bytes()[:20])
+    for file in (tmp_path / "__pycache__").glob("*.kernel"):
+        file.unlink()
+    assert run() == f"{SUMS} True"
+
+
+FORK = """
+import os, signal, threading
+import numpy as np
+import own
+from pnm import kernels
+
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    with kernels._one_at_a_time:
+        held.set()
+        done.wait()
+
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    own.add_up(own.Pair(np.arange(3, dtype=np.uint8), 7), 0.5, np.zeros(3), True)
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_child_forked_while_a_thread_compiles(run):
+    run()
+    assert run(FORK) == "0"
+
+
+def test_arrays_that_kernels_can_not_take():
+    text = rle_text(np.array([3, 4, 5]))
+    assert rle_text(np.array([3, 4, 5], ">i4")) == text == rle_text(np.array([3, 0, 4, 0, 5])[::2])
+    with pytest.raises(TypeError, match="contiguous, in this machine's byte order"):
+        describe([np.zeros((4, 4))[:, ::2]])
+    with pytest.raises(TypeError, match="contiguous, in this machine's byte order"):
+        describe([np.zeros(4, ">f4")])

@@ -129,3 +129,15 @@ def test_numbers_of_polygons():
     assert polygons.numbers.tolist() == [6, 4, 6, 6]
     for odd in ("5", "null", "[[1, 2]]", '["1", 2]', "[true, 2]", "{}", "[1, null]"):
         assert _all_polygons([raws[0], msgspec.Raw(odd.encode()), raws[0]]) is None
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1" + 400 * "0"])
+def test_coordinates_beyond_all_numbers_are_told(write, number):
+    image = '{"images": [{"id": 1, "height": 6, "width": 8}], "categories": [{"id": 1, "name": "c"}], "annotations": ['
+    annotation = (
+        '{"id": 1, "image_id": 1, "category_id": 1, "area": 9, "iscrowd": 0, "segmentation": [[1,1,5,1,5,%s]]}]}'
+    )
+    paths = write((image + annotation % number).encode(), b"[]")
+    assert quickly(paths, ("segm",)) is None
+    with pytest.raises(UserError, match="has coordinates that are no numbers or lie far outside"):
+        read_coco_ground_truth(paths[0], masks=True)
