@@ -13,12 +13,11 @@ of the mask's variance explained, and the mean::
            [-1.  ,  1.33,  0.  ,  0.33]], dtype=float32)
 """
 
-import numba
+import cv2
 import numpy as np
 
+from pnm.kernels import entry_kernel, kernel
 from pnm.object_refinement.local_regression import CHANNELS, LEAST_VARIANCE, NOISE, RADII
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 _SUMS = 14  # of what is summed up in windows, an even number
 _NOISE, _LEAST_VARIANCE = np.float32(NOISE), np.float32(LEAST_VARIANCE)
@@ -34,42 +33,16 @@ def color_evidence(x: np.ndarray) -> np.ndarray:
         (H / 2, W / 2, CHANNELS) float32.
     """
     height, width = x.shape[0] // 2, x.shape[1] // 2
+    half = cv2.resize(x, (width, height), interpolation=cv2.INTER_AREA)
     planes = np.empty((CHANNELS, height, width), np.float32)
-    colors = np.empty((3, height, width), np.float32)
-    _halve(x, colors, planes[0])
+    colors, planes[0] = np.ascontiguousarray(half[..., :3].transpose(2, 0, 1)), half[..., 3]
     for k, radius in enumerate(RADII):
         _regress(colors, planes[0], radius, planes[1 + 3 * k : 4 + 3 * k])
-    return _interleaved(planes)
+    return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
-@_kernel
-def _halve(x, colors, mask):  # type: ignore[no-untyped-def]
-    """Means of 2 x 2 pixels, as planes."""
-    quarter = np.float32(0.25)
-    for row in range(mask.shape[0]):
-        for column in range(mask.shape[1]):
-            y, x0 = 2 * row, 2 * column
-            for c in range(4):
-                mean = (x[y, x0, c] + x[y, x0 + 1, c] + x[y + 1, x0, c] + x[y + 1, x0 + 1, c]) * quarter
-                if c < 3:
-                    colors[c, row, column] = mean
-                else:
-                    mask[row, column] = mean
-
-
-@_kernel
-def _interleaved(planes):  # type: ignore[no-untyped-def]
-    """(h, w, C) of (C, h, w)."""
-    out = np.empty((planes.shape[1], planes.shape[2], planes.shape[0]), planes.dtype)
-    for y in range(out.shape[0]):
-        for x in range(out.shape[1]):
-            for c in range(out.shape[2]):
-                out[y, x, c] = planes[c, y, x]
-    return out
-
-
-@_kernel
-def _regress(colors, mask, radius, out):  # type: ignore[no-untyped-def]
+@entry_kernel
+def _regress(colors: np.ndarray, mask: np.ndarray, radius: int, out: np.ndarray) -> None:
     height, width = mask.shape
     # Columns of zeros on both sides stand for what lies outside.
     padded = np.zeros((_SUMS, width + 2 * radius + 1), np.float32)
@@ -87,7 +60,7 @@ def _regress(colors, mask, radius, out):  # type: ignore[no-untyped-def]
         _solve(colors, mask, y, means, out)
 
 
-@_kernel
+@kernel
 def _add_row(colors, mask, y, sign, sums):  # type: ignore[no-untyped-def]
     """Adds a row's colours, mask and their products to the sums of columns."""
     for x in range(mask.shape[1]):
@@ -109,7 +82,7 @@ def _add_row(colors, mask, y, sign, sums):  # type: ignore[no-untyped-def]
         sums[13, x] += signed_m * m
 
 
-@_kernel
+@kernel
 def _average(padded, radius, rows, means):  # type: ignore[no-untyped-def]
     """Means over windows of sums of columns; two chains of additions at a time, as one alone would wait for itself."""
     width, reach = means.shape[1], 2 * radius + 1
@@ -127,7 +100,7 @@ def _average(padded, radius, rows, means):  # type: ignore[no-untyped-def]
             means[k + 1, x] = two * share
 
 
-@_kernel
+@kernel
 def _solve(colors, mask, y, means, out):  # type: ignore[no-untyped-def]
     """The regressions of a row, by cofactors as in the other module."""
     for x in range(mask.shape[1]):

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 
-import numba
+import cv2
 import numpy as np
 import torch
 
@@ -16,22 +16,20 @@ from pnm.object_refinement.windows import Seen
 PIXEL_MEAN = np.array((123.675, 116.28, 103.53), np.float32)  # of RGB, as ImageNet has it
 PIXEL_STD = np.array((58.395, 57.12, 57.375), np.float32)
 
+_NORMALIZED = ((np.arange(256, dtype=np.float32)[:, None] - PIXEL_MEAN) / PIXEL_STD)[:, None]  # of each value
+_SIGNS = np.full(256, 1, np.float32)
+_SIGNS[0] = -1
+
 
 def network_input(seen: Seen) -> np.ndarray:
     """(4, h, w) float32: normalized colours, 0 outside of the image, and the coarse mask as +1 and -1; in memory the
     last axes come first, as convolutions have it fastest."""
+    colors = cv2.LUT(np.ascontiguousarray(seen.colors), _NORMALIZED)
+    if not seen.inside.all():
+        colors[~seen.inside] = 0
     out = np.empty((*seen.coarse.shape, 4), np.float32)
-    _normalize(seen.colors, seen.coarse, seen.inside, PIXEL_MEAN, 1 / PIXEL_STD, out)
+    cv2.mixChannels([colors, cv2.LUT(seen.coarse.view(np.uint8), _SIGNS)], [out], [0, 0, 1, 1, 2, 2, 3, 3])
     return out.transpose(2, 0, 1)
-
-
-@numba.njit(nogil=True, cache=True)
-def _normalize(colors, coarse, inside, mean, scale, out):  # type: ignore[no-untyped-def]
-    for y in range(coarse.shape[0]):
-        for x in range(coarse.shape[1]):
-            for c in range(3):
-                out[y, x, c] = (colors[y, x, c] - mean[c]) * scale[c] if inside[y, x] else 0.0
-            out[y, x, 3] = 1.0 if coarse[y, x] else -1.0
 
 
 def with_fast_evidence(network: RefinementNetwork) -> RefinementNetwork:
