@@ -101,7 +101,7 @@ class Kernel:
                     waiting.append(value)
                 elif isinstance(value, Deferred):
                     digest.update(value.fingerprint)
-                elif isinstance(value, (int, float, str, tuple)):
+                elif isinstance(value, (int, float, str, tuple, np.generic)):
                     digest.update(f"{name}={value!r};".encode())
                 elif isinstance(value, np.ndarray):
                     digest.update(name.encode() + value.tobytes())

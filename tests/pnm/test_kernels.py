@@ -93,6 +93,9 @@ def test_another_constant_or_kernel_of_another_module_makes_it_anew(run, tmp_pat
     assert run() == "(3, 7) [0.0, 5.0, 10.0] True" and run().endswith("False")
     (tmp_path / "other.py").write_text(OTHER.replace("* by * FACTOR", "* by + FACTOR"))
     assert run() == "(3, 7) [6.0, 7.0, 8.0] True"
+    for number in (3, 5):  # of NumPy's kind, which is none of Python's
+        (tmp_path / "other.py").write_text(OTHER.replace("FACTOR = 3", f"FACTOR = np.float32({number})"))
+        assert run() == f"(3, 7) [0.0, {number}.0, {2 * number}.0] True"
 
 
 @pytest.mark.parametrize("damage", [b"", b"x", b"x" * 100])
