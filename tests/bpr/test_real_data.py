@@ -25,6 +25,8 @@ from pnm.scoring.cityscapes_instance_files import instance_annotations
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = "SOLVER.IMS_PER_BATCH 2 SOLVER.MAX_ITER 3 SOLVER.CHECKPOINT_PERIOD 100 MODEL.BPR.PATCHES_PER_IMAGE 8"
 SHORT += " MODEL.SEM_SEG_HEAD.NUM_CLASSES 19"
+# The launcher's network has its BatchNorms apart, refine's has them folded: in bfloat16 that moves single pixels.
+FLOAT32 = ("MODEL.BPR.PRECISION_TEST", "float32")
 
 
 def quoted(*values):
@@ -36,6 +38,11 @@ def data_sets(names, predictions):
         f"DATASETS.{part} {quoted(name)} DATASETS.PREDICTIONS_{part} {quoted(path)}"
         for part, name, path in zip(("TRAIN", "TEST"), names, predictions)
     )
+
+
+def moved_share(masks, others):
+    """Of the pixels of masks: those that are in only one of the two."""
+    return sum(np.count_nonzero(a != b) for a, b in zip(masks, others, strict=True)) / sum(a.sum() for a in masks)
 
 
 def refine(tmp_path, images, predictions, output, *more):
@@ -61,18 +68,22 @@ def test_mask_rcnn_on_coco(train_net, prepared_data, tmp_path):
     before = json.loads(results.read_text())
     assert before
     # So weak a model has no IoU of one half with anything.
-    settings = f"{SHORT} MODEL.BPR.MATCH_IOU 0.0 MODEL.BPR.NMS_THRESHOLD_TEST 0.15 " + data_sets(
+    settings = f"{SHORT} MODEL.BPR.MATCH_IOU 0.0 MODEL.BPR.NMS_THRESHOLD_TEST 0.15 {' '.join(FLOAT32)} " + data_sets(
         ("coco_2017_val",) * 2, (results, results)
     )
     done = train_net("--num-gpus", "2", settings, config="bpr_instance", **environment)
     assert done.returncode == 0, done.stdout[-3000:]
     after = json.loads((tmp_path / "run/inference/coco_2017_val/coco_instances_results.json").read_text())
-    ids = [sorted((r["image_id"], r["category_id"], r["score"]) for r in rows) for rows in (after, before)]
-    assert ids[0] == ids[1]  # two processes write the images in another order
     output = tmp_path / "refined.json"
-    refine(tmp_path, prepared_data / "coco/val2017", results, output, "MODEL.BPR.NMS_THRESHOLD_TEST", "0.15")
-    same = {json.dumps(r["segmentation"]) for r in after}
-    assert {json.dumps(r["segmentation"]) for r in json.loads(output.read_text())} == same
+    more = ("MODEL.BPR.NMS_THRESHOLD_TEST", "0.15", *FLOAT32)
+    refine(tmp_path, prepared_data / "coco/val2017", results, output, *more)
+    ids, masks = [], []
+    for rows in (before, after, json.loads(output.read_text())):
+        rows = sorted(rows, key=lambda r: r["image_id"])  # two processes write the images in another order
+        ids.append([(r["image_id"], r["category_id"], r["score"]) for r in rows])
+        masks.append([coco_mask.decode(r["segmentation"]).astype(bool) for r in rows])
+    assert ids[0] == ids[1] == ids[2]
+    assert moved_share(masks[0], masks[1]) > 0.01 and moved_share(masks[1], masks[2]) < 1e-4
 
 
 def coarse_instances(files, folder):
@@ -126,10 +137,11 @@ def test_cityscapes_instances(train_net, prepared_data, tmp_path):
     coarse = [coarse_instances(label_files(prepared_data, s, "instanceIds"), tmp_path / s) for s in ("train", "val")]
     entries = [as_coco(prepared_data, split, tmp_path / f"{split}.json") for split in ("train", "val")]
     settings = f'{SHORT} DATASETS.REGISTER "{entries}" MODEL.BPR.PATCH_SIZE 64 MODEL.BPR.INPUT_SIZE 64 '
+    settings += f"{' '.join(FLOAT32)} "
     done = train_net(settings + data_sets(("city_train", "city_val"), coarse), config="bpr_instance")
     assert done.returncode == 0, done.stdout[-3000:]
     evaluated = json.loads((tmp_path / "run/inference/city_val/coco_instances_results.json").read_text())
-    more = ("MODEL.BPR.PATCH_SIZE", 64, "MODEL.BPR.INPUT_SIZE", 64)
+    more = ("MODEL.BPR.PATCH_SIZE", 64, "MODEL.BPR.INPUT_SIZE", 64, *FLOAT32)
     refine(tmp_path, prepared_data / "cityscapes/leftImg8bit/val", coarse[1], tmp_path / "refined", *more)
     texts = sorted(coarse[1].glob("*_pred.txt"))
     assert texts
@@ -138,9 +150,8 @@ def test_cityscapes_instances(train_net, prepared_data, tmp_path):
         rows = [row for row in evaluated if row["image_id"] == number]
         refined = read_cityscapes_predictions(tmp_path / "refined" / text.name)
         assert [(p.label_id, p.score) for p in refined] == [(r["category_id"], r["score"]) for r in rows]
-        for prediction, row in zip(refined, rows, strict=True):
-            mask = read_label_png(prediction.mask_path) != 0
-            assert np.array_equal(mask, coco_mask.decode(row["segmentation"]))
+        masks = [read_label_png(prediction.mask_path) != 0 for prediction in refined]
+        assert moved_share(masks, [coco_mask.decode(row["segmentation"]).astype(bool) for row in rows]) < 1e-4
 
 
 @pytest.mark.skipif("embedded" not in detectron2.__version__, reason="Detectron2's loader needs an unpublished package")
