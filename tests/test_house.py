@@ -13,7 +13,7 @@ FLOORS = (
     {"kernels"},
     {"masks", "network_backends", "shards"},
     {"compiling", "formats", "metrics", "null_model", "boundary_patches", "interior_offsets", "panoptic_grouping"}
-    | {"panoptic_fusion", "silhouettes", "fcos"},
+    | {"panoptic_fusion", "silhouettes", "fcos", "region_pooling"},
     {"pictures"},
     {"annotations", "object_refinement"},
     {"predictions", "scoring"},

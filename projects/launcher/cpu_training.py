@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import torch
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.utils import comm
 
 from pnm.network_backends.precision import has_bfloat16
@@ -41,11 +42,15 @@ def train_in_bfloat16(model: torch.nn.Module) -> None:
     """Makes a model on the CPU compute its losses in bfloat16 while it is trained, where the processor can.
 
     Weights, their updates, and what PyTorch's autocast holds to be sensitive, stay in float32; losses need not be
-    scaled, because bfloat16 has float32's range.
+    scaled, because bfloat16 has float32's range. Features that regions are cut from are in float32, too: Detectron2
+    gives the regions' coordinates the features' type, and bfloat16 counts in whole pixels from 128 on.
     """
     if not has_bfloat16():
         logger.warning("this processor does not multiply in bfloat16: SOLVER.AMP.ENABLED changes nothing")
         return
+    for module in model.modules():
+        if isinstance(module, ROIPooler):
+            module.register_forward_pre_hook(_in_float32)
     forward = model.forward
 
     def mixed_forward(*args: Any, **kwargs: Any) -> Any:
@@ -53,6 +58,11 @@ def train_in_bfloat16(model: torch.nn.Module) -> None:
             return forward(*args, **kwargs)
 
     model.forward = mixed_forward  # type: ignore[method-assign]
+
+
+def _in_float32(pooler: ROIPooler, args: tuple) -> tuple:
+    features, *others = args
+    return [feature.float() for feature in features], *others
 
 
 def fuse_updates(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -3,7 +3,8 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.ops import roi_align
+
+from pnm.region_pooling import roi_align
 
 from .basis_head import STRIDE, Bases
 from .pooling import Regions
@@ -52,7 +53,7 @@ class ConfidenceHead(nn.Module):
         rois = regions.rois
         maps = bases.bases if bases.silhouettes is None else torch.cat([bases.bases, bases.silhouettes], 1)
         pooled = [
-            roi_align(features.detach().float(), rois, SIDE, 1 / stride, 2, True)
+            roi_align(features.detach(), rois, SIDE, 1 / stride, 2)
             for features, stride in ((p3, _P3_STRIDE), (maps, STRIDE))
         ]
         masks = mask_logits.detach()

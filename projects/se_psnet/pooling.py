@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import torch
 from detectron2.structures import Instances
-from torchvision.ops import roi_align
+from torchvision.ops import roi_align as mask_align
+
+from pnm.region_pooling import roi_align
 
 _OBJECTS_AT_ONCE = 16  # whose full-size masks are floating-point numbers at a time
 
@@ -34,7 +36,7 @@ class Regions(NamedTuple):
 def pooled(maps: torch.Tensor, regions: Regions, side: int, stride: int) -> torch.Tensor:
     """(R, C, side, side) float32 of maps (N, C, h, w) in regions, one sample a cell (BlendMask); half precision could
     not say where a box begins."""
-    return roi_align(maps.float(), regions.rois, side, 1 / stride, 1, True)
+    return roi_align(maps, regions.rois, side, 1 / stride, 1)
 
 
 class Objects(NamedTuple):
@@ -76,7 +78,7 @@ def masks_in_boxes(objects: Objects, rows: torch.Tensor, boxes_xyxy: torch.Tenso
             wanted = ((rows >= first) & (rows < first + len(some))).nonzero()[:, 0]
             if len(wanted):
                 local = Regions(rows[wanted] - first, boxes_xyxy[wanted])
-                values = roi_align(some[:, None].float(), local.rois, side, 1.0, 0, True)
+                values = mask_align(some[:, None].float(), local.rois, side, 1.0, 0, True)
                 targets[wanted] = values[:, 0] >= 0.5
     return targets
 

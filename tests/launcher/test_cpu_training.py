@@ -5,6 +5,8 @@ import logging
 
 import pytest
 import torch
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.structures import Boxes
 from torch import nn
 
 from pnm.projects.launcher import cpu_training
@@ -70,6 +72,26 @@ def test_losses_are_computed_in_bfloat16_in_training_alone(monkeypatch):
     model(x).float().mean().backward()
     assert all(p.dtype == p.grad.dtype == torch.float32 for p in model.parameters())
     assert model.eval()(x).dtype == torch.float32
+
+
+class Pooling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.pooler = ROIPooler(4, [1 / 4], 0, "ROIAlignV2")
+
+    def forward(self, features, boxes):
+        return self.pooler([features], boxes)
+
+
+def test_regions_keep_their_coordinates_in_bfloat16(monkeypatch):
+    """As bfloat16 has them, from 128 on, they would lie at whole pixels."""
+    monkeypatch.setattr(cpu_training, "has_bfloat16", lambda: True)
+    ramp = torch.linspace(-1, 1, 80).expand(1, 1, 80, 80).bfloat16()
+    boxes = [Boxes(torch.tensor([[200.45, 130.55, 240.4, 170.6]]))]
+    expected = Pooling()(ramp.float(), boxes)
+    model = Pooling().train()
+    train_in_bfloat16(model)
+    assert torch.allclose(model(ramp, boxes).float(), expected, atol=1e-6)
 
 
 def test_a_processor_without_bfloat16_is_told_of(monkeypatch, caplog):

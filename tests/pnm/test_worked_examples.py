@@ -15,7 +15,7 @@ MODULES = (
     "panoptic_grouping.nearest_centers", "panoptic_grouping.grouping", "panoptic_grouping.merging",
     "panoptic_fusion.pasting", "panoptic_fusion.stuff", "panoptic_fusion.fusion", "panoptic_fusion.duplicates",
     "panoptic_fusion.detectron2_interface", "annotations.outlines", "annotations.formats.brush_rle",
-    "object_refinement.cpu_local_regression",
+    "object_refinement.cpu_local_regression", "region_pooling.axis_taps",
 )  # fmt: skip
 
 

@@ -4,6 +4,8 @@ import torch
 import torchvision
 from torchvision.ops import roi_align
 
+from pnm.region_pooling import roi_align as region_features
+
 __all__ = ["ROIAlign", "roi_align"]
 
 
@@ -23,5 +25,9 @@ class ROIAlign(torchvision.ops.RoIAlign):
         super().__init__(output_size, spatial_scale, sampling_ratio, aligned)
 
     def forward(self, input: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
-        """Pools (N, C, H, W) features at R regions (image index, x0, y0, x1, y1) in input pixels: (R, C, h, w)."""
-        return super().forward(input, rois.to(input.dtype))
+        """Pools (N, C, H, W) features at R regions (image index, x0, y0, x1, y1) in input pixels: (R, C, h, w).
+
+        Computed in float32 whatever the features are of: half precision could not say where a region begins.
+        """
+        size, scale = self.output_size, self.spatial_scale
+        return region_features(input, rois, size, scale, self.sampling_ratio, self.aligned).to(input.dtype)
