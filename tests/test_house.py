@@ -9,7 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Floors of pnm/, from the ground up; a module imports from its own room and from lower floors only.
 FLOORS = (
     {"errors", "programs", "usable_cores", "read_ahead", "cityscapes_classes"}
-    | {"ade20k_classes", "machine_code", "memory_reuse"},
+    | {"ade20k_classes", "kernel_arguments", "memory_reuse"},
+    {"machine_code"},
     {"kernels"},
     {"masks", "network_backends", "shards"},
     {"compiling", "formats", "metrics", "null_model", "boundary_patches", "interior_offsets", "panoptic_grouping"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pnm.machine_code import describe
+from pnm.kernel_arguments import describe
 from pnm.masks.runs import rle_text
 
 ROOT = Path(__file__).resolve().parents[2]
