@@ -124,6 +124,16 @@ def test_one_atomic_writer():
                 assert str(path.relative_to(ROOT)) in allowed, f"{path.relative_to(ROOT)}, line {node.lineno}"
 
 
+# Whoever else needs a compiled function asks pnm.kernels: it starts without numba, whatever became of numba's cache.
+MAY_IMPORT_NUMBA = {"pnm/kernels.py", "pnm/kernel_arguments.py", "pnm/machine_code.py", "pnm/masks/simd_intrinsics.py"}
+
+
+def test_numba_is_used_by_one_way():
+    for path in [ROOT / "train_net.py", *files("pnm", "projects", "tools", "datasets", "embedded")]:
+        imports_it = "numba" in {name.split(".")[0] for name in imported(path)}
+        assert not imports_it or path.relative_to(ROOT).as_posix() in MAY_IMPORT_NUMBA, path.relative_to(ROOT)
+
+
 def test_no_module_under_a_second_name():
     for path in files("pnm", "projects", "tools", "tests", "benchmarks", "datasets"):
         strange = {name for name in imported(path) if name.split(".")[0] in ("projects", "tools", "embedded")}

@@ -164,6 +164,19 @@ def test_a_child_forked_while_a_thread_compiles(run):
     assert run(FORK) == "0"
 
 
+@pytest.mark.parametrize("returned", ["float", "np.ndarray", "tuple[int, float]"])
+def test_kernels_called_from_python_return_whole_numbers(run, tmp_path, returned):
+    (tmp_path / "own.py").write_text(MODULE.replace("-> tuple[int, int]", f"-> {returned}"))
+    told = run(f"try:\n    exec({PROGRAM!r})\nexcept TypeError as error:\n    print(error)")
+    assert told.startswith("add_up returns") and told.endswith("kernels called from Python return whole numbers")
+
+
+def test_steps_that_are_one_make_it_anew(run, tmp_path):
+    run()
+    (tmp_path / "other.py").write_text(OTHER.replace("import kernel", "import fusing_kernel as kernel"))
+    assert run() == f"{SUMS} True" and run() == f"{SUMS} False"
+
+
 def test_arrays_that_kernels_can_not_take():
     text = rle_text(np.array([3, 4, 5]))
     assert rle_text(np.array([3, 4, 5], ">i4")) == text == rle_text(np.array([3, 0, 4, 0, 5])[::2])
