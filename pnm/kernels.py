@@ -29,7 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from pnm.machine_code import Entry, describe, entry_of
+from pnm.kernel_arguments import Entry, describe
+from pnm.machine_code import entry_of
 
 _one_at_a_time = threading.RLock()
 
@@ -49,11 +50,12 @@ class Kernel:
 
     Attributes:
         py_func: the function itself.
+        fuses: see :func:`fusing_kernel`.
     """
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: Callable, *, fuses: bool = False):
         functools.update_wrapper(self, function)
-        self.py_func = function
+        self.py_func, self.fuses = function, fuses
 
     @functools.cached_property
     def dispatcher(self) -> Any:
@@ -61,7 +63,9 @@ class Kernel:
         import numba
 
         has_file = Path(self.py_func.__code__.co_filename).is_file()
-        make = functools.partial(numba.njit, nogil=True, error_model="numpy")
+        make = functools.partial(
+            numba.njit, nogil=True, error_model="numpy", fastmath={"contract"} if self.fuses else False
+        )
         try:
             dispatcher: Any = make(cache=has_file)(self.py_func)
         except RuntimeError:  # there is no folder that numba could write to
@@ -94,7 +98,7 @@ class Kernel:
             if one.py_func in seen:
                 continue
             seen.add(one.py_func)
-            digest.update(_code_text(one.py_func.__code__).encode())
+            digest.update(f"fuses={one.fuses};{_code_text(one.py_func.__code__)}".encode())
             for name in _names(one.py_func.__code__):
                 value = one.py_func.__globals__.get(name)
                 if isinstance(value, Kernel):
@@ -179,11 +183,13 @@ class EntryKernel(Kernel):
         self._entries: dict[tuple, Entry] = {}
 
     def __call__(self, *arguments: Any) -> Any:
-        if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
-            return self.dispatcher(*arguments)
         described = describe(arguments)
         entry = self._entries.get(described.kinds)
-        return (entry or self._new_entry(described.kinds))(described)
+        if entry is None:
+            if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+                return self.dispatcher(*arguments)
+            entry = self._new_entry(described.kinds)
+        return entry(described)
 
     def _new_entry(self, kinds: tuple) -> Entry:
         with _one_at_a_time:  # threads that work on one image each all come here first
@@ -195,6 +201,12 @@ class EntryKernel(Kernel):
 def kernel(function: Callable) -> Kernel:
     """Makes a :class:`Kernel` of a function."""
     return Kernel(function)
+
+
+def fusing_kernel(function: Callable) -> Kernel:
+    """A :class:`Kernel` in which a product and a sum may be one step, rounded once: faster, and the last bit of a
+    result is another on processors that have this step than on those that don't."""
+    return Kernel(function, fuses=True)
 
 
 def entry_kernel(function: Callable) -> EntryKernel:

@@ -1,10 +1,10 @@
 """Machine code of kernels, kept on disk and run without numba, of which only llvmlite is imported.
 
-numba compiles a function with the plain interface of C around a kernel: a pointer for each array, one to whole numbers
-and one to fractions. Its object code is written to a file beside the kernel's module, or in ``NUMBA_CACHE_DIR``, with a
-digest of everything it depends on: code, kinds of arguments, versions, processor. A file of another digest is not used
-but made anew. What a kernel needs at run time, such as memory for its own arrays, it finds in numba's two small C
-libraries, which are loaded by themselves.
+numba compiles a function around a kernel that takes its arguments as :mod:`pnm.kernel_arguments` has them. Its object
+code is written to a file beside the kernel's module, or in ``NUMBA_CACHE_DIR``, with a digest of everything it depends
+on: code, kinds of arguments, versions, processor. A file of another digest is not used but made anew. What a kernel
+needs at run time, such as memory for its own arrays, it finds in numba's two small C libraries, which are loaded by
+themselves.
 """
 
 import builtins
@@ -16,88 +16,23 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+
+from pnm.kernel_arguments import INTERFACE, Entry, entry_function, number_of_arrays, number_of_results
 
 ENDING = ".kernel"
 _DIGEST_SIZE = 32
 _NOT_KEPT = (OSError, ImportError, RuntimeError, ValueError, AttributeError)  # another numba than is known here
-_DONE = 0  # of the whole numbers: 1 as soon as the kernel has come to its end
-
-
-class Described(NamedTuple):
-    """Arguments of a kernel in C: what they are, and their values in the order in which they come.
-
-    Attributes:
-        kinds: of each argument, a name for a number, ``(dtype, dimensions)`` for an array and
-            ``(class, kinds...)`` for a named tuple.
-        arrays: all arrays.
-        whole: sizes of arrays, and whole numbers.
-        fractions: other numbers.
-    """
-
-    kinds: tuple
-    arrays: list[np.ndarray]
-    whole: list[int]
-    fractions: list[float]
-
-
-def describe(arguments: Sequence[Any]) -> Described:
-    """Takes arguments to pieces."""
-    described = Described((), [], [], [])
-    kinds = tuple(_take_apart(argument, described) for argument in arguments)
-    return described._replace(kinds=kinds)
-
-
-def _take_apart(argument: Any, described: Described) -> Any:
-    if isinstance(argument, np.ndarray):
-        if not (argument.flags.c_contiguous and argument.dtype.isnative):
-            raise TypeError("kernels take arrays as they lie in memory: contiguous, in this machine's byte order")
-        described.arrays.append(argument)
-        described.whole.extend(argument.shape)
-        return argument.dtype.name, argument.ndim
-    if isinstance(argument, tuple):
-        return type(argument), *(_take_apart(part, described) for part in argument)
-    if isinstance(argument, (float, np.floating)):
-        described.fractions.append(float(argument))
-        return "fraction"
-    described.whole.append(int(argument))
-    return "whole"
-
-
-class Entry:
-    """A function in machine code.
-
-    Args:
-        address: of the function.
-        owner: what keeps the code in memory.
-        arrays: how many it takes.
-        results: how many whole numbers it gives.
-    """
-
-    def __init__(self, address: int, owner: Any, arrays: int, results: int):
-        self._results, self._owner = results, owner
-        self._function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (arrays + 2))(address)
-
-    def __call__(self, described: Described) -> Any:
-        whole = np.array([0] * (1 + self._results) + described.whole, np.int64)
-        fractions = np.array([*described.fractions, 0.0])
-        arrays = [*described.arrays, whole, fractions]
-        self._function(*[array.__array_interface__["data"][0] for array in arrays])
-        if not whole[_DONE]:
-            raise MemoryError("a kernel was ended before its time, most likely for want of memory: see above")
-        results = whole[1 : 1 + self._results].tolist()
-        return results[0] if len(results) == 1 else tuple(results) or None
 
 
 def entry_of(kernel: Any, kinds: tuple) -> Entry:
     """The machine code of a kernel for arguments of these kinds: from its file, or compiled and kept."""
-    results, arrays = _results(kernel.py_func), _number_of_arrays(kinds)
+    results, arrays = number_of_results(kernel.py_func), number_of_arrays(kinds)
     name = f"{kernel.__module__}.{kernel.__qualname__}-{hashlib.sha256(repr(kinds).encode()).hexdigest()[:8]}{ENDING}"
     digest = _digest(kernel, kinds)
     places = [folder / name for folder in folders(kernel.py_func.__code__.co_filename)]
@@ -105,7 +40,7 @@ def entry_of(kernel: Any, kinds: tuple) -> Entry:
         code = _kept(places, digest)
         if code is not None:
             return Entry(*_loaded(code), arrays, results)
-    address, owner, code = _compiled(kernel, kinds, results)
+    address, owner, code = _compiled(kernel, kinds)
     if code is not None:
         _keep(places, digest, code)
     return Entry(address, owner, arrays, results)
@@ -141,26 +76,12 @@ def folders(source: str) -> Iterator[Path]:
         yield Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "pnm_kernels"
 
 
-def _results(function: Callable) -> int:
-    """How many whole numbers a function says that it returns."""
-    given = typing.get_type_hints(function)["return"]
-    return 0 if given is type(None) else len(typing.get_args(given)) or 1
-
-
-def _number_of_arrays(kinds: tuple) -> int:
-    return sum(
-        _number_of_arrays(kind[1:]) if isinstance(kind[0], type) else 1
-        for kind in kinds
-        if kind and isinstance(kind, tuple)
-    )
-
-
 def _digest(kernel: Any, kinds: tuple) -> bytes:
     """Of everything that machine code depends on."""
     from llvmlite import binding as llvm
 
     options = sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("NUMBA_") and k != "NUMBA_CACHE_DIR")
-    parts = [kernel.fingerprint.hex(), repr(kinds), *options, _numba_version(), sys.version]
+    parts = [INTERFACE, kernel.fingerprint.hex(), repr(kinds), *options, _numba_version(), sys.version]
     parts += [llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), np.__version__]
     return hashlib.sha256("\n".join(parts).encode()).digest()
 
@@ -230,59 +151,17 @@ def _loaded(code: bytes) -> tuple[int, Any]:
     return engine.get_function_address(code[:length].decode()), engine
 
 
-def _compiled(kernel: Any, kinds: tuple, results: int) -> tuple[Any, Any, bytes | None]:
+def _compiled(kernel: Any, kinds: tuple) -> tuple[Any, Any, bytes | None]:
     """Address of a function that numba compiles, what keeps it in memory, and its code if it can be kept."""
     import numba
 
-    source = _Source(kernel, results)
-    call = f"kernel({', '.join(source.argument(kind) for kind in kinds)})"
-    pointers = [f"a{n}" for n in range(source.arrays)]
-    keeping = {0: call, 1: f"whole[1] = {call}"}.get(results, f"{_targets(results)} = {call}")
-    text = f"def entry({', '.join([*pointers, 'whole_', 'fractions_'])}):\n"
-    text += f"    whole, fractions = carray(whole_, ({source.whole},)), carray(fractions_, ({source.fractions + 1},))\n"
-    text += f"    {keeping}\n    whole[{_DONE}] = 1\n"
-    exec(text, source.names)
-    kinds_of_pointers: list[Any] = [numba.types.voidptr] * source.arrays
-    kinds_of_pointers += [numba.types.CPointer(numba.types.int64), numba.types.CPointer(numba.types.float64)]
-    function = numba.cfunc(numba.types.void(*kinds_of_pointers), error_model="numpy")(source.names["entry"])
+    record = numba.types.CPointer(numba.types.voidptr)
+    records = [record] * (number_of_arrays(kinds) + 2)
+    function = numba.cfunc(numba.types.void(*records), error_model="numpy")(entry_function(kernel, kinds))
     code = None
     with suppress(*_NOT_KEPT, TypeError):
         code = _object_code(function)
     return function.address, function, code
-
-
-def _targets(results: int) -> str:
-    return ", ".join(f"whole[{n + 1}]" for n in range(results))
-
-
-class _Source:
-    """Writes the arguments of a kernel as Python that makes them of pointers and numbers."""
-
-    def __init__(self, kernel: Any, results: int):
-        from numba import carray
-
-        self.names: dict[str, Any] = {"kernel": kernel, "carray": carray}
-        self.arrays, self.whole, self.fractions = 0, 1 + results, 0
-
-    def _next_whole(self) -> str:
-        self.whole += 1
-        return f"whole[{self.whole - 1}]"
-
-    def argument(self, kind: Any) -> str:
-        if kind == "whole":
-            return self._next_whole()
-        if kind == "fraction":
-            self.fractions += 1
-            return f"fractions[{self.fractions - 1}]"
-        if kind[0] is tuple:
-            return f"({', '.join(self.argument(part) for part in kind[1:])},)"
-        if isinstance(kind[0], type):
-            self.names[f"class_{kind[0].__name__}"] = kind[0]
-            return f"class_{kind[0].__name__}({', '.join(self.argument(part) for part in kind[1:])})"
-        self.names[f"kind_{kind[0]}"] = np.dtype(kind[0]).type
-        self.arrays += 1
-        name, shape = f"a{self.arrays - 1}", ", ".join(self._next_whole() for _ in range(kind[1]))
-        return f"carray({name}, ({shape},), kind_{kind[0]})"
 
 
 def _object_code(function: Any) -> bytes | None:

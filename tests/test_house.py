@@ -9,7 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Floors of pnm/, from the ground up; a module imports from its own room and from lower floors only.
 FLOORS = (
     {"errors", "programs", "usable_cores", "read_ahead", "cityscapes_classes"}
-    | {"ade20k_classes", "machine_code", "memory_reuse"},
+    | {"ade20k_classes", "kernel_arguments", "memory_reuse"},
+    {"machine_code"},
     {"kernels"},
     {"masks", "network_backends", "shards"},
     {"compiling", "formats", "metrics", "null_model", "boundary_patches", "interior_offsets", "panoptic_grouping"}
@@ -121,6 +122,16 @@ def test_one_atomic_writer():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in WRITERS:
                 assert str(path.relative_to(ROOT)) in allowed, f"{path.relative_to(ROOT)}, line {node.lineno}"
+
+
+# Whoever else needs a compiled function asks pnm.kernels: it starts without numba, whatever became of numba's cache.
+MAY_IMPORT_NUMBA = {"pnm/kernels.py", "pnm/kernel_arguments.py", "pnm/machine_code.py", "pnm/masks/simd_intrinsics.py"}
+
+
+def test_numba_is_used_by_one_way():
+    for path in [ROOT / "train_net.py", *files("pnm", "projects", "tools", "datasets", "embedded")]:
+        imports_it = "numba" in {name.split(".")[0] for name in imported(path)}
+        assert not imports_it or path.relative_to(ROOT).as_posix() in MAY_IMPORT_NUMBA, path.relative_to(ROOT)
 
 
 def test_no_module_under_a_second_name():

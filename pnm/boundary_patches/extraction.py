@@ -25,14 +25,13 @@ those up to two columns away, a row away up to one, two rows away none but the o
 
 from functools import lru_cache
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.crops import MaskCrop, crop_array
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
-
+_ROOM = 2**20  # boxes that memory is asked for at first
 _LEVELS = 4  # of min(S, 9 - S)
 # Order of equal scores: "reading", as the authors' code has it, or "scattered", by a hash of the pixel's place in the
 # image, which needs fewer patches: neighbours in reading order leave boxes as close together as the threshold allows.
@@ -61,7 +60,7 @@ def suppression_reach(size: int, threshold: float) -> np.ndarray:
     return (shared / (2 * size * size - shared) > threshold).sum(axis=1) - 1
 
 
-@_kernel
+@kernel
 def _score_row(above: np.ndarray, here: np.ndarray, below: np.ndarray, columns: np.ndarray, row: np.ndarray) -> None:
     """``row[x]`` = min(S, 9 - S) of the pixel at x + 1."""
     nine = np.uint8(9)
@@ -72,7 +71,7 @@ def _score_row(above: np.ndarray, here: np.ndarray, below: np.ndarray, columns: 
         row[x] = min(s, np.uint8(nine - s))
 
 
-@_kernel
+@kernel
 def _score(pixels: np.ndarray, top: int, left: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Scores min(S, 9 - S) of the crop and a pixel around it, a multiple of 8 wide, 0 outside the image; and the
     (N, 2) places in them that are not 0, best first."""
@@ -111,7 +110,7 @@ def _score(pixels: np.ndarray, top: int, left: int, height: int, width: int) -> 
     return levels, best_first
 
 
-@_kernel
+@kernel
 def _hash(y: int, x: int) -> int:
     """32 bits that a place in the image has in no visible order (a finalizer of multiplications and shifts)."""
     mask = np.uint64(0xFFFFFFFF)
@@ -121,7 +120,7 @@ def _hash(y: int, x: int) -> int:
     return int(h ^ (h >> np.uint64(16)))
 
 
-@_kernel
+@kernel
 def _scattered(levels: np.ndarray, best_first: np.ndarray, top: int, left: int) -> np.ndarray:
     """The places of ``best_first``, equal scores by their hash."""
     keys = np.empty(len(best_first), np.int64)
@@ -131,7 +130,7 @@ def _scattered(levels: np.ndarray, best_first: np.ndarray, top: int, left: int) 
     return best_first[np.argsort(keys, kind="mergesort")]
 
 
-@_kernel
+@kernel
 def _suppress(levels: np.ndarray, candidates: np.ndarray, reach: np.ndarray) -> np.ndarray:
     """Which candidates stay, (N,) bool. Wipes ``levels``."""
     rows, columns = levels.shape
@@ -147,20 +146,20 @@ def _suppress(levels: np.ndarray, candidates: np.ndarray, reach: np.ndarray) -> 
     return stays
 
 
-@_kernel
+@kernel
 def _place(center: int, size: int, length: int) -> int:
     """First pixel of a box, moved into the image; 0 where the image is smaller."""
     return min(max(center - size // 2, 0), max(length - size, 0))
 
 
-@_kernel
+@kernel
 def _cover(covered: np.ndarray, y: int, x: int, size: int) -> None:
     """Marks the part of a box that begins at (y, x) of ``covered``."""
     for row in range(max(0, y), min(covered.shape[0], y + size)):
         covered[row, max(0, x) : max(0, min(covered.shape[1], x + size))] = True
 
 
-@_kernel
+@entry_kernel
 def _find(
     pixels: np.ndarray,
     top: int,
@@ -171,7 +170,9 @@ def _find(
     reach: np.ndarray,
     complete: bool,
     scattered: bool,
-) -> np.ndarray:
+    out: np.ndarray,
+) -> int:
+    """Number of boxes, whose first pixels are written to ``out`` (M, 2), if they have room there."""
     levels, candidates = _score(pixels, top, left, height, width)
     if scattered:
         candidates = _scattered(levels, candidates, top, left)
@@ -195,7 +196,9 @@ def _find(
                 )
                 _cover(covered, corners[number, 0] - top + 1, corners[number, 1] - left + 1, size)
                 number += 1
-    return corners[:number].copy()
+    if number <= out.shape[0]:
+        out[:number] = corners[:number]
+    return number
 
 
 def find_patches(
@@ -207,7 +210,14 @@ def find_patches(
         return np.zeros((0, 2), np.int32)
     reach = suppression_reach(size, threshold)
     complete = max(len(reach[reach >= 0]) - 1, reach[0]) > (size - 1) // 2
-    corners = _find(crop.pixels, crop.top, crop.left, height, width, size, reach, complete, ties == "scattered")
+    arguments = (crop.top, crop.left, height, width, size, reach, complete, ties == "scattered")
+    pixels, (h, w) = np.ascontiguousarray(crop.pixels), crop.pixels.shape
+    corners = np.empty((min((h + 2) * (w + 2), _ROOM), 2), np.int32)  # one for each pixel: most of it isn't touched
+    number = _find(pixels, *arguments, corners)
+    if number > len(corners):
+        corners = np.empty((number, 2), np.int32)
+        _find(pixels, *arguments, corners)
+    corners = corners[:number]
     # Boxes that were moved may have become equal.
     _, first = np.unique(corners[:, 0].astype(np.int64) * width + corners[:, 1], return_index=True)
     return corners[np.sort(first)]
@@ -233,7 +243,7 @@ def boundary_patches(mask: np.ndarray, size: int = 64, threshold: float = 0.25, 
     return find_patches(crop, mask.shape[0], mask.shape[1], size, threshold, ties)
 
 
-@_kernel
+@entry_kernel
 def _cut(pixels: np.ndarray, top: int, left: int, corners: np.ndarray, pad: int, patches: np.ndarray) -> None:
     side = patches.shape[1]
     h, w = pixels.shape
@@ -248,5 +258,5 @@ def _cut(pixels: np.ndarray, top: int, left: int, corners: np.ndarray, pad: int,
 def cut_patches(crop: MaskCrop, corners: np.ndarray, size: int, pad: int = 0) -> np.ndarray:
     """(N, size + 2 pad, size + 2 pad) bool: the mask in each box and ``pad`` pixels around it; False outside it."""
     patches = np.zeros((len(corners), size + 2 * pad, size + 2 * pad), np.bool_)
-    _cut(crop.pixels, crop.top, crop.left, corners, pad, patches)
+    _cut(np.ascontiguousarray(crop.pixels), crop.top, crop.left, np.ascontiguousarray(corners), pad, patches)
     return patches

@@ -8,13 +8,11 @@ it.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import entry_kernel
 from pnm.masks.crops import MaskCrop
-
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 def _check(corners: np.ndarray, foreground: np.ndarray) -> None:
@@ -27,7 +25,7 @@ def _check(corners: np.ndarray, foreground: np.ndarray) -> None:
         )
 
 
-@_kernel
+@entry_kernel
 def _add_patches(
     corners: np.ndarray, foreground: np.ndarray, top: int, left: int, sums: np.ndarray, counts: np.ndarray
 ) -> None:
@@ -44,17 +42,21 @@ def _add_patches(
                 number[x] += 1
 
 
-@_kernel
-def _paste_crop(pixels: np.ndarray, y0: int, x0: int, out: np.ndarray) -> None:
-    h, w = pixels.shape
-    out[y0 : y0 + h, x0 : x0 + w] = pixels
+def _summed(
+    corners: np.ndarray, foreground: np.ndarray, region: tuple[int, int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of the patches, float32, and their number at each pixel, uint16, in a rectangle of the image."""
+    top, left, bottom, right = region
+    sums, counts = np.zeros((bottom - top, right - left), np.float32), np.zeros((bottom - top, right - left), np.uint16)
+    _add_patches(np.ascontiguousarray(corners), np.ascontiguousarray(foreground), top, left, sums, counts)
+    return sums, counts
 
 
-@_kernel
-def _decide(sums: np.ndarray, counts: np.ndarray, mask: np.ndarray, least: float) -> tuple[int, float]:
+@entry_kernel
+def _decide(sums: np.ndarray, counts: np.ndarray, mask: np.ndarray, least: float, certainties: np.ndarray) -> int:
     """Changes pixels whose other label's average exceeds ``least``: sums over that share of the count.
 
-    Returns how many have changed, and the sum of these averages."""
+    Returns how many have changed, and writes the sum of these averages to ``certainties`` (1,)."""
     on, off = np.float32(least), np.float32(1) - np.float32(least)
     changed, certainty = 0, 0.0
     for y in range(mask.shape[0]):
@@ -68,7 +70,8 @@ def _decide(sums: np.ndarray, counts: np.ndarray, mask: np.ndarray, least: float
                 certainty += average if refined else 1 - average
                 changed += 1
                 mask[y, x] = refined
-    return changed, certainty
+    certainties[0] = certainty
+    return changed
 
 
 def _region(corners: np.ndarray, size: int, crop: MaskCrop, height: int, width: int) -> tuple[int, int, int, int]:
@@ -125,17 +128,16 @@ def reassembled(
     check_least(least)
     if not len(corners) or least == 1:
         return Reassembled(crop, 1.0, 0)
-    top, left, bottom, right = _region(corners, foreground.shape[1], crop, height, width)
-    sums = np.zeros((bottom - top, right - left), np.float32)
-    counts = np.zeros(sums.shape, np.uint16)
-    _add_patches(corners, foreground, top, left, sums, counts)
-    mask = np.zeros(sums.shape, np.bool_)
-    _paste_crop(crop.pixels, crop.top - top, crop.left - left, mask)
-    changed, certainty = _decide(sums, counts, mask, least)
-    return Reassembled(MaskCrop(mask, top, left), certainty / changed if changed else 1.0, changed)
+    top, left, *_ = region = _region(corners, foreground.shape[1], crop, height, width)
+    sums, counts = _summed(corners, foreground, region)
+    mask, (h, w) = np.zeros(sums.shape, np.bool_), crop.pixels.shape
+    mask[crop.top - top : crop.top - top + h, crop.left - left : crop.left - left + w] = crop.pixels
+    certainties = np.empty(1)
+    changed = _decide(sums, counts, mask, float(least), certainties)
+    return Reassembled(MaskCrop(mask, top, left), float(certainties[0]) / changed if changed else 1.0, changed)
 
 
-@_kernel
+@entry_kernel
 def _claim(
     labels: np.ndarray,
     segment: int,
@@ -153,20 +155,21 @@ def _claim(
 
     ``refined`` marks the pixels that the segment has in ``labels`` and a patch of its own covers.
     """
+    own = labels.dtype.type(segment)
     for y in range(sums.shape[0]):
         for x in range(sums.shape[1]):
             if counts[y, x] == 0:
                 continue
             average = sums[y, x] / np.float32(counts[y, x])
-            mine = labels[top + y, left + x] == segment
+            mine = labels[top + y, left + x] == own
             if mine:
                 refined[top + y, left + x] = True
             held = best[top + y, left + x]
             if average > np.float32(0.5 if mine else least) and (average > held or (average == held and mine)):
-                best[top + y, left + x], owner[top + y, left + x] = average, segment
+                best[top + y, left + x], owner[top + y, left + x] = average, own
 
 
-@_kernel
+@entry_kernel
 def _settle(
     labels: np.ndarray,
     sorted_segments: np.ndarray,
@@ -229,6 +232,7 @@ def reassembled_partition(
         least: average that a segment must exceed to take a pixel from another, 0.5 to 1.
     """
     check_least(least)
+    labels = np.ascontiguousarray(labels)
     height, width = labels.shape
     best, owner = np.zeros(labels.shape, np.float32), labels.copy()
     refined = np.zeros(labels.shape, np.bool_)
@@ -237,11 +241,9 @@ def reassembled_partition(
         if not len(corners):
             continue
         nothing = MaskCrop(np.zeros((0, 0), np.bool_), 0, 0)
-        top, left, bottom, right = _region(corners, foreground.shape[1], nothing, height, width)
-        sums = np.zeros((bottom - top, right - left), np.float32)
-        counts = np.zeros(sums.shape, np.uint16)
-        _add_patches(corners, foreground, top, left, sums, counts)
-        _claim(labels, labels.dtype.type(segment), top, left, sums, counts, best, owner, refined, least)
+        top, left, *_ = region = _region(corners, foreground.shape[1], nothing, height, width)
+        sums, counts = _summed(corners, foreground, region)
+        _claim(labels, labels.dtype.type(segment), top, left, sums, counts, best, owner, refined, float(least))
     out = np.empty_like(labels)
     _settle(labels, np.sort(np.asarray(segments, np.int64)), best, owner, refined, out)
     return ReassembledPartition(out, best)

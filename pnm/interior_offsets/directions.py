@@ -6,15 +6,12 @@ so that a flip or a transposition of a vector moves its bin exactly, whatever ro
 of 8.
 """
 
-from typing import Any
-
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import kernel
 
 NO_DIRECTION = 255  # bin of a pixel that has none
-_kernel: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 def check_bins(bins: int) -> None:
@@ -29,7 +26,7 @@ def bin_borders(bins: int) -> np.ndarray:
     return np.tan((np.arange(bins // 8) + 0.5) * 2 * np.pi / bins)
 
 
-@_kernel
+@kernel
 def bin_of(y: float, x: float, borders: np.ndarray) -> int:
     """The bin of a vector that isn't (0, 0); on a border, the one nearer to the diagonal."""
     steep, flat = abs(y), abs(x)

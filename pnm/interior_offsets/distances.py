@@ -15,15 +15,13 @@ latter (2 * 2)::
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import entry_kernel, kernel
 
 FAR = np.iinfo(np.int32).max  # squared distance of a pixel that has no other label near
 MOST_REACH = 120  # px: steps are counted in bytes
-
-_kernel: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 def checked_labels(labels: Any) -> np.ndarray:
@@ -34,7 +32,7 @@ def checked_labels(labels: Any) -> np.ndarray:
     return np.ascontiguousarray(labels.view(np.uint8) if labels.dtype == np.bool_ else labels)
 
 
-@_kernel
+@kernel
 def _count_steps(row: np.ndarray, before: np.ndarray, most: Any, steps: np.ndarray) -> None:
     """Steps in each column to the last pixel of another label, from those of the row before; at most ``most``."""
     one = steps.dtype.type(1)
@@ -43,7 +41,7 @@ def _count_steps(row: np.ndarray, before: np.ndarray, most: Any, steps: np.ndarr
         steps[x] = more if row[x] == before[x] else one
 
 
-@_kernel
+@kernel
 def _steps_up(labels: np.ndarray, steps: np.ndarray, most: Any, out: np.ndarray) -> None:
     """Fills ``out`` (H, W) with the steps up; ``steps`` (W,) is all ``most``."""
     for y in range(labels.shape[0]):
@@ -64,7 +62,7 @@ class Near(NamedTuple):
     sum_yx: np.ndarray
 
 
-@_kernel
+@kernel
 def _take(x: int, squared: int, dy: int, dx: int, row: np.ndarray, sums: np.ndarray) -> None:
     """One candidate for pixel x of a row: pixels at a squared distance, the vectors to which add up to (dy, dx)."""
     if squared < row[x]:
@@ -76,7 +74,7 @@ def _take(x: int, squared: int, dy: int, dx: int, row: np.ndarray, sums: np.ndar
         sums[x, 1] += dx
 
 
-@_kernel
+@kernel
 def _join_run(
     first: int, end: int, up: np.ndarray, down: np.ndarray, widths: np.ndarray, row: np.ndarray, sums: np.ndarray
 ) -> None:
@@ -95,7 +93,7 @@ def _join_run(
             _take(x, steps * steps + dx * dx, dy, 2 * dx if both else dx, row, sums)
 
 
-@_kernel
+@kernel
 def _join_row(
     labels: np.ndarray, up: np.ndarray, down: np.ndarray, widths: np.ndarray, row: np.ndarray, sums: np.ndarray
 ) -> None:
@@ -114,7 +112,7 @@ def _join_row(
         first = end
 
 
-@_kernel
+@entry_kernel
 def _find_near(labels: np.ndarray, widths: np.ndarray, up: np.ndarray, squared: np.ndarray, sums: np.ndarray) -> None:
     height, width = labels.shape
     most = np.uint8(widths.size - 1)
@@ -149,7 +147,7 @@ def nearest_of_other_label(labels: np.ndarray, reach_px: int, *, with_vectors: b
     return Near(squared, sums)
 
 
-@_kernel
+@kernel
 def _envelope(
     first: int, end: int, left: int, right: int, steps: np.ndarray, sites: np.ndarray, starts: np.ndarray, row: Any
 ) -> None:
@@ -182,9 +180,11 @@ def _envelope(
         row[x] = np.sqrt(squared + float(x - site) ** 2)
 
 
-@_kernel
-def _measure(labels: np.ndarray, up: np.ndarray, distances: np.ndarray) -> None:
+@entry_kernel
+def _measure(labels: np.ndarray, distances: np.ndarray) -> None:
     height, width = labels.shape
+    up = np.empty(labels.shape, np.int32)
+    _steps_up(labels, np.full(width, FAR, np.int32), np.int32(FAR), up)
     down = np.full(width, FAR, np.int32)
     steps, sites, starts = np.empty(width, np.int32), np.empty(width + 2, np.int64), np.empty(width + 2)
     for y in range(height - 1, -1, -1):
@@ -219,7 +219,5 @@ def label_distances(labels: np.ndarray) -> np.ndarray:
     labels = checked_labels(labels)
     distances = np.full(labels.shape, np.inf, np.float32)
     if labels.size:
-        up = np.empty(labels.shape, np.int32)
-        _steps_up(labels, np.full(labels.shape[1], FAR, np.int32), np.int32(FAR), up)
-        _measure(labels, up, distances)
+        _measure(labels, distances)
     return distances

@@ -18,16 +18,15 @@ the left, which is bin 0 of 8, the other one to the right, bin 4::
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from pnm.interior_offsets.directions import bin_of
+from pnm.kernels import entry_kernel, kernel
 
 BLOCK = 32  # pixels
-_kernel: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
-@_kernel
+@kernel
 def _window(labels: np.ndarray, depth: np.ndarray, first: int, width: int, radius: int, values: np.ndarray) -> None:
     """``values[i, j, k]``: the map of the k-th pixel's own label at row i and column j of the window around it.
 
@@ -42,13 +41,13 @@ def _window(labels: np.ndarray, depth: np.ndarray, first: int, width: int, radiu
             place += np.uint64(BLOCK)
 
 
-@_kernel
+@kernel
 def _add(one: np.ndarray, other: np.ndarray, less: np.ndarray, and_less: np.ndarray, weight: Any, out: Any) -> None:
     for k in range(BLOCK):
         out[k] += weight * ((one[k] + other[k]) - (less[k] + and_less[k]))
 
 
-@_kernel
+@kernel
 def _gradients(values: np.ndarray, radius: int, weights: np.ndarray, dy: np.ndarray, dx: np.ndarray) -> None:
     """The gradients of a block of pixels, from their windows."""
     dy[:] = 0
@@ -62,7 +61,7 @@ def _gradients(values: np.ndarray, radius: int, weights: np.ndarray, dy: np.ndar
             _add(values[p, b], values[q, b], values[p, a], values[q, a], weights[far, near], dx)
 
 
-@_kernel
+@entry_kernel
 def _fill_bins(
     labels: np.ndarray, depth: np.ndarray, stride: int, boundary: Any, radius: int, borders: np.ndarray, out: np.ndarray
 ) -> None:
@@ -88,7 +87,7 @@ def _fill_bins(
                     out[y, x + k] = bin_of(dy[k], dx[k], borders)
 
 
-@_kernel
+@entry_kernel
 def _fill_depth(squared: np.ndarray, roots: np.ndarray, radius: int, depth: np.ndarray) -> None:
     """Distances of the pixels that have one, with a margin in which those of the frame go on."""
     height, width = squared.shape

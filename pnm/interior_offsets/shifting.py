@@ -15,15 +15,14 @@ they are in the interior::
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
 from pnm.interior_offsets.directions import NO_DIRECTION, bin_steps
+from pnm.kernels import entry_kernel, kernel
 from pnm.masks.crops import EMPTY, MaskCrop, crop_array
 
 MOST_STEPS, MOST_SCALE = 255, 64  # directions may lead in a circle
-_kernel: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 class Shift(NamedTuple):
@@ -50,7 +49,7 @@ class Shift(NamedTuple):
             )
 
 
-@_kernel
+@entry_kernel
 def _walk(directions: np.ndarray, steps: np.ndarray, most: int, pixels: np.ndarray, sources: np.ndarray) -> int:
     """Fills the places of boundary pixels and where they end; returns how many there are."""
     height, width = directions.shape
@@ -102,18 +101,18 @@ def shift_of(directions: np.ndarray, bins: int, *, scale: float = 1.0, steps: in
     if count and directions[on_boundary].max() >= bins:
         raise UserError(f"a direction is bin {directions[on_boundary].max()}, expected 0 to {bins - 1}, or 255")
     pixels, sources = np.empty(count, np.int32), np.empty(count, np.int32)
-    _walk(directions, of_bin, steps, pixels, sources)
+    _walk(np.ascontiguousarray(directions), of_bin, steps, pixels, sources)
     height, width = directions.shape
     return Shift((height, width), pixels, sources, int(np.abs(of_bin).max()) * steps)
 
 
-@_kernel
+@kernel
 def _is_one(label: int, ascending: np.ndarray) -> bool:
     at = np.searchsorted(ascending, label)
     return bool(at < ascending.size and ascending[at] == label)
 
 
-@_kernel
+@entry_kernel
 def _move_labels(labels: np.ndarray, pixels: np.ndarray, sources: np.ndarray, segments: Any, out: np.ndarray) -> None:
     for k in range(pixels.size):
         own, other = labels[pixels[k]], labels[sources[k]]
@@ -138,7 +137,7 @@ def shifted_labels(labels: np.ndarray, shift: Shift, segments: Any) -> np.ndarra
     return out.reshape(labels.shape)
 
 
-@_kernel
+@entry_kernel
 def _move_mask(
     before: np.ndarray, top: int, left: int, width: int, pixels: np.ndarray, sources: np.ndarray, after: np.ndarray
 ) -> bool:

@@ -5,19 +5,18 @@ A pixel is boundary if the nearest pixel of another label is less than width + 1
 classes, instances or segments: every label has an interior, background, too.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
 from pnm.interior_offsets.directions import NO_DIRECTION, bin_borders, bin_of
 from pnm.interior_offsets.distances import MOST_REACH, checked_labels, nearest_of_other_label
 from pnm.interior_offsets.gradients import gradient_bins
+from pnm.kernels import entry_kernel
 
 IGNORED = 255  # of a boundary target
 DIRECTIONS = ("gradient", "nearest")
-_kernel: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 class OffsetTargets(NamedTuple):
@@ -33,7 +32,7 @@ class OffsetTargets(NamedTuple):
     directions: np.ndarray
 
 
-@_kernel
+@entry_kernel
 def _bins_of_nearest(squared: np.ndarray, sums: np.ndarray, below: int, borders: np.ndarray, out: np.ndarray) -> None:
     for y in range(squared.shape[0]):
         for x in range(squared.shape[1]):

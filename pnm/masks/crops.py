@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pnm.errors import UserError
-from pnm.kernels import kernel
+from pnm.kernels import entry_kernel
 from pnm.masks.runs import MaskRuns, crop_rle_text
 
 
@@ -43,7 +43,7 @@ def trimmed(crop: MaskCrop) -> MaskCrop:
     return MaskCrop(pixels, crop.top + top, crop.left + left) if pixels.size else EMPTY
 
 
-@kernel
+@entry_kernel
 def _paint(starts: np.ndarray, ends: np.ndarray, height: int, top: int, left: int, pixels: np.ndarray) -> None:
     """Sets the runs, numbered down the columns of an image of ``height``, in ``pixels``."""
     for k in range(starts.size):
@@ -65,7 +65,7 @@ def crop_runs(masks: MaskRuns, n: int) -> MaskCrop:
     return MaskCrop(pixels, top, left)
 
 
-@kernel
+@entry_kernel
 def _find_extents(
     labels: np.ndarray, order: np.ndarray, sorted_segments: np.ndarray, areas: np.ndarray, boxes: np.ndarray
 ) -> None:
@@ -92,7 +92,7 @@ def segment_extents(labels: np.ndarray, segments: Sequence[int]) -> tuple[np.nda
     """
     order = np.argsort(np.asarray(segments, np.int64), kind="stable")
     areas, boxes = np.zeros(len(order), np.int64), np.tile(np.array([*labels.shape, 0, 0], np.int64), (len(order), 1))
-    _find_extents(labels, order, np.asarray(segments, np.int64)[order], areas, boxes)
+    _find_extents(np.ascontiguousarray(labels), order, np.asarray(segments, np.int64)[order], areas, boxes)
     return areas, boxes
 
 

@@ -198,6 +198,21 @@ def draw(codes: MaskCodes, numbers: np.ndarray, height: int, width: int) -> tupl
 
 
 @entry_kernel
+def draw_all(codes: MaskCodes, masks: MaskRuns) -> tuple[int, int, int]:
+    """Draws all masks into the arrays of ``masks``; see :func:`draw`.
+
+    Returns:
+        How many runs they have, which were written only if all have room; place and fault of the first damaged one.
+    """
+    drawn, wrong, fault = draw(codes, np.arange(masks.areas.size), masks.height, masks.width)
+    masks.offsets[:], masks.areas[:], masks.boxes_yxyx[:] = drawn.offsets, drawn.areas, drawn.boxes_yxyx
+    runs = drawn.offsets[-1]
+    if runs <= masks.starts.size:
+        masks.starts[:runs], masks.ends[:runs] = drawn.starts[:runs], drawn.ends[:runs]
+    return runs, wrong, fault
+
+
+@entry_kernel
 def first_damaged(codes: MaskCodes, sizes: np.ndarray) -> int:
     """Number of the first mask whose text is damaged, or -1; ``sizes`` (N, 2) int64, height and width of the images."""
     starts, ends = np.empty(256, np.int64), np.empty(256, np.int64)

@@ -23,8 +23,8 @@ import numpy as np
 
 from pnm.errors import UserError
 from pnm.kernels import entry_kernel, kernel
-from pnm.masks.mask_codes import MOST_PIXELS, MaskCodes, MaskRuns, draw
-from pnm.masks.polygon_runs import fifths
+from pnm.masks.mask_codes import MOST_PIXELS, MaskCodes, MaskRuns, draw_all
+from pnm.masks.polygon_runs import FIFTHS, fifths
 
 _FAULTS = (
     "",
@@ -52,10 +52,25 @@ def decode_masks(
     """
     check_size(height, width)
     codes = mask_codes(segmentations, int(height), int(width), label)
-    masks, wrong, fault = draw(codes, np.arange(len(segmentations)), int(height), int(width))
+    masks, wrong, fault = _drawn(codes, int(height), int(width))
     if wrong >= 0:
         raise damaged(label(wrong), fault, height, width)
     return masks
+
+
+def _drawn(codes: MaskCodes, height: int, width: int) -> tuple[MaskRuns, int, int]:
+    """As :func:`pnm.masks.mask_codes.draw`, all of them."""
+    number = len(codes.bounds) - 1
+    room = len(codes.text) // 2 + number
+    if len(codes.x):  # a run lies between two edges, and an outline goes as far to the right as to the left
+        room += int(np.abs(np.diff(codes.x)).sum()) // FIFTHS + 2 * len(codes.x)
+    sizes = np.zeros(number + 1, np.int64), np.zeros(number, np.int64), np.zeros((number, 4), np.int64)
+    while True:
+        masks = MaskRuns(np.empty(room, np.int64), np.empty(room, np.int64), *sizes, height, width)
+        runs, wrong, fault = draw_all(codes, masks)
+        if runs <= room:
+            return masks._replace(starts=masks.starts[:runs].copy(), ends=masks.ends[:runs].copy()), wrong, fault
+        room = runs
 
 
 def check_size(height: int, width: int) -> None:
@@ -165,11 +180,10 @@ def check_polygons(polygons: Any, height: int, width: int, label: Callable[[], s
             )
 
 
-@kernel
-def _count_down_columns(crop: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
-    """Counts of a mask that is background outside of ``crop`` (rows, columns), whose first pixel is (top, left)."""
+@entry_kernel
+def _count_down_columns(crop: np.ndarray, top: int, left: int, height: int, width: int, counts: np.ndarray) -> int:
+    """Writes counts, see :func:`_crop_counts`; their number."""
     rows, columns = crop.shape
-    counts = np.empty((rows + 1) * columns + 2, np.int64)
     number, before, since = 0, False, 0
     for x in range(columns):
         first = (left + x) * height + top
@@ -183,7 +197,14 @@ def _count_down_columns(crop: np.ndarray, top: int, left: int, height: int, widt
     if since < height * width:
         counts[number] = height * width - since
         number += 1
-    return counts[:number].copy()
+    return number
+
+
+def _crop_counts(crop: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
+    """Counts of a mask that is background outside of ``crop`` (rows, columns), whose first pixel is (top, left)."""
+    rows, columns = crop.shape
+    counts = np.empty((rows + 1) * columns + 2, np.int64)
+    return counts[: _count_down_columns(np.ascontiguousarray(crop), top, left, height, width, counts)].copy()
 
 
 def array_counts(mask: np.ndarray) -> np.ndarray:
@@ -192,8 +213,8 @@ def array_counts(mask: np.ndarray) -> np.ndarray:
     rows, columns = np.flatnonzero(foreground.any(axis=1)), np.flatnonzero(foreground.any(axis=0))
     if not len(rows):
         return np.array([mask.size])
-    crop = np.ascontiguousarray(foreground[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-    return _count_down_columns(crop, rows[0], columns[0], *mask.shape)
+    crop = foreground[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return _crop_counts(crop, int(rows[0]), int(columns[0]), *mask.shape)
 
 
 @entry_kernel
@@ -222,7 +243,7 @@ def crop_rle_text(crop: np.ndarray, top: int, left: int, height: int, width: int
     """The "counts" of a mask that is background outside of ``crop`` (h, w), whose first pixel is (top, left)."""
     if not crop.size:
         return rle_text(np.array([height * width]))
-    return rle_text(_count_down_columns(np.ascontiguousarray(crop), top, left, height, width))
+    return rle_text(_crop_counts(crop, top, left, height, width))
 
 
 @kernel

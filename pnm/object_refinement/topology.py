@@ -17,10 +17,10 @@ its background) is wide there, nothing changes in a second round. Parts and hole
 """
 
 import cv2
-import numba
 import numpy as np
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+from pnm.kernels import entry_kernel, kernel
+
 _FARTHEST = 32  # px from a pixel that was refused
 _NEAR = np.ones((9, 9), np.uint8)
 _ROUNDS = 8  # over the segments of a partition
@@ -50,7 +50,7 @@ _DY = np.array([-1, -1, -1, 0, 1, 1, 1, 0])
 _DX = np.array([-1, 0, 1, 1, 1, 0, -1, -1])
 
 
-@_kernel
+@kernel
 def _neighbours(mask: np.ndarray, y: int, x: int, dy: np.ndarray, dx: np.ndarray) -> int:
     bits = 0
     for k in range(8):
@@ -59,7 +59,7 @@ def _neighbours(mask: np.ndarray, y: int, x: int, dy: np.ndarray, dx: np.ndarray
     return bits
 
 
-@_kernel
+@entry_kernel
 def _flip_simple(
     mask: np.ndarray, wanted: np.ndarray, simple: np.ndarray, dy: np.ndarray, dx: np.ndarray, refused: np.ndarray
 ) -> None:

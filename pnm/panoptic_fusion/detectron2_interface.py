@@ -9,17 +9,15 @@ rows that aren't are searched for their first and last pixel, outside of the col
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
+from pnm.kernels import entry_kernel
 from pnm.masks.crops import EMPTY, MaskCrop
 from pnm.panoptic_fusion.fusion import FusedSegment, FusionSettings, fuse
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
-
-@_kernel
+@entry_kernel
 def mask_extent(mask: np.ndarray) -> tuple[int, int, int, int]:
     """Rectangle that holds a mask: (top, left, bottom, right), all 0 of an empty one.
 

@@ -21,13 +21,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import entry_kernel
 from pnm.masks.crops import MaskCrop, trimmed
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 _WAYS = 4  # tables that stuff is counted in by turns, so that a pixel needn't wait for its neighbour's count
 
 
@@ -82,7 +81,7 @@ class FusedMap(NamedTuple):
     segments: tuple[FusedSegment, ...]
 
 
-@_kernel
+@entry_kernel
 def _take_free(ids: np.ndarray, pixels: np.ndarray, top: int, left: int, number: int, max_overlap: float) -> int:
     """Gives an instance its free pixels, unless too many are taken; how many it took.
 
@@ -111,7 +110,7 @@ def _take_free(ids: np.ndarray, pixels: np.ndarray, top: int, left: int, number:
     return free
 
 
-@_kernel
+@entry_kernel
 def _count_stuff(ids: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> None:
     """Adds the free pixels of each label to ``counts`` (_WAYS, labels + 1); the last column counts the others."""
     height, width = ids.shape
@@ -121,7 +120,7 @@ def _count_stuff(ids: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> Non
             counts[x % _WAYS, labels[y, x] if ids[y, x] == 0 else taken] += 1
 
 
-@_kernel
+@entry_kernel
 def _paint_stuff(ids: np.ndarray, labels: np.ndarray, number_of: np.ndarray) -> None:
     height, width = ids.shape
     for y in range(height):
@@ -206,7 +205,7 @@ def fuse(
     segments: list[FusedSegment] = []
     for n in _ranking(crops, scores, classes, settings):
         pixels, number = np.ascontiguousarray(crops[n].pixels).view(np.uint8), len(segments) + 1
-        area = _take_free(ids, pixels, crops[n].top, crops[n].left, number, settings.max_overlap)
+        area = _take_free(ids, pixels, crops[n].top, crops[n].left, number, float(settings.max_overlap))
         if area:
             segments.append(FusedSegment(number, True, classes[n], area, scores[n], n))
     stuff, counts = np.ascontiguousarray(stuff_labels), np.zeros((_WAYS, labels + 1), np.int64)

@@ -17,17 +17,14 @@ weighed of two widened ones. An example, a mask of 2 x 2 in a box of 4 x 1 pixel
 
 import math
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import entry_kernel, fusing_kernel, kernel
 from pnm.masks.crops import EMPTY, MaskCrop
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
-_contracting_kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
-
-@_kernel
+@kernel
 def _window(low: float, high: float, side: int, size: int) -> tuple[int, int]:
     """First pixel and the one behind the last along an axis of ``size`` that a mask of ``side`` cells can reach.
 
@@ -41,20 +38,25 @@ def _window(low: float, high: float, side: int, size: int) -> tuple[int, int]:
     return (int(first), int(last)) if first < last else (0, 0)
 
 
-@_kernel
-def _windows(boxes_xyxy: np.ndarray, side: int, height: int, width: int) -> np.ndarray:
-    """(N, 4) int64 (top, left, bottom, right); all 0 if nothing of a box lies in the image."""
-    windows = np.zeros((boxes_xyxy.shape[0], 4), np.int64)
+@entry_kernel
+def _find_windows(boxes_xyxy: np.ndarray, side: int, height: int, width: int, windows: np.ndarray) -> None:
+    """Fills ``windows``, which is all 0, see :func:`_windows`."""
     for n in range(boxes_xyxy.shape[0]):
         x0, y0, x1, y1 = boxes_xyxy[n]
         top, bottom = _window(float(y0), float(y1), side, height)
         left, right = _window(float(x0), float(x1), side, width)
         if top < bottom and left < right:
             windows[n, 0], windows[n, 1], windows[n, 2], windows[n, 3] = top, left, bottom, right
+
+
+def _windows(boxes_xyxy: np.ndarray, side: int, height: int, width: int) -> np.ndarray:
+    """(N, 4) int64 (top, left, bottom, right); all 0 if nothing of a box lies in the image."""
+    windows = np.zeros((len(boxes_xyxy), 4), np.int64)
+    _find_windows(boxes_xyxy, side, height, width, windows)
     return windows
 
 
-@_kernel
+@kernel
 def _places(first: int, last: int, low: float, high: float, side: int) -> tuple[np.ndarray, np.ndarray]:
     """Of pixels ``first`` to ``last`` - 1: the padded mask's cell before the centre, and the weight of the one after.
 
@@ -72,7 +74,7 @@ def _places(first: int, last: int, low: float, high: float, side: int) -> tuple[
     return cells, weights
 
 
-@_contracting_kernel
+@fusing_kernel
 def _widen(padded: np.ndarray, columns: np.ndarray, weights: np.ndarray, wide: np.ndarray) -> None:
     """Writes a row of the padded mask at the window's columns to ``wide``."""
     for x in range(columns.size):
@@ -80,13 +82,13 @@ def _widen(padded: np.ndarray, columns: np.ndarray, weights: np.ndarray, wide: n
         wide[x] = left + (padded[columns[x] + 1] - left) * weights[x]
 
 
-@_contracting_kernel
+@fusing_kernel
 def _threshold_row(above: np.ndarray, below: np.ndarray, weight: float, threshold: float, out: np.ndarray) -> None:
     for x in range(out.size):
         out[x] = above[x] + (below[x] - above[x]) * weight >= threshold
 
 
-@_kernel
+@entry_kernel
 def _paste_all(
     mask_probs: np.ndarray,
     boxes_xyxy: np.ndarray,
@@ -96,7 +98,7 @@ def _paste_all(
     out: np.ndarray,
 ) -> None:
     """Writes the window of each mask, row by row, to ``out`` from its offset on."""
-    side = mask_probs.shape[1]
+    side, least = mask_probs.shape[1], np.float32(threshold)
     padded = np.zeros(side + 2, np.float32)
     widest = 0
     for n in range(windows.shape[0]):
@@ -118,7 +120,7 @@ def _paste_all(
                     _widen(padded, columns, column_weights, wide[row % 2, :width])
                 widened = rows[y]
             above, below = wide[widened % 2, :width], wide[(widened + 1) % 2, :width]
-            _threshold_row(above, below, row_weights[y], threshold, out[at : at + width])
+            _threshold_row(above, below, row_weights[y], least, out[at : at + width])
             at += width
 
 
@@ -151,7 +153,7 @@ def paste_in_boxes(
     ends = np.cumsum(extents[:, 0] * extents[:, 1])
     pixels = np.empty(int(ends[-1]) if count else 0, np.bool_)
     starts = np.concatenate((np.zeros(1, np.int64), ends[:-1])) if count else ends
-    _paste_all(probs, boxes, windows, starts, np.float32(threshold), pixels)
+    _paste_all(probs, boxes, windows, starts, float(threshold), pixels)
     return [
         MaskCrop(pixels[start:end].reshape(bottom - top, right - left), top, left) if start < end else EMPTY
         for start, end, (top, left, bottom, right) in zip(starts.tolist(), ends.tolist(), windows.tolist())

@@ -17,15 +17,13 @@ Class 0 leads at both cells around columns 0 to 2: nothing is interpolated. Arou
 1, and neither exceeds class 2 at both cells: all three are interpolated, at two pixels.
 """
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import entry_kernel, kernel
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
-
-@_kernel
+@kernel
 def axis_places(cells: int, source: float, pixels: int) -> tuple[np.ndarray, np.ndarray]:
     """Along an axis, of each pixel: the cell before its centre, int64, and the weight of the next cell, float32.
 
@@ -42,7 +40,7 @@ def axis_places(cells: int, source: float, pixels: int) -> tuple[np.ndarray, np.
     return before, weights
 
 
-@_kernel
+@kernel
 def _lead_row(logits: np.ndarray, row: int, columns: int, best: np.ndarray, leaders: np.ndarray) -> None:
     """Writes the class with the largest logit of each cell of a row of the grid, of equal ones the lowest."""
     best[:columns] = -np.inf
@@ -55,7 +53,7 @@ def _lead_row(logits: np.ndarray, row: int, columns: int, best: np.ndarray, lead
             leaders[j] = k if is_larger else leaders[j]
 
 
-@_kernel
+@kernel
 def _list_mixed(
     above: np.ndarray,
     below: np.ndarray,
@@ -82,7 +80,7 @@ def _list_mixed(
     return mixed
 
 
-@_kernel
+@kernel
 def _take_corners(logits: np.ndarray, rows: tuple[int, int], lefts: np.ndarray, corners: np.ndarray) -> None:
     """Copies the logits at the four corners of squares of the grid: (squares, 4, K), upper ones first."""
     last = logits.shape[2] - 1
@@ -94,7 +92,7 @@ def _take_corners(logits: np.ndarray, rows: tuple[int, int], lefts: np.ndarray, 
             corners[n, 2, k], corners[n, 3, k] = lower[left], lower[right]
 
 
-@_kernel
+@kernel
 def _list_candidates(corners: np.ndarray, leaders: np.ndarray, is_beaten: np.ndarray, candidates: np.ndarray) -> int:
     """Writes the classes, ascending, that no leader of a corner exceeds at all four; their number.
 
@@ -122,7 +120,7 @@ def _list_candidates(corners: np.ndarray, leaders: np.ndarray, is_beaten: np.nda
     return count
 
 
-@_kernel
+@kernel
 def _resolve_square(
     corners: np.ndarray,
     candidates: np.ndarray,
@@ -155,7 +153,7 @@ def _resolve_square(
             labels[y, x] = label
 
 
-@_kernel
+@kernel
 def _run_ends(before: np.ndarray) -> np.ndarray:
     """Ends of the runs of pixels that lie behind the same cell."""
     ends, count = np.empty(before.size, np.int64), 0
@@ -166,7 +164,7 @@ def _run_ends(before: np.ndarray) -> np.ndarray:
     return ends[:count].copy()
 
 
-@_kernel
+@entry_kernel
 def _label_pixels(logits: np.ndarray, source_height: float, source_width: float, labels: np.ndarray) -> None:
     """Writes the labels, row of squares by row of squares: leaders first, then over them the squares with several."""
     kinds, grid_height, grid_width = logits.shape

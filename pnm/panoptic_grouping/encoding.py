@@ -16,13 +16,12 @@ An example, a row of five pixels, the middle three an instance::
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import entry_kernel
 
 _CUT = 3  # sigmas at which a Gaussian ends
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 class InstanceFields(NamedTuple):
@@ -44,7 +43,7 @@ class InstanceFields(NamedTuple):
         return np.concatenate([self.heat[None], self.offsets, self.boxes])
 
 
-@_kernel
+@entry_kernel
 def _extents(numbers: np.ndarray, sums: np.ndarray, boxes: np.ndarray) -> None:
     """Adds (pixels, y, x) to ``sums`` (N + 1, 3) and widens ``boxes`` (N + 1, 4), (top, bottom, left, right)."""
     height, width = numbers.shape
@@ -61,7 +60,7 @@ def _extents(numbers: np.ndarray, sums: np.ndarray, boxes: np.ndarray) -> None:
                 boxes[n, 3] = max(boxes[n, 3], x)
 
 
-@_kernel
+@entry_kernel
 def _point(
     numbers: np.ndarray, centers: np.ndarray, extents: np.ndarray, offsets: np.ndarray, boxes: np.ndarray
 ) -> None:
@@ -79,7 +78,7 @@ def _point(
                 boxes[3, y, x] = extents[n, 3] - x
 
 
-@_kernel
+@entry_kernel
 def _draw_peaks(peaks: np.ndarray, sigma: float, heat: np.ndarray) -> None:
     height, width = heat.shape
     reach = int(min(np.ceil(_CUT * sigma), height + width))

@@ -15,10 +15,10 @@ An example, two instances side by side in a row of six pixels::
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import entry_kernel, kernel
 from pnm.panoptic_grouping.encoding import InstanceFields
 from pnm.panoptic_grouping.nearest_centers import CELL_PX, cell_lists, cell_of
 from pnm.panoptic_grouping.peaks import find_peaks
@@ -27,7 +27,6 @@ CENTER_BOXES = ("votes", "center")
 UNMATCHED = ("nearest", "remove")
 MOST_VOTERS = 1000
 MOST_CENTERS, MOST_KERNEL = 5000, 999
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Instances(NamedTuple):
     scores: np.ndarray
 
 
-@_kernel
+@kernel
 def _target(offset: float, place: int, size: int) -> float:
     """Where a pixel points to, at most an image's size away; to itself where the offset is no number."""
     if np.isnan(offset):
@@ -103,13 +102,13 @@ def _target(offset: float, place: int, size: int) -> float:
     return place + min(max(np.float64(offset), -float(size)), float(size))
 
 
-@_kernel
+@kernel
 def _edge(distance: float, size: int) -> float:
     """Distance to a side of a box, between 0 and the image's size; 0 where it is no number."""
     return min(max(np.float64(distance), 0.0), float(size)) if distance == distance else 0.0
 
 
-@_kernel
+@kernel
 def _own_box(boxes: np.ndarray, y: int, x: int, box: np.ndarray) -> None:
     """The box (top, left, bottom, right) that a pixel predicts; that of one pixel has area 1."""
     height, width = boxes.shape[1], boxes.shape[2]
@@ -117,7 +116,7 @@ def _own_box(boxes: np.ndarray, y: int, x: int, box: np.ndarray) -> None:
     box[1], box[3] = x - _edge(boxes[2, y, x], width), x + _edge(boxes[3, y, x], width) + 1
 
 
-@_kernel
+@kernel
 def _box_iou(a: np.ndarray, b: np.ndarray) -> float:
     high, wide = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     if high <= 0 or wide <= 0:
@@ -126,13 +125,18 @@ def _box_iou(a: np.ndarray, b: np.ndarray) -> float:
     return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
-@_kernel
-def _nearest(
-    offsets: np.ndarray, foreground: np.ndarray, centers: np.ndarray, order: np.ndarray, least: np.ndarray, cell: int
-) -> np.ndarray:
-    """(H, W) int32: the centre nearest to where each foreground pixel points, the first of equals; -1 elsewhere."""
+@entry_kernel
+def _find_nearest(
+    offsets: np.ndarray,
+    foreground: np.ndarray,
+    centers: np.ndarray,
+    order: np.ndarray,
+    least: np.ndarray,
+    cell: int,
+    nearest: np.ndarray,
+) -> None:
+    """Fills ``nearest``, which is -1 everywhere, see :func:`_nearest`."""
     height, width = foreground.shape
-    nearest = np.full((height, width), -1, np.int32)
     for y in range(height):
         for x in range(width):
             if not foreground[y, x]:
@@ -148,16 +152,14 @@ def _nearest(
                 distance = dy * dy + dx * dx
                 if distance < best or (distance == best and k < nearest[y, x]):
                     best, nearest[y, x] = distance, k
-    return nearest
 
 
-@_kernel
-def _voted_boxes(boxes: np.ndarray, nearest: np.ndarray, count: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """(K, 4) median boxes of the pixels nearest to each centre, and (K,) whether there are any.
-
-    Of more than ``most`` pixels, every n-th by row and column is asked.
-    """
-    height, width = nearest.shape
+@entry_kernel
+def _find_medians(
+    boxes: np.ndarray, nearest: np.ndarray, most: int, medians: np.ndarray, any_voter: np.ndarray
+) -> None:
+    """Fills ``medians`` and ``any_voter``, see :func:`_voted_boxes`."""
+    (height, width), count = nearest.shape, any_voter.size
     voters, seen, asked = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64)
     for y in range(height):
         for x in range(width):
@@ -176,23 +178,20 @@ def _voted_boxes(boxes: np.ndarray, nearest: np.ndarray, count: int, most: int) 
                     sides[k, side, asked[k]] = box[side]
                 asked[k] += 1
             seen[k] += 1
-    medians = np.zeros((count, 4), np.float64)
     for k in range(count):
+        any_voter[k] = voters[k] > 0
         for side in range(4):
             if asked[k] > 0:
                 medians[k, side] = np.median(sides[k, side, : asked[k]])
-    return medians, voters > 0
 
 
-@_kernel
-def _boxes_at(boxes: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    result = np.empty((centers.shape[0], 4), np.float64)
+@entry_kernel
+def _boxes_at(boxes: np.ndarray, centers: np.ndarray, found: np.ndarray) -> None:
     for k in range(centers.shape[0]):
-        _own_box(boxes, centers[k, 0], centers[k, 1], result[k])
-    return result
+        _own_box(boxes, centers[k, 0], centers[k, 1], found[k])
 
 
-@_kernel
+@entry_kernel
 def _drop_duplicates(boxes: np.ndarray, kept: np.ndarray, limit: float) -> None:
     """Clears ``kept`` of boxes that overlap an earlier kept one by more than the limit."""
     for k in range(boxes.shape[0]):
@@ -201,14 +200,14 @@ def _drop_duplicates(boxes: np.ndarray, kept: np.ndarray, limit: float) -> None:
                 kept[k] = False
 
 
-@_kernel
+@kernel
 def _is_in_grown(box: np.ndarray, y: int, x: int, margin: float) -> bool:
     """Whether the middle of a pixel lies in a box that is grown by a share of its longer side."""
     grown = margin * max(box[2] - box[0], box[3] - box[1])
     return box[0] - grown <= y + 0.5 <= box[2] + grown and box[1] - grown <= x + 0.5 <= box[3] + grown
 
 
-@_kernel
+@entry_kernel
 def _assign(
     offsets: np.ndarray,
     boxes: np.ndarray,
@@ -220,14 +219,15 @@ def _assign(
     cell: int,
     match_iou: float,
     margin: float,
-) -> np.ndarray:
-    """(H, W) int32: centre + 1 of each pixel with a nearest centre, among those whose box agrees; 0 is none.
+    labels: np.ndarray,
+) -> None:
+    """Writes centre + 1 of each pixel with a nearest centre, among those whose box agrees, to ``labels``; 0 is none.
 
     Args:
         margin: of boxes in which a pixel stays with its nearest centre although none agrees; negative: it has none.
+        labels: (H, W) int32, all 0.
     """
     height, width = nearest.shape
-    labels = np.zeros((height, width), np.int32)
     box = np.empty(4, np.float64)
     for y in range(height):
         for x in range(width):
@@ -253,7 +253,23 @@ def _assign(
             if chosen < 0 and margin >= 0 and _is_in_grown(center_boxes[nearest[y, x]], y, x, margin):
                 chosen = nearest[y, x]
             labels[y, x] = chosen + 1
-    return labels
+
+
+def _nearest(offsets: np.ndarray, foreground: np.ndarray, centers: np.ndarray, *lists: np.ndarray) -> np.ndarray:
+    """(H, W) int32: the centre nearest to where each foreground pixel points, the first of equals; -1 elsewhere."""
+    nearest = np.full(foreground.shape, -1, np.int32)
+    _find_nearest(offsets, foreground, centers, *lists, CELL_PX, nearest)
+    return nearest
+
+
+def _voted_boxes(boxes: np.ndarray, nearest: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(K, 4) median boxes of the pixels nearest to each centre, and (K,) whether there are any.
+
+    Of more than ``MOST_VOTERS`` pixels, every n-th by row and column is asked.
+    """
+    medians, any_voter = np.zeros((count, 4), np.float64), np.empty(count, np.bool_)
+    _find_medians(boxes, nearest, MOST_VOTERS, medians, any_voter)
+    return medians, any_voter
 
 
 def _kept(centers: np.ndarray, kept: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -294,18 +310,20 @@ def group_pixels(fields: InstanceFields, foreground: np.ndarray, settings: Group
     if not len(centers) or not foreground.any():
         return Instances(np.zeros(shape, np.int32), centers, scores)
     left, order, least = _kept(centers, np.ones(len(centers), np.bool_), shape)
-    nearest = _nearest(offsets, foreground, left, order, least, CELL_PX)
+    nearest = _nearest(offsets, foreground, left, order, least)
     if not settings.use_boxes:
         return Instances(nearest + np.int32(1), centers, scores)
     if settings.center_box == "votes":
-        center_boxes, kept = _voted_boxes(boxes, nearest, len(centers), MOST_VOTERS)
+        center_boxes, kept = _voted_boxes(boxes, nearest, len(centers))
     else:
-        center_boxes, kept = _boxes_at(boxes, centers), np.ones(len(centers), np.bool_)
-    _drop_duplicates(center_boxes, kept, settings.duplicate_iou)
+        center_boxes, kept = np.empty((len(centers), 4)), np.ones(len(centers), np.bool_)
+        _boxes_at(boxes, centers, center_boxes)
+    _drop_duplicates(center_boxes, kept, float(settings.duplicate_iou))
     if not kept.all():
         left, order, least = _kept(centers, kept, shape)
-        nearest = _nearest(offsets, foreground, left, order, least, CELL_PX)
-    margin = settings.box_margin if settings.unmatched == "nearest" else -1.0
+        nearest = _nearest(offsets, foreground, left, order, least)
+    margin = float(settings.box_margin) if settings.unmatched == "nearest" else -1.0
     agreed = np.ascontiguousarray(center_boxes[kept])
-    labels = _assign(offsets, boxes, nearest, left, agreed, order, least, CELL_PX, settings.match_iou, margin)
+    labels = np.zeros(shape, np.int32)
+    _assign(offsets, boxes, nearest, left, agreed, order, least, CELL_PX, float(settings.match_iou), margin, labels)
     return Instances(labels, left, scores[kept])

@@ -14,9 +14,9 @@ two thing classes (0, 1) and one of stuff (2)::
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from pnm.kernels import entry_kernel
 from pnm.masks.nearest_label import filled_from_nearest
 from pnm.panoptic_grouping.panoptic_map import PanopticMap
 
@@ -37,10 +37,7 @@ class PixelVotes(NamedTuple):
     stuff: np.ndarray
 
 
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
-
-
-@_kernel
+@entry_kernel
 def _count_votes(
     labels: np.ndarray, votes: np.ndarray, probs: np.ndarray, counts: np.ndarray, sums: np.ndarray
 ) -> None:

@@ -12,14 +12,13 @@ An example, a row of 64 pixels in cells of 32, centres at columns 5 and 60 (dist
     ([[0, 1], [1, 0]], [[0.0, 784.0], [0.0, 729.0]])
 """
 
-import numba
 import numpy as np
 
+from pnm.kernels import entry_kernel, kernel
+
 CELL_PX = 32
-_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
-@_kernel
 def cell_lists(centers: np.ndarray, height: int, width: int, cell: int) -> tuple[np.ndarray, np.ndarray]:
     """Centres by their least squared distance from each cell of an image, and those distances.
 
@@ -33,6 +32,13 @@ def cell_lists(centers: np.ndarray, height: int, width: int, cell: int) -> tuple
     rows, columns, count = (height + cell - 1) // cell, (width + cell - 1) // cell, centers.shape[0]
     order = np.empty((rows, columns, count), np.int64)
     least = np.empty((rows, columns, count), np.float64)
+    _fill_lists(np.ascontiguousarray(centers), cell, order, least)
+    return order, least
+
+
+@entry_kernel
+def _fill_lists(centers: np.ndarray, cell: int, order: np.ndarray, least: np.ndarray) -> None:
+    rows, columns, count = order.shape
     distances = np.empty(count, np.float64)
     for i in range(rows):
         for j in range(columns):
@@ -44,10 +50,9 @@ def cell_lists(centers: np.ndarray, height: int, width: int, cell: int) -> tuple
             for place in range(count):
                 order[i, j, place] = by_distance[place]
                 least[i, j, place] = distances[by_distance[place]]
-    return order, least
 
 
-@_kernel
+@kernel
 def cell_of(place: float, size: int, cell: int) -> int:
     """Row or column of the cell that a coordinate is in, or, outside of the image, nearest to."""
     return int(min(max(place, 0.0), size - 1.0)) // cell

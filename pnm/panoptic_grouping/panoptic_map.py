@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from pnm.kernels import entry_kernel
 
 
 class PanopticMap(NamedTuple):
@@ -19,7 +20,7 @@ class PanopticMap(NamedTuple):
     classes: tuple[int, ...]
 
 
-@numba.njit(nogil=True, cache=True)
+@entry_kernel
 def _number(ids: np.ndarray, sorted_ids: np.ndarray, number_of: np.ndarray, numbers: np.ndarray) -> None:
     """Numbers of ids, looked up once for each run of a row."""
     for y in range(ids.shape[0]):
@@ -43,7 +44,8 @@ def numbered(ids: np.ndarray, segments: Sequence[int]) -> np.ndarray:
         >>> numbered(np.array([[7001, 7001, 0, 23]]), (23, 7001)).tolist()
         [[2, 2, 0, 1]]
     """
-    order = np.argsort(np.asarray(segments, np.int64), kind="stable")
+    of_segments = np.asarray(segments, np.int64)
+    order = np.argsort(of_segments, kind="stable")
     numbers = np.zeros(ids.shape, np.int32)
-    _number(ids.astype(np.int64), np.asarray(segments, np.int64)[order], (order + 1).astype(np.int32), numbers)
+    _number(ids.astype(np.int64, order="C"), of_segments[order], (order + 1).astype(np.int32), numbers)
     return numbers

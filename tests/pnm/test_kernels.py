@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pnm.machine_code import describe
+from pnm.kernel_arguments import describe
 from pnm.masks.runs import rle_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,6 +162,19 @@ print(os.waitpid(child, 0)[1])
 def test_a_child_forked_while_a_thread_compiles(run):
     run()
     assert run(FORK) == "0"
+
+
+@pytest.mark.parametrize("returned", ["float", "np.ndarray", "tuple[int, float]"])
+def test_kernels_called_from_python_return_whole_numbers(run, tmp_path, returned):
+    (tmp_path / "own.py").write_text(MODULE.replace("-> tuple[int, int]", f"-> {returned}"))
+    told = run(f"try:\n    exec({PROGRAM!r})\nexcept TypeError as error:\n    print(error)")
+    assert told.startswith("add_up returns") and told.endswith("kernels called from Python return whole numbers")
+
+
+def test_steps_that_are_one_make_it_anew(run, tmp_path):
+    run()
+    (tmp_path / "other.py").write_text(OTHER.replace("import kernel", "import fusing_kernel as kernel"))
+    assert run() == f"{SUMS} True" and run() == f"{SUMS} False"
 
 
 def test_arrays_that_kernels_can_not_take():

@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 MODULES = (
-    "kernels", "masks.polygon_runs", "masks.mask_codes", "formats.coco_segmentations",
+    "kernels", "kernel_arguments", "masks.polygon_runs", "masks.mask_codes", "formats.coco_segmentations",
     "metrics.error_counts", "metrics.connected_regions", "metrics.panoptic_errors",
     "masks.runs", "masks.label_runs", "masks.pair_runs", "masks.simd_lanes", "metrics.segment_pairs",
     "null_model.run_planes", "boundary_patches.extraction", "formats.png_samples", "formats.json_list",

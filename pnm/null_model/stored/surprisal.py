@@ -7,10 +7,10 @@ Each of the three weights is a function of s, and a step of s changes each by le
 import math
 from functools import lru_cache
 
-import numba
 import numpy as np
 
 from pnm.errors import UserError
+from pnm.kernels import entry_kernel
 from pnm.null_model.null_model import check_locality
 from pnm.null_model.pixel_weights import check_transform, pixel_weights
 
@@ -30,7 +30,7 @@ def check_map_locality(locality: int, border: str) -> None:
         )
 
 
-@numba.njit(nogil=True, cache=True)
+@entry_kernel
 def _encode(pnm: np.ndarray, ignored: np.ndarray, scale: float, out: np.ndarray) -> bool:
     """Writes surprisals to ``out``; whether all fit."""
     fits = True

@@ -135,6 +135,24 @@ def test_reach_is_where_the_iou_exceeds_the_threshold(threshold):
             assert (dx <= reach[dy]) == (iou((0, 0), (dy, dx), 12) > threshold)
 
 
+def test_more_boxes_than_memory_was_asked_for(monkeypatch):
+    mask = np.random.default_rng(3).random((40, 50)) < 0.5
+    wanted = boundary_patches(mask, 2, 0.9)
+    monkeypatch.setattr("pnm.boundary_patches.extraction._ROOM", 7)
+    assert len(wanted) > 7 and np.array_equal(boundary_patches(mask, 2, 0.9), wanted)
+
+
+def test_kernels_take_views_and_other_orders():
+    whole = np.zeros((30, 40), np.bool_)
+    whole[4:20, 7:33] = True
+    view, turned = MaskCrop(whole[2:25, 3:36], 2, 3), MaskCrop(np.asfortranarray(whole), 0, 0)
+    corners = find_patches(MaskCrop(whole, 0, 0), 30, 40, 8, 0.25)
+    for crop in (view, turned):
+        assert np.array_equal(find_patches(crop, 30, 40, 8, 0.25), corners)
+        for order in (corners, np.asfortranarray(corners)):
+            assert np.array_equal(cut_patches(crop, order, 8), cut_patches(MaskCrop(whole, 0, 0), corners, 8))
+
+
 def test_same_result_wherever_the_crop_ends():
     rng = np.random.default_rng(1)
     mask = np.zeros((90, 120), bool)
