@@ -67,6 +67,7 @@ benchmarks: venv shapes
 	$(PY) benchmarks/prn.py --only grouping merging encoding | tee output/benchmarks/prn.txt
 	$(PY) benchmarks/evaluation.py | tee output/benchmarks/evaluation.txt
 	$(PY) benchmarks/refine_cpu.py | tee output/benchmarks/refine_cpu.txt
+	$(PY) benchmarks/training_step.py | tee output/benchmarks/training_step.txt
 ifdef REAL_DATA
 	$(PY) benchmarks/evaluation_scale.py --instances $(REAL_DATA)/predictions/coco_val2014_100 \
 		--maps $(REAL_DATA)/cityscapes/gtFine | tee output/benchmarks/evaluation_scale.txt
@@ -75,9 +76,7 @@ endif
 ifdef DETECTRON2
 	$(PY) -m pip install --quiet hydra-core omegaconf cloudpickle "setuptools<81"
 	$(PY) benchmarks/panoptic_fusion.py --detectron2 $(DETECTRON2) | tee output/benchmarks/panoptic_fusion.txt
-	for name in mask_rcnn_R_18_FPN_PNM panoptic_fpn_R_18_PNM semantic_fpn_R_18_PNM; do \
-		$(PY) benchmarks/engine.py --detectron2 $(DETECTRON2) --config-file configs/quickstart/$$name.yaml \
-			| tee output/benchmarks/engine_$$name.txt; done
+	$(PY) benchmarks/engine.py --detectron2 $(DETECTRON2) | tee output/benchmarks/engine.txt
 endif
 
 clean:
