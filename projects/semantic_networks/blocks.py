@@ -1,6 +1,6 @@
 """Blocks of which networks of several rooms are built, and the words for a backbone that can't be had."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,27 @@ def conv_norm_relu(channels: int, width: int, size: int) -> nn.Sequential:
 def resize_like(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Bilinear, to the height and width of ``other``."""
     return F.interpolate(x, other.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def convolved_levels(convolution: nn.Conv2d, levels: list[torch.Tensor], size: Sequence[int]) -> torch.Tensor:
+    """A 1 x 1 convolution of levels that are resized and concatenated, in less time and memory than these take.
+
+    Each level is convolved with its part of the weights and resized then, which is the same up to rounding, as both are
+    linear.
+
+    Args:
+        convolution: over the channels of all levels, in their order.
+        levels: (N, C, h, w) each.
+        size: height and width of the result.
+    """
+    total = None
+    for level, weight in zip(levels, convolution.weight.split([level.shape[1] for level in levels], 1), strict=True):
+        part = F.conv2d(level, weight)
+        if part.shape[-2:] != tuple(size):
+            part = F.interpolate(part, tuple(size), mode="bilinear", align_corners=False)
+        total = part if total is None else total + part
+    assert total is not None
+    return total if convolution.bias is None else total + convolution.bias[:, None, None]
 
 
 class FusedLevels(nn.Module):
@@ -45,7 +66,14 @@ class FusedLevels(nn.Module):
 
     def forward(self, levels: list[torch.Tensor]) -> torch.Tensor:
         """(N, width, H, W) of the finest level's size."""
-        return self.fuse(self.concatenated(levels))
+        if not self.training:  # when convolution and normalization can be one step
+            return self.fuse(self.concatenated(levels))
+        convolution, *others = self.fuse
+        assert isinstance(convolution, nn.Conv2d)
+        x = convolved_levels(convolution, levels, levels[0].shape[-2:])
+        for layer in others:
+            x = layer(x)
+        return x
 
 
 def check_norm(key: str, norm: str) -> None:

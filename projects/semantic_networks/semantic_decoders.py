@@ -116,9 +116,9 @@ def _upernet(channels: list[int], width: int, output_stride: int) -> nn.Module:
 
 
 def _segformer(channels: list[int], width: int, output_stride: int) -> nn.Module:
-    from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDecoder
+    from .segformer_decoder import SegFormerDecoder
 
-    return SegformerDecoder(_padded(channels), encoder_depth=5, segmentation_channels=width)
+    return SegFormerDecoder(_padded(channels), encoder_depth=5, segmentation_channels=width)
 
 
 DECODERS = {
