@@ -63,6 +63,19 @@ class UniversalStep:
         )
 
     @cached_property
+    def named_settings(self) -> dict[str, str]:
+        """What its masks depend on, by the options that a user gives; of weights the digest."""
+        own = self.settings
+        return {
+            "--weights": sha256_of(weights_file(own.weights)),
+            "--strength": str(own.strength),
+            "--keep-topology": str(own.keep_topology),
+            "--bands": str(own.toning.bands),
+            "--stretch": str(own.toning.stretch),
+            "--backend": own.backend,
+        }
+
+    @cached_property
     def fingerprint(self) -> str:
         """Of the weights' bytes and the settings."""
         own = self.settings

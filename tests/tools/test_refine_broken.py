@@ -111,3 +111,35 @@ def test_masks_of_other_sizes_and_their_folders_others(numbered_photos, refine_r
     )
     assert len(list((tmp_path / "out").glob("*.png"))) == IMAGES - 1
     assert "1 masks" in refine_random(*words, "--resume", "--resize-mask")
+
+
+def test_a_run_goes_on_with_its_own_settings_alone(numbered_photos, run_refine, random_weights, tmp_path):
+    output, masks = tmp_path / "out", write_labels(tmp_path)
+    words = (numbered_photos, masks, "--output", output)
+    own = ("--weights", random_weights, "--strength")
+    run_refine(*words, *own, 1, "--shard", "1/2")
+    made = content(output)
+    line = run_refine(*words, *own, 0.5, "--mask-kind", "object", "--resume", fails=True)
+    assert "other settings (--mask-kind auto, now object; --strength 1.0, now 0.5)" in line and "--overwrite" in line
+    assert "another --weights" in run_refine(*words, "--strength", 1, "--resume", fails=True)
+    chained = (*own, 1, "--resume", "--then", "universal", *own, 1)
+    assert "refiners 1, now 2" in run_refine(*words, *chained, fails=True)
+    assert "--strength 1.0, now 0.5" in run_refine(*words, *own, 0.5, "--shard", "2/2", fails=True)
+    assert content(output) == made
+    assert "5 masks" in run_refine(*words, *own, 1, "--resume", "--resize-mask")
+    run_refine(*words, *own, 0.5, "--overwrite")
+    assert "0 masks" in run_refine(*words, *own, 0.5, "--resume")
+
+
+def test_what_is_overwritten_is_not_gone_on_with(numbered_photos, refine_random, tmp_path, monkeypatch):
+    """A run that replaces outputs and is killed leaves none of them to the next one."""
+    words = (numbered_photos, write_labels(tmp_path), "--output", tmp_path / "out")
+    refine_random(*words)
+
+    def killed(job, step, task):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr("pnm.predictions.paired_masks.refine_picture", killed)
+        refine_random(*words, "--overwrite")
+    assert f"{IMAGES} masks" in refine_random(*words, "--resume")

@@ -271,6 +271,7 @@ def test_a_video_and_its_masks(refine_random, video, random_weights, tmp_path):
     (tmp_path / "out/clip7_00003.png").unlink()
     assert "1 masks, of which 1 changed" in refine_random(*video, "--resume")
     refine_random(*video, "--overwrite", "--temporal")
+    assert "other settings (--temporal True, now False)" in refine_random(*video, "--resume", fails=True)
     steady = SteadyRefiner(refiner)
     for n in range(1, 5):
         found = np.asarray(Image.open(tmp_path / f"out/clip7_{n:05d}.png")) == 255
