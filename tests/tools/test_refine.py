@@ -359,6 +359,7 @@ def test_errors(refine, photos, results, identity, unet, tmp_path):
     [
         (np.zeros((5, 6), np.uint8), np.zeros((5, 6), bool), r"the image is \(5, 6\) uint8, expected \(H, W, 3\)"),
         (np.zeros((5, 6, 3), np.uint8), np.zeros((6, 5), bool), "the image is 5 x 6, its masks 6 x 5"),
+        (np.zeros((5, 6, 3), np.uint8), np.arange(30).reshape(5, 6), "as label maps have, .* give a mask for each"),
         (np.zeros((5, 6, 3), np.uint8), np.zeros((1, 1, 5, 6), bool), r"expected \(N, H, W\) or \(H, W\)"),
     ],
 )
