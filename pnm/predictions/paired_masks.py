@@ -12,7 +12,7 @@ from pnm.formats.folders import IMAGE_ENDINGS, check_apart, files_below, one_fil
 from pnm.pictures.rgb_files import picture_size
 from pnm.predictions.mask_reading import AS_TOLD, MaskReading
 from pnm.predictions.one_mask import KEPT_ENDINGS, MaskJob, RefinedPicture, refine_picture
-from pnm.predictions.refinement import Step
+from pnm.predictions.refinement import Prepares, Step
 from pnm.shards import Shard
 
 MASK_WORDS = ("_mask", "-mask", ".mask", "_seg", "_matte")  # that a mask's name may have behind its photo's
@@ -138,6 +138,8 @@ def left_jobs(jobs: list[MaskJob], *, overwrite: bool, resume: bool) -> list[Mas
 def refine_jobs(jobs: list[MaskJob], step: Step) -> tuple[list[RefinedPicture], list[str]]:
     """Refines masks of all photos; what became of each, and lines that say why others could not be refined."""
     refined, failures = [], []
+    if jobs and isinstance(step, Prepares):
+        step.prepare()
     for job in tqdm(jobs, unit="mask", dynamic_ncols=True):
         try:
             refined.append(refine_picture(job, step, None))

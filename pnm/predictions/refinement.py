@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from tqdm import tqdm
@@ -49,12 +49,26 @@ class Step(Protocol):
         """
 
 
+@runtime_checkable
+class Prepares(Protocol):
+    """A step that loads something when it is first needed, or before, when it is told to."""
+
+    def prepare(self) -> None:
+        """Errors of it are no image's."""
+
+
 class Chain:
     """Steps one after the other, each refining what the one before made; a step itself."""
 
     def __init__(self, steps: Sequence[Step]):
         self.steps = steps
         self.fingerprint = chained_fingerprint([step.fingerprint for step in steps])
+
+    def prepare(self) -> None:
+        """See :class:`Prepares`."""
+        for step in self.steps:
+            if isinstance(step, Prepares):
+                step.prepare()
 
     def read(self, image_file: Path) -> Mapping[Callable[[Path], Any], Any]:
         """What the steps need of an image, by how they read it; steps that read alike share it."""
@@ -197,6 +211,8 @@ def refine_each(
     """
     left, count = [key for key in keys if key not in writer.done], ChangeCount()
     broken: dict[Key, str] = {}
+    if left and isinstance(step, Prepares):
+        step.prepare()
     with tqdm(
         initial=len(keys) - len(left), total=len(keys), unit="image", disable=not progress, dynamic_ncols=True
     ) as bar:

@@ -83,6 +83,10 @@ class UniversalStep:
         settings = f"strength {own.strength} topology {own.keep_topology} {own.toning}"
         return f"universal {weights} {settings}{'' if own.backend == 'torch' else f' {own.backend}'}"
 
+    def prepare(self) -> None:
+        """Loads the network; a UserError if it can't be had, or put on its device."""
+        self.refiner  # noqa: B018
+
     def refine(self, image: np.ndarray, prediction: Objects | Partition) -> list[MaskCrop] | np.ndarray:
         """A prediction of that image, refined as its writer takes it."""
         return self.refine_detailed(image, prediction).refined

@@ -143,3 +143,11 @@ def test_what_is_overwritten_is_not_gone_on_with(numbered_photos, refine_random,
         patched.setattr("pnm.predictions.paired_masks.refine_picture", killed)
         refine_random(*words, "--overwrite")
     assert f"{IMAGES} masks" in refine_random(*words, "--resume")
+
+
+def test_what_is_no_images_fault_ends_the_run(numbered_photos, refine_random, tmp_path):
+    labels = write_labels(tmp_path)
+    files = ("--images", numbered_photos, "--predictions", labels)
+    for name, words in (("files", files), ("folders", (numbered_photos, labels))):
+        told = refine_random(*words, "--output", tmp_path / name, "--device", "mars", fails=2)
+        assert "device 'mars' can't be used" in told.splitlines()[-1] and "image" not in told.splitlines()[0]
