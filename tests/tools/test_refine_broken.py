@@ -151,3 +151,16 @@ def test_what_is_no_images_fault_ends_the_run(numbered_photos, refine_random, tm
     for name, words in (("files", files), ("folders", (numbered_photos, labels))):
         told = refine_random(*words, "--output", tmp_path / name, "--device", "mars", fails=2)
         assert "device 'mars' can't be used" in told.splitlines()[-1] and "image" not in told.splitlines()[0]
+
+
+def test_a_truncated_photo_of_annotations(numbered_photos, whole, refine_random, tmp_path):
+    """Which are read for each image, by its size."""
+    (tmp_path / "labels").mkdir()
+    for n in range(IMAGES):
+        (tmp_path / f"labels/{n:03}.txt").write_text("0 0.2 0.2 0.7 0.2 0.7 0.8 0.2 0.8\n", "utf-8")
+    words = ("--images", numbered_photos, "--predictions", tmp_path / "labels", "--from", "yolo", "--classes", 1)
+    told = refine_random(*words, "--output", tmp_path / "out", fails=2)
+    assert f"{BROKEN:03}.png cannot be read" in told and f"1 of {IMAGES} images could not be refined" in told
+    texts = [path.read_text("utf-8") for path in sorted((tmp_path / "out").rglob("[0-9]*.txt"))]
+    lengths = [len(text.split()) for text in texts]
+    assert len(lengths) == IMAGES and lengths[BROKEN] == 9 and min(lengths) == 9 and max(lengths) > 9
