@@ -282,6 +282,20 @@ def test_a_damaged_map_is_made_again(run, photos, segfix, tmp_path):
     assert "2 images refined" in run(*use, "--output", tmp_path / "out", "--overwrite")
 
 
+def test_a_broken_image_has_no_offsets(run, photos, segfix, tmp_path):
+    broken = photos / f"{NUMBERS[0]:012}.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    make = ("--config-file", SEGFIX, "--images", photos, "--offsets", tmp_path / "offsets", *segfix)
+    told = run(*make, fails=2)
+    assert broken.name in told and "1 of 2 images could not be read" in told
+    use = ("--images", photos, "--predictions", label_pngs(tmp_path, coarse), "--output", tmp_path / "out")
+    assert "has no offsets" in run("--offsets", tmp_path / "offsets", *use, fails=2)
+    broken.write_bytes(whole)
+    run(*make)
+    assert "in the 1 images of this run" in run("--offsets", tmp_path / "offsets", *use, "--overwrite")
+
+
 def test_a_chain_equals_its_steps(run, photos, segfix, bpr, tmp_path):
     source = coco_results(tmp_path, coarse)
     once, twice, chained = (tmp_path / f"{name}.json" for name in ("once", "twice", "chained"))
