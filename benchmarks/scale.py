@@ -67,7 +67,8 @@ def refine(folder: Path, predictions: PredictionSet, shard: Shard) -> None:
 
 def merge_results(folder: Path, shards: int) -> None:
     predictions = open_predictions(folder / "results.json")
-    predictions.writer(folder / "refined.json", "toy", merges=True).merge(shards, predictions.keys)
+    writer = predictions.writer(folder / "refined.json", "toy", merges=True)
+    writer.merge(*writer.written_by_shards(shards, predictions.keys))
 
 
 def label_files(folder: Path, images: int) -> list[Path]:

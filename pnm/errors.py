@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 EXIT_USER_ERROR = 2
@@ -29,6 +29,13 @@ def one_line(error: BaseException) -> str:
     return rest if rest and name.rsplit(".", 1)[-1].endswith("Error") and lines[0].startswith("Caught ") else text
 
 
+def message_of(error: BaseException) -> str:
+    """What a user is told of an error: of one of the file system which file, and not in Python's own words."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'} cannot be used: {error.strerror}"
+    return one_line(error)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Tells errors that the user can mend in one line and exits with status 2; ``PNM_TRACEBACK=1`` shows all."""
@@ -37,11 +44,18 @@ def one_line_errors() -> Iterator[None]:
     except (UserError, OSError, ImportError) as error:
         if os.environ.get("PNM_TRACEBACK"):
             traceback.print_exc()
-        message = one_line(error)
-        if isinstance(error, OSError) and error.strerror:  # not Python's own words for it
-            message = f"{error.filename or 'a file'} cannot be used: {error.strerror}"
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        print(f"error: {message_of(error)}", file=sys.stderr, flush=True)
         sys.exit(EXIT_USER_ERROR)
+
+
+def exit_status(work: Callable[[], None]) -> int:
+    """That of a process after some work whose errors are told as :func:`one_line_errors` does; it goes on."""
+    try:
+        with one_line_errors():
+            work()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
 
 
 class _Terminated(BaseException):

@@ -86,6 +86,16 @@ def prepared_data(real_data, tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory) -> Path:
+    """A file of the universal refiner's weights, at random."""
+    from tests.random_network import save_random_network  # imports torch
+
+    path = tmp_path_factory.mktemp("weights") / "random.pth"
+    save_random_network(path)
+    return path
+
+
 @pytest.fixture
 def forget_data_sets():
     """Takes what a test registers out of the catalogues, which are global."""

@@ -12,7 +12,8 @@ _ORIENTATION = 0x112
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image as people see it, EXIF's orientation applied; only the header is read.
+    """(height, width) of an image as people see it, EXIF's orientation applied; only the header is read, and of a PNG
+    all of it, whose pixels need not be whole.
 
     Raises:
         UserError: it is no image.
@@ -20,12 +21,20 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(_ORIENTATION) in _TURNED
+            turned = _is_turned(image)
     except FileNotFoundError:
         raise FileNotFoundError(f"image {path} is missing: check the folder of images") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} is no image that can be read ({error}): restore or remove it") from None
     return (width, height) if turned else (height, width)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether EXIF says that sides are exchanged; not where its place, behind the pixels of a PNG, is cut off."""
+    try:
+        return image.getexif().get(_ORIENTATION) in _TURNED
+    except (OSError, SyntaxError):
+        return False
 
 
 class ImageFolder:

@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from pnm.errors import UserError
+from pnm.errors import UserError, listed
+from pnm.pictures.mask_kinds import has_two_values, is_label_map, narrowed
 from pnm.pictures.mask_pictures import exact_labels, foreground, is_palette_turned, mask_picture, read_mask_picture
 from pnm.pictures.rgb_files import pillow_rgb, read_rgb
+
+_KINDS_REMEDY = 'kind="labels" refines all labels, kind="masks" takes it for one object, labels == 1 is one of them'
 
 
 class Masks(NamedTuple):
@@ -71,27 +74,30 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
     return np.rint(_in_unit_range(values, "the image") * 255).astype(np.uint8)
 
 
-def mask_stack(masks: Any) -> Masks:
+def mask_stack(masks: Any, *, checks_kind: bool = True) -> Masks:
     """Masks as bool.
 
     Args:
-        masks: (H, W) or (N, H, W), bool, integers, of which all but 0 are the object, or numbers from 0 to 1, from 0.5
-            on the object; a picture of a mask, of Pillow's or the path of one; or a list of (H, W) masks of any kind.
+        masks: (H, W) or (N, H, W), bool, integers, of which all but 0 are the object, or of soft edges, see
+            :mod:`pnm.pictures.mask_kinds`, those from the middle of the range on, or numbers from 0 to 1, from 0.5 on
+            the object; a picture of a mask, of Pillow's or the path of one; or a list of (H, W) masks of any kind.
+        checks_kind: whether to refuse label maps; else integers are the object where they aren't 0.
 
     Raises:
-        FileNotFoundError, UserError: something else, NaN, sizes that differ.
+        FileNotFoundError, UserError: something else, NaN, sizes that differ, a label map.
     """
     if isinstance(masks, (list, tuple)) and masks and (_is_path(masks[0]) or np.ndim(masks[0]) > 1):
-        stacks = [mask_stack(mask).stack for mask in masks]
+        stacks = [mask_stack(mask, checks_kind=checks_kind).stack for mask in masks]
         sizes = sorted({stack.shape[1:] for stack in stacks})
         if len(sizes) > 1:
             raise UserError(f"the masks are of sizes {sizes[:3]}, expected one size")
         return Masks(np.concatenate(stacks), False)
     if _is_path(masks):
-        pixels = foreground(read_mask_picture(Path(masks)), Path(masks))
-        return Masks((pixels != is_palette_turned(Path(masks)))[None], True)
+        given, is_jpg = read_mask_picture(Path(masks)), Path(masks).suffix.lower() in (".jpg", ".jpeg")
+        return Masks(_of_picture(given, Path(masks), str(masks), checks_kind and not is_jpg), True)
     if isinstance(masks, Image.Image):
-        return Masks((foreground(mask_picture(masks, "the mask"), "the mask") != is_palette_turned(masks))[None], True)
+        given, checks_kind = mask_picture(masks, "the mask"), checks_kind and masks.format != "JPEG"
+        return Masks(_of_picture(given, masks, "the mask", checks_kind), True)
     values = np.asarray(masks)
     if values.dtype.kind not in "biuf" or values.ndim not in (2, 3):
         raise UserError(
@@ -99,8 +105,43 @@ def mask_stack(masks: Any) -> Masks:
             "from 0 to 1, a PIL image or a path"
         )
     stack = values if values.ndim == 3 else values[None]
-    is_object = _in_unit_range(stack, "the mask") >= 0.5 if stack.dtype.kind == "f" else stack != 0
+    if stack.dtype.kind == "f":
+        is_object = _in_unit_range(stack, "the mask") >= 0.5
+    else:
+        is_object = objects_of_integers(stack) if checks_kind else stack != 0
     return Masks(is_object, values.ndim == 2)
+
+
+def _of_picture(given: np.ndarray, picture: Path | Image.Image, name: str, checks_kind: bool) -> np.ndarray:
+    """(1, H, W) bool."""
+    if checks_kind:
+        _check_no_labels(given, name, _KINDS_REMEDY)
+    return (foreground(given, name) != is_palette_turned(picture))[None]
+
+
+def objects_of_integers(stack: np.ndarray, remedy: str = _KINDS_REMEDY) -> np.ndarray:
+    """(N, H, W) bool of masks as integers or bool: all but 0, and of soft edges from the middle of the range on.
+
+    Raises:
+        UserError: one of them is a label map; the message ends with the remedy.
+    """
+    is_object = stack != 0
+    for n, mask in enumerate(stack if stack.dtype != np.bool_ else ()):
+        if not has_two_values(mask):
+            _check_no_labels(mask, "the mask" if len(stack) == 1 else f"mask {n}", remedy)
+            soft = narrowed(mask)
+            assert soft is not None
+            is_object[n] = soft >= (int(np.iinfo(soft.dtype).max) + 1) // 2
+    return is_object
+
+
+def _check_no_labels(values: np.ndarray, name: str, remedy: str) -> None:
+    if is_label_map(values):
+        levels = np.unique(values)
+        raise UserError(
+            f"{name} has {len(levels)} values ({listed(levels.tolist(), 4)}), as label maps have, expected one object: "
+            f"{remedy}"
+        )
 
 
 def label_map(labels: Any) -> np.ndarray:

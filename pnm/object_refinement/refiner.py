@@ -26,7 +26,7 @@ from pnm.object_refinement.refining import (
 from pnm.object_refinement.topology import with_kept_segments, with_kept_topology
 from pnm.object_refinement.trained_weights import DEFAULT_WEIGHTS, weights_file
 
-KINDS = ("masks", "labels")
+KINDS = ("auto", "masks", "labels")
 _VOID = 255  # of label maps, by default
 
 
@@ -96,13 +96,14 @@ class Refiner:
         self.decision = decision_of(strength, "strength")
         self._strength = strength
 
-    def __call__(self, image: Any, masks: Any, *, kind: str = "masks") -> np.ndarray:
+    def __call__(self, image: Any, masks: Any, *, kind: str = "auto") -> np.ndarray:
         """Refined masks.
 
         Args:
             image: what :func:`pnm.object_refinement.accepted_inputs.rgb_image` takes.
-            masks: of kind "masks" what ``mask_stack`` of that module takes, of "labels" what ``label_map`` takes; there
-                255 is no segment.
+            masks: what ``mask_stack`` of that module takes; or of kind "labels" what ``label_map`` takes, where 255 is
+                no segment.
+            kind: "auto" takes masks, and refuses what looks like a label map; "masks" takes that for one object.
 
         Returns:
             (H, W) or (N, H, W) bool as masks were given; or labels of the type given.
@@ -117,7 +118,7 @@ class Refiner:
             return self.refine_partition(
                 rgb_image(image), labels, [k for k in np.unique(labels).tolist() if k != _VOID]
             )
-        stack, is_one = mask_stack(masks)
+        stack, is_one = mask_stack(masks, checks_kind=kind == "auto")
         pixels = rgb_image(image)
         check_size(pixels, stack.shape[1:], "the masks are")
         refined = self.refine_objects(pixels, [crop_array(mask) for mask in stack])

@@ -45,6 +45,7 @@ class AnnotatedFiles(PredictionSet):
     """
 
     SUFFIXES = (".json", ".xml", ".yaml", ".txt", ".png")
+    KEEPS_BROKEN = False  # all is read again to write it
 
     def __init__(self, annotations: AnnotationSet, form: AnnotationFormat, path: Path):
         if annotations.task not in form.writes:

@@ -3,20 +3,17 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from pnm.errors import UserError
 from pnm.masks.crops import crop_array
+from pnm.pictures.mask_kinds import is_label_map
 from pnm.pictures.mask_pictures import exact_labels, foreground, is_palette_turned, read_mask_picture
 from pnm.predictions.image_predictions import Objects, Partition
 
 NO_OBJECT = "no object"  # of a mask without any
 KINDS = ("auto", "object", "labels")
 VOID = {"semantic": 255, "panoptic": 0}  # label that is no segment
-_SOFT_LEVELS, _SOFT_SHARE = 16, 0.75  # more values than labels have, most pixels being black or white: soft edges
-_THICK_SHARE = 0.05  # of soft edges, pixels with such all around them
-_STEPS = (2, 4, 8, 9, 16)  # of antialiased masks: averages of 2 x 2 to 4 x 4 pixels
 
 
 class MaskReading(NamedTuple):
@@ -128,26 +125,10 @@ def _task(given: np.ndarray, path: Path, kind: str, task: str | None) -> str:
 
 def _told_task(given: np.ndarray, path: Path) -> str:
     """What a picture is: one object where it has two values, is a JPG, or has soft edges; else labels."""
-    levels, counts = np.unique(given, return_counts=True)
-    if len(levels) <= 2 or given.dtype.kind == "f" or path.suffix.lower() in (".jpg", ".jpeg"):
+    levels = len(np.unique(given))
+    if levels <= 2 or given.dtype.kind == "f" or path.suffix.lower() in (".jpg", ".jpeg"):
         return "instance"
-    most = int(np.iinfo(given.dtype).max)
-    ends = (levels == 0) | (levels == most)
-    share = counts[ends].sum() / given.size
-    is_soft = share >= _SOFT_SHARE and (len(levels) > _SOFT_LEVELS or _is_antialiased(given, levels, most))
-    kind = "one object with soft edges" if is_soft else f"a label map of {len(levels)} labels"
-    print(f"{path} has {len(levels)} values, and is taken for {kind}")
-    return "instance" if is_soft else "semantic"
-
-
-def _is_antialiased(given: np.ndarray, levels: np.ndarray, most: int) -> bool:
-    """Whether values from black to white are those of a mask drawn at a finer scale: equal steps, rounded, and along
-    lines, where a label map has areas."""
-    if levels[0] != 0 or levels[-1] != most:
-        return False
-    between = ((given > 0) & (given < most)).astype(np.uint8)
-    inner = cv2.erode(between, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    if np.count_nonzero(inner) > _THICK_SHARE * np.count_nonzero(between):
-        return False
-    near = (np.abs(levels[:, None] - np.arange(steps + 1) * most / steps).min(axis=1) for steps in _STEPS)
-    return any((off <= 1).all() for off in near)
+    has_labels = is_label_map(given)
+    kind = f"a label map of {levels} labels" if has_labels else "one object with soft edges"
+    print(f"{path} has {levels} values, and is taken for {kind}")
+    return "semantic" if has_labels else "instance"

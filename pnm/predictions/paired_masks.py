@@ -12,7 +12,7 @@ from pnm.formats.folders import IMAGE_ENDINGS, check_apart, files_below, one_fil
 from pnm.pictures.rgb_files import picture_size
 from pnm.predictions.mask_reading import AS_TOLD, MaskReading
 from pnm.predictions.one_mask import KEPT_ENDINGS, MaskJob, RefinedPicture, refine_picture
-from pnm.predictions.refinement import Step
+from pnm.predictions.refinement import Prepares, Step
 from pnm.shards import Shard
 
 MASK_WORDS = ("_mask", "-mask", ".mask", "_seg", "_matte")  # that a mask's name may have behind its photo's
@@ -68,7 +68,7 @@ class FolderJobs(NamedTuple):
     Attributes:
         jobs: pairs that can be refined.
         alone: lines that say of a file that it has no partner.
-        broken: lines that say of a pair why it can't be read.
+        broken: lines that say of a pair why it can't be refined: a picture can't be read, or sizes differ.
     """
 
     jobs: list[MaskJob]
@@ -89,7 +89,7 @@ def mask_jobs(
     """What is to be done in two folders, or in a shard of them; see :func:`paired`.
 
     Raises:
-        UserError: masks of other sizes than their photos, each told on a line; no pair that can be read.
+        UserError: no pair that can be refined; each is told on a line.
     """
     check_apart(photos, output, "refined masks", of="the photos", taken_for="photos")
     check_apart(masks, output, "refined masks", of="the masks", taken_for="masks")
@@ -106,8 +106,8 @@ def mask_jobs(
 
 
 def _checked_pictures(jobs: Sequence[MaskJob]) -> dict[MaskJob, str]:
-    """What is wrong with pairs that can't be read; a UserError if sizes differ, or there are no others."""
-    broken, faults = {}, []
+    """What is wrong with pairs that can't be refined; a UserError if there are no others."""
+    broken = {}
     for job in jobs:
         try:
             photo, mask = picture_size(job.image), picture_size(job.mask)
@@ -115,11 +115,11 @@ def _checked_pictures(jobs: Sequence[MaskJob]) -> dict[MaskJob, str]:
             broken[job] = str(error)
             continue
         if photo != mask and not job.resizes:
-            faults.append(f"{job.mask} is {mask[0]} x {mask[1]}, {job.image} {photo[0]} x {photo[1]} (height x width)")
-    if faults or broken and len(broken) == len(jobs):
-        print_lines([*faults, *broken.values()])
-        remedy = "mend or remove them, or add --resize-mask" if faults else "restore or remove them"
-        raise UserError(f"{len(faults) + len(broken)} pairs can't be refined, see above: {remedy}")
+            sizes = f"{job.mask} is {mask[0]} x {mask[1]}, {job.image} {photo[0]} x {photo[1]} (height x width)"
+            broken[job] = f"{sizes}: --resize-mask brings the mask to the image's size"
+    if broken and len(broken) == len(jobs):
+        print_lines([*broken.values()])
+        raise UserError(f"{len(broken)} pairs can't be refined, see above: mend or remove them")
     return broken
 
 
@@ -138,6 +138,8 @@ def left_jobs(jobs: list[MaskJob], *, overwrite: bool, resume: bool) -> list[Mas
 def refine_jobs(jobs: list[MaskJob], step: Step) -> tuple[list[RefinedPicture], list[str]]:
     """Refines masks of all photos; what became of each, and lines that say why others could not be refined."""
     refined, failures = [], []
+    if jobs and isinstance(step, Prepares):
+        step.prepare()
     for job in tqdm(jobs, unit="mask", dynamic_ncols=True):
         try:
             refined.append(refine_picture(job, step, None))

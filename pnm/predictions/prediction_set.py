@@ -23,6 +23,7 @@ class PredictionSet(ABC):
         FORMAT: the format in words.
         SUFFIXES: of the files in an output that is a folder.
         HAS_FIELDS: whether entries may have more fields, see :meth:`with_fields`.
+        KEEPS_BROKEN: whether an output can be made with a prediction as it was that can't be read.
         OPTIONS: names of the keyword arguments that say more of the files than their path does.
         task: "instance", "semantic" or "panoptic".
         path: what was opened, a file or folder.
@@ -33,6 +34,7 @@ class PredictionSet(ABC):
     SUFFIXES: tuple[str, ...] = (".png",)
     OPTIONS: tuple[str, ...] = ()
     HAS_FIELDS = False
+    KEEPS_BROKEN = True
     task: str
 
     def __init__(self, path: str | Path, keys: Iterable[Key]):

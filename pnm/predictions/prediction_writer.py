@@ -16,7 +16,7 @@ from pnm.predictions.image_predictions import Objects, Partition
 from pnm.predictions.output_place import OutputPlace
 from pnm.predictions.records import Place, Record, RecordFile, find_records, read_record
 from pnm.predictions.refinement_details import Detail
-from pnm.predictions.sharded_records import check_shard_folders, records_of_run, records_of_shards
+from pnm.predictions.sharded_records import check_shard_folders, records_of_run, records_of_shards, write_broken
 from pnm.shards import Shard
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,9 @@ class PredictionWriter:
 
     A writer of a shard has its own folder in that one, so that shards on several machines don't disturb each other, and
     doesn't finish: a writer without a shard finds what all shards wrote, and goes on from there.
+
+    Where images could not be refined, the output is made with their predictions as they were, and the folder stays: a
+    writer that overwrites that output finds what is done.
 
     Args:
         predictions: what is refined.
@@ -145,25 +148,36 @@ class PredictionWriter:
     def _found(self) -> dict[Key, Place]:
         return records_of_run(self._folder, self._header)
 
-    def merge(self, of: int, wanted: Collection[Key]) -> Path:
-        """Makes the output from what the shards of a run wrote; returns its path.
+    def tell_broken(self, broken: Mapping[Key, str]) -> None:
+        """Keeps which images a shard could not refine, and why, for :meth:`merge`."""
+        assert self._shard is not None
+        write_broken(self._folder / self._shard.folder_name, broken)
+
+    def written_by_shards(self, of: int, wanted: Collection[Key]) -> tuple[dict[Key, Place], dict[Key, str]]:
+        """What the shards of a run wrote, and why they could not refine the images that :meth:`tell_broken` told.
 
         Args:
             of: their number.
-            wanted: keys that they were to write; other images are left as they were predicted.
+            wanted: keys that they were to write.
 
         Raises:
             UserError: a shard hasn't written all of its images, or did with other predictions or settings; shards of
                 another number are there. The message names the shards to run again.
         """
         self._place.check_free()
-        return self._finished(records_of_shards(self._folder, self._header, self._predictions.keys, wanted, of))
+        return records_of_shards(self._folder, self._header, self._predictions.keys, wanted, of)
 
-    def finish(self, *, keep_missing: bool = False) -> Path:
+    def merge(self, written: Mapping[Key, Place], broken: Collection[Key] = ()) -> Path:
+        """Makes the output from what :meth:`written_by_shards` gives; other images are left as they were predicted.
+        Returns its path."""
+        return self._finished(written, keeps=bool(broken))
+
+    def finish(self, *, keep_missing: bool = False, broken: Collection[Key] = ()) -> Path:
         """Makes the output from the images of all processes, in the predictions' order; returns its path.
 
         Args:
             keep_missing: leave images that were never written as they were predicted.
+            broken: images that could not be refined, left so, too.
 
         Raises:
             UserError: images are missing, or the output has come into being meanwhile.
@@ -172,17 +186,17 @@ class PredictionWriter:
         self.close()
         self._place.check_free()
         records = self._found()
-        missing = [key for key in self._predictions.keys if key not in records]
+        missing = [key for key in self._predictions.keys if key not in records and key not in broken]
         if missing and not keep_missing:
             raise UserError(
                 f"{len(missing)} of {len(self._predictions)} images have not been refined: {listed(missing)}; run the "
                 "same command again, or keep them as they are (keep_missing)"
             )
-        return self._finished(records)
+        return self._finished(records, keeps=bool(broken))
 
-    def _finished(self, records: Mapping[Key, Place]) -> Path:
+    def _finished(self, records: Mapping[Key, Place], *, keeps: bool) -> Path:
         try:
-            self._replace(self._assembled(records))
+            self._replace(self._assembled(records), keeps=keeps)
         except OSError as error:
             raise UserError(
                 f"{self.output} can't be made ({error.filename or self._folder}: {error.strerror}): mend that and run "
@@ -199,13 +213,18 @@ class PredictionWriter:
         self._predictions.assemble(places, lambda key: read_record(records[key]) if key in records else None)
         return places
 
-    def _replace(self, places: Sequence[Path]) -> None:
-        """Moves what was made to where it belongs. A run that is killed in the midst of it does it again."""
+    def _replace(self, places: Sequence[Path], *, keeps: bool) -> None:
+        """Moves what was made to where it belongs, and removes what it was made from unless that is kept. A run that is
+        killed in the midst of it does it again."""
         self._place.replacing.touch()
         for place, target in zip(places, self._place.targets):
             if target.is_dir():
                 os.replace(target, place.with_name("before"))
             os.replace(place, target)
+        if keeps:
+            self._place.replacing.unlink()
+            shutil.rmtree(places[0].parent.parent, ignore_errors=True)
+            return
         finished = self._folder.with_name(f"{self._folder.name}-{uuid.uuid4().hex}")
         os.replace(self._folder, finished)
         self._remove_finished()

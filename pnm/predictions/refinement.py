@@ -5,13 +5,13 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from tqdm import tqdm
 
 from pnm.annotations.annotation_format import Source
-from pnm.errors import UserError, listed
+from pnm.errors import UserError, listed, message_of
 from pnm.formats.class_names import read_class_names
 from pnm.formats.folders import IMAGE_ENDINGS, files_below
 from pnm.formats.image_files import ImageFiles, Key, missing_images
@@ -26,6 +26,7 @@ from pnm.predictions.prediction_set import PredictionSet
 from pnm.predictions.prediction_writer import PredictionWriter
 from pnm.predictions.refinement_details import Detailed, lower_confidences, refine_detailed
 from pnm.predictions.relisting import with_kept_ids
+from pnm.predictions.run_ending import Refined, end_run, merge_shards
 from pnm.read_ahead import read_ahead
 
 AHEAD = 2  # images that are read while another is refined
@@ -48,12 +49,26 @@ class Step(Protocol):
         """
 
 
+@runtime_checkable
+class Prepares(Protocol):
+    """A step that loads something when it is first needed, or before, when it is told to."""
+
+    def prepare(self) -> None:
+        """Errors of it are no image's."""
+
+
 class Chain:
     """Steps one after the other, each refining what the one before made; a step itself."""
 
     def __init__(self, steps: Sequence[Step]):
         self.steps = steps
         self.fingerprint = chained_fingerprint([step.fingerprint for step in steps])
+
+    def prepare(self) -> None:
+        """See :class:`Prepares`."""
+        for step in self.steps:
+            if isinstance(step, Prepares):
+                step.prepare()
 
     def read(self, image_file: Path) -> Mapping[Callable[[Path], Any], Any]:
         """What the steps need of an image, by how they read it; steps that read alike share it."""
@@ -143,11 +158,31 @@ def with_image(args: argparse.Namespace, predictions: PredictionSet, images: Ima
     return set(predictions.keys) - missing
 
 
-def _read_ahead(step: Step, predictions: PredictionSet, images: ImageFiles, keys: Sequence[Key]) -> Iterator[tuple]:
-    """(key, what the step needs of the image, prediction), read in other threads while those before are refined."""
+class _Given(NamedTuple):
+    """An image and its prediction as they were read.
 
-    def read(key: Key) -> tuple:
-        return key, step.read(images.path(key)), predictions.read(key)
+    Attributes:
+        content: what the step needs of the image.
+        fault: why one of the two can't be read; then there are none.
+    """
+
+    key: Key
+    content: Any = None
+    prediction: Any = None
+    fault: UserError | OSError | None = None
+
+
+def _read_ahead(step: Step, predictions: PredictionSet, images: ImageFiles, keys: Sequence[Key]) -> Iterator[_Given]:
+    """All that is refined, read in other threads while what comes before is refined."""
+
+    def read(key: Key) -> _Given:
+        if not predictions.KEEPS_BROKEN:
+            prediction = predictions.read(key)
+        try:
+            content = step.read(images.path(key))
+            return _Given(key, content, predictions.read(key) if predictions.KEEPS_BROKEN else prediction)
+        except (UserError, OSError) as error:
+            return _Given(key, fault=error)
 
     return read_ahead(read, keys, AHEAD)
 
@@ -161,47 +196,48 @@ def refine_each(
     *,
     progress: bool = True,
     report: DetailReport | None = None,
-) -> ChangeCount:
-    """Refines the predictions of some images and writes them; those that are written already are passed over.
+) -> Refined:
+    """Refines the predictions of some images and writes them; those that are written already are passed over, as are
+    those that can't be read, or are of another size than their image.
 
     Args:
         report: where what became of each object goes, if anywhere.
 
     Returns:
-        What changed in those that were not passed over.
+        What changed in those that were not written before, and which could not be refined.
 
     Raises:
-        UserError: an image or prediction that cannot be used; the message names it.
+        UserError: the output can't be written, or a step made something that isn't a refinement.
     """
     left, count = [key for key in keys if key not in writer.done], ChangeCount()
+    broken: dict[Key, str] = {}
+    if left and isinstance(step, Prepares):
+        step.prepare()
     with tqdm(
         initial=len(keys) - len(left), total=len(keys), unit="image", disable=not progress, dynamic_ncols=True
     ) as bar:
-        for key, content, prediction in _read_ahead(step, predictions, images, left):
+        for key, content, prediction, fault in _read_ahead(step, predictions, images, left):
+            bar.update(1)
             try:
+                if fault is not None:
+                    raise fault
                 detailed = refine_detailed(step, content, prediction)
-            except UserError as error:
-                raise UserError(f"image {key}: {error}") from None
+            except (UserError, OSError) as error:
+                broken[key] = message_of(error)
+                continue
             if isinstance(detailed.refined, Partition):
                 assert isinstance(prediction, Partition)
                 detailed = detailed._replace(refined=with_kept_ids(prediction, detailed.refined))
             fields = report.add(key, prediction, detailed) if report else None
             writer.write(key, detailed.refined, prediction, details=fields)
             count = count.plus(changes_of(prediction, detailed.refined, f"image {key}"))
-            bar.update(1)
-    return count
+    return Refined(count, broken)
 
 
 def own_keys(args: argparse.Namespace, predictions: PredictionSet, present: Collection[Key]) -> list[Key]:
     """Keys of the predictions that this run refines: those that have an image, and are in its shard."""
     keys = predictions.keys if args.shard is None else args.shard.part(predictions.keys)
     return [key for key in keys if key in present]
-
-
-def shard_told(args: argparse.Namespace, images: int) -> str:
-    """What is said at the end of a shard."""
-    shard = args.shard
-    return f"{args.output}: {images} images refined in shard {shard}; when all are through: --merge {shard.of}"
 
 
 def refine_files(args: argparse.Namespace, step: Step) -> None:
@@ -219,23 +255,4 @@ def refine_files(args: argparse.Namespace, step: Step) -> None:
     with predictions.writer(args.output, fingerprint, overwrite=args.overwrite, shard=args.shard) as writer:
         report.check_done(writer.done)
         keys = own_keys(args, predictions, present)
-        count = refine_each(step, predictions, images, keys, writer, report=report)
-        if args.shard is not None:
-            print(f"{shard_told(args, len(keys))}, {count.told(len(keys))}")
-            return
-        output = writer.finish(keep_missing=args.keep_missing)
-        print(f"{output}: {len(present)} images refined, {count.told(len(present))}")
-
-
-def merge_shards(
-    args: argparse.Namespace, predictions: PredictionSet, present: set[Key], report: DetailReport, fingerprint: str
-) -> None:
-    """Makes the output that one run would have made from what the shards wrote.
-
-    Raises:
-        UserError: a shard lacks images or details, or belongs to another run.
-    """
-    writer = predictions.writer(args.output, fingerprint, overwrite=args.overwrite, merges=True)
-    report.check_done(present)
-    output = writer.merge(args.merge, present)
-    print(f"{output}: {len(present)} images that {args.merge} shards refined")
+        end_run(args, writer, keys, refine_each(step, predictions, images, keys, writer, report=report))

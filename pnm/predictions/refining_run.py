@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pnm.compiling import announce_compilation
@@ -14,6 +14,7 @@ from pnm.pictures.video import is_video
 from pnm.predictions.detail_report import check_details_folder
 from pnm.predictions.mask_reading import MaskReading
 from pnm.predictions.one_mask import KEPT_ENDINGS, check_one_output, refine_one
+from pnm.predictions.output_settings import keep_settings, settings_of
 from pnm.predictions.paired_masks import left_jobs, mask_jobs, refine_jobs
 from pnm.predictions.refinement import Chain, Step, refine_files
 from pnm.predictions.universal_refiner import UniversalStep
@@ -174,10 +175,20 @@ def _refine_video(args: argparse.Namespace, steps: Sequence[Step]) -> None:
         first = target(args.output, masks.masks[present[0]])
         raise UserError(f"{first} exists already: choose another --output, or add --resume or --overwrite")
     left = sorted(masks.masks.keys() - (present if args.resume and not args.overwrite else []))
+    settings = {"--temporal": args.temporal, "--invert": args.invert}
+    keep_settings(args.output, settings_of(steps, settings), overwrite=args.overwrite)
+    if args.overwrite:
+        _remove(target(args.output, masks.masks[number]) for number in present)
     changed = refine_video(masks, args.output, steps[0], left, temporal=args.temporal)
     lacking = masks.video.frames - len(masks.masks)
     told = f"; {lacking} frames of {video} have no mask" if lacking else ""
     print(f"{args.output}: {len(left)} masks, of which {changed} changed{told}")
+
+
+def _remove(outputs: Iterable[Path]) -> None:
+    """Removes outputs that are to be replaced: a run that is killed and gone on with would take them for its own."""
+    for path in outputs:
+        path.unlink(missing_ok=True)
 
 
 def _refine_folders(args: argparse.Namespace, chain: Chain) -> None:
@@ -188,6 +199,10 @@ def _refine_folders(args: argparse.Namespace, chain: Chain) -> None:
     )
     print_lines(alone)
     left = left_jobs(jobs, overwrite=args.overwrite, resume=args.resume)
+    settings = {"--mask-kind": args.mask_kind, "--invert": args.invert}  # without --resize-mask, others have no output
+    keep_settings(args.output, settings_of(chain.steps, settings), overwrite=args.overwrite)
+    if args.overwrite:
+        _remove(job.output for job in jobs)
     refined, failures = refine_jobs(left, chain)
     there = f", {len(jobs) - len(left)} were there" if len(left) < len(jobs) else ""
     changed = sum(one.changed > 0 for one in refined)

@@ -63,12 +63,29 @@ class UniversalStep:
         )
 
     @cached_property
+    def named_settings(self) -> dict[str, str]:
+        """What its masks depend on, by the options that a user gives; of weights the digest."""
+        own = self.settings
+        return {
+            "--weights": sha256_of(weights_file(own.weights)),
+            "--strength": str(own.strength),
+            "--keep-topology": str(own.keep_topology),
+            "--bands": str(own.toning.bands),
+            "--stretch": str(own.toning.stretch),
+            "--backend": own.backend,
+        }
+
+    @cached_property
     def fingerprint(self) -> str:
         """Of the weights' bytes and the settings."""
         own = self.settings
         weights = sha256_of(weights_file(own.weights))
         settings = f"strength {own.strength} topology {own.keep_topology} {own.toning}"
         return f"universal {weights} {settings}{'' if own.backend == 'torch' else f' {own.backend}'}"
+
+    def prepare(self) -> None:
+        """Loads the network; a UserError if it can't be had, or put on its device."""
+        self.refiner  # noqa: B018
 
     def refine(self, image: np.ndarray, prediction: Objects | Partition) -> list[MaskCrop] | np.ndarray:
         """A prediction of that image, refined as its writer takes it."""

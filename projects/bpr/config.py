@@ -9,7 +9,7 @@ from pnm.errors import UserError
 from pnm.network_backends.choice import check_backend
 from pnm.network_backends.precision import is_bfloat16
 
-from ..refining import TASKS
+from ..refining import TASKS, cpu_precision
 
 ARCHITECTURE = "BoundaryPatchRefiner"
 # On CPUs convolutions of fewer patches are computed in another way, with other last digits: calls are filled up to a
@@ -51,7 +51,8 @@ def add_bpr_config(cfg: CfgNode) -> None:
     node.MATCH_IOU = 0.5
     # Patches that go through the network at once; bounds the memory of inference.
     node.MAX_PATCHES_PER_BATCH = 128
-    # Mixed precision in inference (training: SOLVER.AMP.ENABLED).
+    # Mixed precision in inference on all devices (training: SOLVER.AMP.ENABLED); PRECISION_TEST float32 is then refused
+    # on CPUs.
     node.AMP_TEST = False
     # Inference on CPUs: "float32", "bfloat16", or "auto", bfloat16 where the processor computes in it.
     node.PRECISION_TEST = "auto"
@@ -137,7 +138,8 @@ class InferenceSettings:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "InferenceSettings":
         node = cfg.MODEL.BPR
-        return cls(node.MAX_PATCHES_PER_BATCH, node.CHANNELS_LAST, node.AMP_TEST, node.PRECISION_TEST, node.BACKEND)
+        precision = cpu_precision(cfg, "BPR")
+        return cls(node.MAX_PATCHES_PER_BATCH, node.CHANNELS_LAST, node.AMP_TEST, precision, node.BACKEND)
 
 
 @dataclass(frozen=True)

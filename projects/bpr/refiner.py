@@ -21,7 +21,7 @@ from pnm.predictions.certain_changes import CertainLabels
 from ..refining import RefiningModel
 from ..refining.mapper import IGNORED
 from .config import InferenceSettings, LightSettings, PatchSettings
-from .light_network import load_light_network
+from .light_network import Colours, load_light_network
 from .networks import LayeredNetwork, build_auxiliary_heads, build_network, check_auxiliary
 from .patch_probabilities import Cascade, PatchNetwork, resize
 from .patches import Patches, cut_image, network_input, patches_of
@@ -103,6 +103,7 @@ class BoundaryPatchRefiner(RefiningModel):
         check_auxiliary(node.NETWORK, node.AUX_LOSS_WEIGHT)
         network = build_network(node.NETWORK, pretrained, node.NORM)
         light = LightSettings.from_config(cfg)
+        colours = Colours(cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.FORMAT)
         return {
             "network": network,
             "aux_heads": build_auxiliary_heads(network, node.NORM) if node.AUX_LOSS_WEIGHT else None,
@@ -112,7 +113,7 @@ class BoundaryPatchRefiner(RefiningModel):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "inference": InferenceSettings.from_config(cfg),
-            "light_network": load_light_network(light) if light.network else None,
+            "light_network": load_light_network(light, colours) if light.network else None,
             "light_sure": light.sure,
             "strength": cfg.MODEL.REFINING_STRENGTH,
         }

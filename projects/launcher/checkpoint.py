@@ -3,6 +3,7 @@
 import logging
 import re
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import parse_qs, urlsplit, urlunsplit
@@ -150,9 +151,9 @@ class SafeCheckpointer(DetectionCheckpointer):
                 raise CheckpointError(f"{tag} names {name!r}, expected a file in its folder: delete it")
             candidates.insert(0, folder / name)
         for path in candidates:
-            if _is_whole(path):
+            state = path.stat() if path.is_file() else None
+            if _is_whole(path, state and (state.st_size, state.st_mtime_ns)):
                 return str(path)
-            logger.warning("%s is missing or damaged and is passed over", path)
         return ""
 
 
@@ -199,10 +200,17 @@ def _iteration(path: Path) -> float:
     return int(number[1]) if number else float("inf") if path.stem == "model_final" else -1
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether the zip archive of a ``.pth`` is complete and its checksums hold."""
+@lru_cache(maxsize=64)
+def _is_whole(path: Path, state: tuple[int, int] | None) -> bool:
+    """Whether the zip archive of a ``.pth`` is complete and its checksums hold; if not, that is logged.
+
+    Resuming asks several times: what is read and told once holds for a file of that ``state`` (size, time).
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
+            is_whole = state is not None and archive.testzip() is None
     except (OSError, zipfile.BadZipFile):
-        return False
+        is_whole = False
+    if not is_whole:
+        logger.warning("%s is missing or damaged and is passed over", path)
+    return is_whole

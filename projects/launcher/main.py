@@ -3,7 +3,6 @@
 import argparse
 import logging
 import os
-import sys
 
 import torch
 import torch.distributed as dist
@@ -12,12 +11,12 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from pnm.compiling import announce_compilation
-from pnm.errors import EXIT_USER_ERROR, UserError, one_line_errors
+from pnm.errors import UserError, one_line_errors
 
 from .checkpoint import SafeCheckpointer
 from .cpu_training import share_cores
 from .data.overview import overview
-from .run_setup import check_processes, leave_together, register_builtin_data, setup_run
+from .run_setup import check_processes, exits_told, leave_together, register_builtin_data, setup_run
 from .trained_models import as_tested
 from .trainer import Trainer
 
@@ -84,9 +83,5 @@ def start(args: argparse.Namespace) -> None:
     with one_line_errors():
         check_processes(args.num_gpus)
     announce_compilation()
-    try:
+    with exits_told():
         launch(run_in_group, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
-    except torch.multiprocessing.ProcessExitedException as error:
-        if error.exit_code != EXIT_USER_ERROR:
-            raise
-        sys.exit(EXIT_USER_ERROR)  # that process has already told why

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,10 @@ from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
 from pnm.compiling import announce_compilation
-from pnm.errors import UserError, one_line_errors
+from pnm.errors import UserError, exit_status, message_of, one_line_errors, print_lines
 from pnm.formats.image_files import ImageFiles
 from pnm.interior_offsets.stored import StoredOffsets
 from pnm.network_backends.choice import check_backend
-from pnm.predictions.change_counts import ChangeCount
 from pnm.predictions.coco_panoptic import PanopticPredictions
 from pnm.predictions.detail_report import DetailReport
 from pnm.predictions.offset_refiner import OffsetRefiner
@@ -31,14 +30,13 @@ from pnm.predictions.refinement import (
     chained_fingerprint,
     common_task,
     image_names,
-    merge_shards,
     opened,
     own_keys,
     refine_each,
-    shard_told,
     with_image,
 )
 from pnm.predictions.refinement_details import Detailed
+from pnm.predictions.run_ending import Refined, end_run, merge_shards
 from pnm.predictions.universal_refiner import UniversalSettings, UniversalStep
 
 from ..dataset_mappers.reading import read_image
@@ -46,7 +44,7 @@ from ..refining import TrainedRefiner
 from ..refining.model import ImageStore
 from .config import load_config
 from .refiner_loading import checked_refiner_class, load_refiner, refiner_fingerprint, weights_digest
-from .run_setup import check_device, check_processes, leave_together
+from .run_setup import check_device, check_processes, exits_told, leave_together
 
 
 def read_rgb(image_file: Path) -> np.ndarray:
@@ -95,6 +93,9 @@ class Part:
     Args:
         runs: whether it is to refine, and its device must be there.
 
+    Attributes:
+        broken: how many images :meth:`step` found that can't be read, of this process's share.
+
     Raises:
         UserError: a config that cannot be used, or is of no refiner.
     """
@@ -103,7 +104,7 @@ class Part:
         self.folder: Path | None = named.offsets
         self.universal: UniversalSettings | None = named.universal
         self.cfg = _config(named) if named.config_file else None
-        self.task, self.relists_segments = None, False
+        self.task, self.relists_segments, self.broken = None, False, 0
         if self.cfg is not None:
             if runs:
                 check_device(self.cfg)
@@ -134,22 +135,30 @@ class Part:
         if comm.is_main_process():  # which makes the folder
             refiner.model.image_store(self.cfg, self.folder, weights)
         comm.synchronize()
-        _fill(refiner.model.image_store(self.cfg, self.folder, weights), refiner, image_files)
+        self.broken = _fill(refiner.model.image_store(self.cfg, self.folder, weights), refiner, image_files)
         comm.synchronize()
         return refiner.model.image_store(self.cfg, self.folder, weights).step()
 
 
-def _fill(store: ImageStore, refiner: TrainedRefiner, image_files: Sequence[Path]) -> None:
-    """Makes this process's share of what isn't in the store."""
+def _fill(store: ImageStore, refiner: TrainedRefiner, image_files: Sequence[Path]) -> int:
+    """Makes this process's share of what isn't in the store, and tells images that can't be read; their number."""
     mine = image_files[comm.get_rank() :: comm.get_world_size()]
+    broken = []
     for path in tqdm(mine, desc="offsets", unit="image", disable=not comm.is_main_process(), dynamic_ncols=True):
-        if not store.has(path):
-            image = read_rgb(path)
+        try:
+            image = None if store.has(path) else read_rgb(path)
+        except (UserError, OSError) as error:
+            broken.append(message_of(error))
+            continue
+        if image is not None:
             store.make(path, refiner.image_tensor(image, image.shape[:2]))
+    print_lines(broken)
+    return len(broken)
 
 
 def refine_in_group(args: argparse.Namespace) -> None:
     """One process of a run over result files, or over a shard of them."""
+    status = 0
     with one_line_errors():
         setup_logger(distributed_rank=comm.get_rank(), name="pnm")
         parts = [Part(named) for named in args.parts]
@@ -172,15 +181,10 @@ def refine_in_group(args: argparse.Namespace) -> None:
             comm.synchronize()  # all know what is done before anyone adds to it
             mine = keys[comm.get_rank() :: comm.get_world_size()]
             own = refine_each(chain, predictions, images, mine, writer, progress=comm.is_main_process(), report=report)
-            counts = comm.gather(own)  # when all are through
+            everything = comm.gather(own)  # when all are through
             if comm.is_main_process():
-                told = reduce(ChangeCount.plus, counts).told(len(keys))
-                if args.shard is not None:
-                    print(f"{shard_told(args, len(keys))}, {told}")
-                else:
-                    output = writer.finish(keep_missing=args.keep_missing)
-                    print(f"{output}: {len(present)} images refined, {told}")
-    leave_together()
+                status = exit_status(partial(end_run, args, writer, keys, reduce(Refined.plus, everything)))
+    leave_together(status)
 
 
 def merge_files(args: argparse.Namespace) -> None:
@@ -200,10 +204,22 @@ def make_offsets(args: argparse.Namespace) -> None:
     with one_line_errors():
         setup_logger(distributed_rank=comm.get_rank(), name="pnm")
         names = image_names(args.images)
-        Part(args.parts[0]).step([args.images / name for name in names])
-        if comm.is_main_process():
-            print(f"{args.parts[0].offsets}: offsets of {len(names)} images")
-    leave_together()
+        part = Part(args.parts[0])
+        part.step([args.images / name for name in names])
+        broken = sum(comm.gather(part.broken))
+        end = partial(_tell_offsets, part, len(names), broken)
+        status = exit_status(end) if comm.is_main_process() else 0
+    leave_together(status)
+
+
+def _tell_offsets(part: Part, images: int, broken: int) -> None:
+    """Says of how many images there are offsets; a UserError if some could not be read."""
+    print(f"{part.folder}: offsets of {images - broken} images")
+    if broken:
+        raise UserError(
+            f"{broken} of {images} images could not be read, see above; the others are done. Mend or remove them and "
+            "run the same command again"
+        )
 
 
 def refine_mask(args: argparse.Namespace) -> None:
@@ -232,4 +248,5 @@ def start(args: argparse.Namespace) -> None:
     with one_line_errors():
         check_processes(args.num_gpus)
     work = refine_in_group if args.predictions else make_offsets
-    launch(work, args.num_gpus, dist_url="auto", args=(args,))
+    with exits_told():
+        launch(work, args.num_gpus, dist_url="auto", args=(args,))

@@ -4,6 +4,8 @@ import logging
 import multiprocessing
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import detectron2
@@ -14,7 +16,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from pnm.errors import UserError, listed
+from pnm.errors import EXIT_USER_ERROR, UserError, listed
 from pnm.formats.atomic_files import check_folder_writable
 from pnm.usable_cores import usable_cores
 
@@ -113,15 +115,32 @@ def setup_run(args) -> CfgNode:
     return cfg
 
 
-def leave_together() -> None:
+@contextmanager
+def exits_told() -> Iterator[None]:
+    """Ends this process, too, where one of those that it starts has told an error that the user can mend."""
+    try:
+        yield
+    except torch.multiprocessing.ProcessExitedException as error:
+        if error.exit_code != EXIT_USER_ERROR:
+            raise
+        sys.exit(EXIT_USER_ERROR)  # that process has already told why
+
+
+def leave_together(status: int = 0) -> None:
     """Ends a process that was spawned when all have done their work; one that leaves earlier may abort, and so may one
-    now and then while Python takes itself apart and torch's threads are there."""
+    now and then while Python takes itself apart and torch's threads are there.
+
+    Args:
+        status: of the exit; of a process that was not spawned, other than 0 ends it, too.
+    """
     comm.synchronize()
     if comm.get_world_size() > 1 and multiprocessing.parent_process() is not None:
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(status)
+    if status:
+        sys.exit(status)
 
 
 def use_last_checkpoint(cfg: CfgNode) -> None:

@@ -10,6 +10,8 @@ from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, Trainer
 from detectron2.utils import comm
 from torch.nn.parallel import DistributedDataParallel
 
+from pnm.errors import UserError
+
 from ..refining import check_learnable, refined_task, tagged_dataset
 from .checkpoint import SafeCheckpointer
 from .cpu_training import fuse_updates, to_fast_format, train_in_bfloat16
@@ -67,7 +69,14 @@ class Trainer(DefaultTrainer):
         self.register_hooks([SeedEachIteration(cfg.SEED), *self.build_hooks()])
 
     def resume_or_load(self, resume=True):
+        """See Detectron2; a UserError if the checkpoint has been trained for longer than this run is to be."""
         super().resume_or_load(resume)
+        if self.start_iter > self.max_iter:
+            raise UserError(
+                f"SOLVER.MAX_ITER is {self.max_iter}, and {self.checkpointer.get_checkpoint_file()} has been trained "
+                f"for {self.start_iter} iterations already: give at least as many to go on, or begin another run "
+                "(OUTPUT_DIR)"
+            )
         start_at(self._trainer.data_loader, self.start_iter)
 
     def train(self):

@@ -99,11 +99,13 @@ def add_prn_config(cfg: CfgNode) -> None:
     node.FILL_HOLES = True
     # Rows of the full-size heads that are computed at once in inference; bounds the memory.
     node.STRIP_ROWS = 64
-    # Mixed precision in inference (training: SOLVER.AMP.ENABLED).
+    # Mixed precision in inference on all devices (training: SOLVER.AMP.ENABLED); PRECISION_TEST float32 is then refused
+    # on CPUs.
     node.AMP_TEST = False
-    # Inference on CPUs: "float32", "bfloat16", or "auto", bfloat16 where the processor computes in it. On the quick
-    # start that takes 0.85 of the time, most of which is grouping, and moves 2.4 % of the pixels that change.
-    node.PRECISION_TEST = "float32"
+    # Inference on CPUs: "float32", "bfloat16", or "auto", bfloat16 where the processor computes in it; "" is float32,
+    # or bfloat16 with AMP_TEST. On the quick start bfloat16 takes 0.85 of the time, most of which is grouping, and
+    # moves 2.4 % of the pixels that change.
+    node.PRECISION_TEST = ""
 
 
 def grouping_settings(cfg: CfgNode) -> GroupingSettings:

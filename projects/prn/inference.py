@@ -22,6 +22,7 @@ from pnm.panoptic_grouping.merging import (
 )
 from pnm.panoptic_grouping.panoptic_map import PanopticMap
 
+from ..refining import cpu_precision
 from .config import grouping_settings
 from .networks import FIRST_STRIDE, Fields, resized_strips
 
@@ -56,7 +57,7 @@ class InferenceSettings:
             node.STRIP_ROWS,
             node.AMP_TEST,
             cfg.MODEL.REFINING_STRENGTH,
-            node.PRECISION_TEST,
+            cpu_precision(cfg, "PRN"),
         )
 
 

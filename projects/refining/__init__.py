@@ -11,6 +11,7 @@ from .config import add_refining_config as add_config
 from .config import check_refining_config as finish_config
 from .mapper import RefiningMapper
 from .model import TASKS, RefiningModel, refined_task, refiner_class, refiner_names
+from .precision import cpu_precision
 from .trained_refiner import TrainedRefiner
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "check_learnable",
     "check_test_predictions",
     "coarse_predictions",
+    "cpu_precision",
     "finish_config",
     "refined_task",
     "refiner_class",

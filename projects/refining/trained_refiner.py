@@ -9,6 +9,7 @@ import torch
 from pnm.errors import UserError
 from pnm.masks.crops import MaskCrop, crop_array, paste
 from pnm.masks.lost_segments import with_lost_segments
+from pnm.object_refinement.accepted_inputs import objects_of_integers
 from pnm.predictions import Objects, Partition
 from pnm.predictions.certain_changes import segment_confidences
 from pnm.predictions.lost_objects import with_lost_objects
@@ -42,8 +43,9 @@ class TrainedRefiner:
         """
         Args:
             image: (H, W, 3) uint8, RGB.
-            masks: task "instance": (N, H, W) or (H, W), pixels other than 0 are foreground; "semantic" and "panoptic":
-                (H, W) integers, where 255 and 0, respectively, are no segment.
+            masks: task "instance": (N, H, W) or (H, W), pixels other than 0 are foreground, and of integers with soft
+                edges those from the middle of the range on; "semantic" and "panoptic": (H, W) integers, where 255 and
+                0, respectively, are no segment.
 
         Returns:
             Refined masks: bool of the same shape, or labels of the same shape and type.
@@ -61,6 +63,8 @@ class TrainedRefiner:
             raise UserError(f"masks are {masks.shape}, expected (N, H, W) or (H, W)")
         stack = masks if masks.ndim == 3 else masks[None]
         tensor = self.image_tensor(image, stack.shape[1:])
+        if stack.dtype.kind in "iu":
+            stack = objects_of_integers(stack, "give a mask for each object, like labels == 1")
         crops = tuple(crop_array(mask) for mask in stack)
         height, width = stack.shape[1:]
         objects = Objects((height, width), crops, (1.0,) * len(crops), (0,) * len(crops))

@@ -45,7 +45,8 @@ def add_segfix_config(cfg: CfgNode) -> None:
     # is in the interior. The paper's are one step of 2 px for semantic maps, and of 1 px for instances.
     node.STEPS = 8
     node.SCALE = 1.0
-    # Mixed precision in inference (training: SOLVER.AMP.ENABLED).
+    # Mixed precision in inference on all devices (training: SOLVER.AMP.ENABLED); PRECISION_TEST float32 is then refused
+    # on CPUs.
     node.AMP_TEST = False
     # Inference on CPUs: "float32", "bfloat16", or "auto", bfloat16 where the processor computes in it.
     node.PRECISION_TEST = "auto"

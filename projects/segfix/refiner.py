@@ -24,7 +24,7 @@ from pnm.object_refinement.decision import decision_of
 from pnm.object_refinement.refining import RefinedMask
 from pnm.predictions.certain_changes import CertainLabels, mask_confidence
 
-from ..refining import RefiningModel
+from ..refining import RefiningModel, cpu_precision
 from .config import OffsetSettings
 from .losses import rare_class_cross_entropy
 from .networks import SIZE_DIVISIBILITY, OffsetLogits, OffsetNetwork, build_network
@@ -109,7 +109,7 @@ class SegFix(RefiningModel):
             "boundary_loss_weight": node.BOUNDARY_LOSS_WEIGHT,
             "direction_loss_weight": node.DIRECTION_LOSS_WEIGHT,
             "amp": node.AMP_TEST,
-            "precision": node.PRECISION_TEST,
+            "precision": cpu_precision(cfg, "SEGFIX"),
             "strength": cfg.MODEL.REFINING_STRENGTH,
         }
 

@@ -11,7 +11,7 @@ from pnm.masks.crops import crop_array, paste
 from pnm.object_refinement.trained_weights import DEFAULT_WEIGHTS
 from pnm.projects.bpr import BoundaryPatchRefiner, InferenceSettings, PatchSettings, build_network
 from pnm.projects.bpr.config import LightSettings
-from pnm.projects.bpr.light_network import load_light_network
+from pnm.projects.bpr.light_network import Colours, load_light_network
 from pnm.projects.bpr.networks import build_auxiliary_heads
 from pnm.projects.bpr.patch_probabilities import are_sure
 from pnm.projects.bpr.patches import patches_of
@@ -19,6 +19,7 @@ from pnm.projects.launcher.config import load_config
 from pnm.projects.launcher.refiner_loading import load_refiner, refiner_fingerprint
 
 CONFIG = "quickstart/bpr_instance.yaml"
+COLOURS = Colours((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "RGB")
 SIZES = ["MODEL.BPR.PATCH_SIZE", "16", "MODEL.BPR.INPUT_SIZE", "32", "MODEL.BPR.PRECISION_TEST", "float32"]
 
 
@@ -184,7 +185,7 @@ def test_a_config_names_it_and_training_draws_the_same_numbers(weights, scene):
 @pytest.mark.parametrize("name", ["fast_scnn", "universal_small"])
 def test_weights_of_auxiliary_heads_are_left_out_and_named_weights_found(name, weights):
     given = str(weights.get(name, DEFAULT_WEIGHTS))
-    network = load_light_network(LightSettings(name, given))
+    network = load_light_network(LightSettings(name, given), COLOURS)
     assert not network.training and all(p.dtype == torch.float32 for p in network.parameters())
 
 
@@ -226,9 +227,20 @@ def test_weights_that_do_not_fit_are_told_when_the_model_is_built(name, file, me
         build_model(load_config(CONFIG, cascade_of(name, weights.get(file, file))))
 
 
+@pytest.mark.parametrize(
+    "words", [("INPUT.FORMAT", "BGR"), ("MODEL.PIXEL_MEAN", "[0, 0, 0]"), ("MODEL.PIXEL_STD", "[1, 1, 1]")]
+)
+def test_packed_weights_know_their_colours(words, random_weights):
+    """Those of others don't."""
+    cascade = cascade_of("universal_small", random_weights)
+    assert build_model(load_config(CONFIG, cascade)).cascade
+    with pytest.raises(UserError, match="random.pth take RGB of mean .* name a light network trained with the same"):
+        build_model(load_config(CONFIG, [*cascade, *words]))
+
+
 @pytest.mark.parametrize("content", [b"no checkpoint", None, [1, 2], {"model": {"network.stem": float("nan")}}])
 def test_what_is_no_checkpoint_is_told(content, tmp_path):
     file = tmp_path / "light.pth"
     file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
     with pytest.raises(CheckpointError, match="light.pth"):
-        load_light_network(LightSettings("patch_unet", str(file)))
+        load_light_network(LightSettings("patch_unet", str(file)), COLOURS)

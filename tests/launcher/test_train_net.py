@@ -67,7 +67,7 @@ def test_resumes_after_a_kill(train_net, tmp_path):
     (run / "last_checkpoint").write_text("model_0000099.pth")
     done = train_net("--resume", settings)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "model_0000099.pth is missing or damaged and is passed over" in done.stdout
+    assert done.stdout.count("model_0000099.pth is missing or damaged and is passed over") == 1
     saved = sorted(p.name for p in run.glob("model_*.pth"))
     newest = [name for name in saved if name not in ("model_0000099.pth", "model_final.pth")][-1]
     assert newest == "model_0000011.pth" and (run / "last_checkpoint").read_text() == "model_final.pth"
@@ -80,6 +80,11 @@ def test_resumes_after_a_kill(train_net, tmp_path):
     straight = torch.load(tmp_path / "whole/model_final.pth", weights_only=True)
     rates = [s["trainer"]["_trainer"]["optimizer"]["param_groups"][0]["lr"] for s in (final, straight)]
     assert rates[0] == pytest.approx(rates[1], rel=1e-9)
+    # A shorter run than what was trained is none, and leaves no weights.
+    (run / "model_final.pth").unlink()
+    done = train_net("--resume", settings.replace("MAX_ITER 12", "MAX_ITER 6"))
+    assert done.returncode == 2 and not (run / "model_final.pth").exists()
+    assert "SOLVER.MAX_ITER is 6, and" in done.stdout and "trained for 12 iterations already" in done.stdout
 
 
 @pytest.mark.parametrize("config", ["mask_rcnn_R_18_FPN_PNM", "semantic_fpn_R_18"])

@@ -10,6 +10,7 @@ from pnm.errors import UserError
 from pnm.masks.crops import crop_array, paste
 from pnm.predictions import Partition
 from pnm.projects.launcher.config import load_config
+from pnm.projects.refining import cpu_precision
 
 SIZE = 64, 96
 LABELS = np.where(np.arange(SIZE[1]) < 45, 1, 2) + np.where(np.arange(SIZE[0]) < 28, 0, 4)[:, None]
@@ -24,10 +25,12 @@ CONFIGS = {
 FLOAT32_SHARE, BFLOAT16_SHARE = 1e-4, 0.02
 
 
-def model(node, precision):
+def model(node, precision, *overrides):
     torch.manual_seed(0)
     more = ["MODEL.PRN.ENCODER", "resnet10", "DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
-    cfg = load_config(CONFIGS[node], [f"MODEL.{node}.PRECISION_TEST", precision, "MODEL.WEIGHTS", "", *more])
+    cfg = load_config(
+        CONFIGS[node], [f"MODEL.{node}.PRECISION_TEST", precision, "MODEL.WEIGHTS", "", *more, *overrides]
+    )
     built = build_model(cfg).eval()
     for module in built.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -97,6 +100,30 @@ def test_bfloat16_moves_prns_fields_little():
 def test_another_precision_is_told(node):
     with pytest.raises(UserError, match=f"MODEL.{node}.PRECISION_TEST is 'half', expected one of auto"):
         model(node, "half")
+
+
+@pytest.mark.parametrize("node", ["SEGFIX", "PRN", "BPR"])
+def test_two_keys_of_precision_that_contradict_each_other(node, monkeypatch):
+    monkeypatch.setitem(CONFIGS, "BPR", "quickstart/bpr_instance.yaml")
+    amp = (f"MODEL.{node}.AMP_TEST", "True")
+    with pytest.raises(UserError, match=f"MODEL.{node}.AMP_TEST is True, .* MODEL.{node}.PRECISION_TEST is float32"):
+        model(node, "float32", *amp)
+    for precision in ("auto", "bfloat16"):
+        assert is_reduced(model(node, precision, *amp))
+    assert not is_reduced(model(node, "float32"))
+
+
+def test_amp_test_alone():
+    """PRN computes in float32 on CPUs unless one of the two keys says otherwise."""
+    assert is_reduced(model("PRN", "", "MODEL.PRN.AMP_TEST", "True")) and not is_reduced(model("PRN", ""))
+    cfg = load_config(CONFIGS["PRN"], ["MODEL.PRN.AMP_TEST", "True", "MODEL.PRN.PRECISION_TEST", "float32"])
+    cfg.MODEL.DEVICE = "cuda"  # where only AMP_TEST counts
+    assert cpu_precision(cfg, "PRN") == "bfloat16"
+
+
+def is_reduced(built):
+    """Whether a model computes in half of the bits on CPUs."""
+    return built.inference.is_reduced("cpu") if hasattr(built, "cascade") else built.in_bfloat16
 
 
 def test_another_backend_of_the_universal_network_is_told():

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from .label_maps import save
 from .predict_runs import ALWAYS, CONFIGS, FEW
+from .result_files import IMAGES, SIZE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,7 +56,8 @@ def refine_tool():
 
 @pytest.fixture
 def run_refine(refine_tool, monkeypatch, capsys):
-    """``run_refine(arguments...)``: what the tool prints; with ``fails`` the last line on stderr before exit 2."""
+    """``run_refine(arguments...)``: what the tool prints; with ``fails`` the last line on stderr before exit 2, or that
+    number of lines."""
 
     def run(*arguments, fails=False):
         monkeypatch.setattr(sys, "argv", ["refine.py", *map(str, arguments)])
@@ -64,9 +67,29 @@ def run_refine(refine_tool, monkeypatch, capsys):
         with pytest.raises(SystemExit) as ended:
             refine_tool.main()
         assert ended.value.code == 2
-        return capsys.readouterr().err.strip().splitlines()[-1]
+        return "\n".join(capsys.readouterr().err.strip().splitlines()[-fails:])
 
     return run
+
+
+@pytest.fixture
+def refine_random(run_refine, random_weights):
+    """As ``run_refine``, by the universal refiner with random weights, which changes all that it likes."""
+
+    def run(*words, **options):
+        return run_refine(*words, "--weights", random_weights, "--strength", 1, **options)
+
+    return run
+
+
+@pytest.fixture
+def numbered_photos(tmp_path):
+    """A folder of noise, a photo for each image of result_files.py."""
+    (tmp_path / "photos").mkdir()
+    for n in range(IMAGES):
+        image = np.random.default_rng(n).integers(0, 256, (*SIZE, 3), np.uint8)
+        Image.fromarray(image).save(tmp_path / f"photos/{n:03}.png")
+    return tmp_path / "photos"
 
 
 @pytest.fixture

@@ -276,10 +276,24 @@ def test_a_damaged_map_is_made_again(run, photos, segfix, tmp_path):
     file = next((tmp_path / "offsets").rglob("*.png"))
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    assert "is damaged: make them with" in run(*use, "--output", tmp_path / "out", fails=True)
+    assert "is damaged: make them with" in run(*use, "--output", tmp_path / "out", fails=2)
     run(*make)
     assert file.read_bytes() == whole
-    assert "2 images refined" in run(*use, "--output", tmp_path / "out")
+    assert "2 images refined" in run(*use, "--output", tmp_path / "out", "--overwrite")
+
+
+def test_a_broken_image_has_no_offsets(run, photos, segfix, tmp_path):
+    broken = photos / f"{NUMBERS[0]:012}.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    make = ("--config-file", SEGFIX, "--images", photos, "--offsets", tmp_path / "offsets", *segfix)
+    told = run(*make, fails=2)
+    assert broken.name in told and "1 of 2 images could not be read" in told
+    use = ("--images", photos, "--predictions", label_pngs(tmp_path, coarse), "--output", tmp_path / "out")
+    assert "has no offsets" in run("--offsets", tmp_path / "offsets", *use, fails=2)
+    broken.write_bytes(whole)
+    run(*make)
+    assert "in the 1 images of this run" in run("--offsets", tmp_path / "offsets", *use, "--overwrite")
 
 
 def test_a_chain_equals_its_steps(run, photos, segfix, bpr, tmp_path):
@@ -341,11 +355,11 @@ def test_errors(run, photos, offsets, segfix, bpr, tmp_path):
     first = photos / f"{NUMBERS[0]:012}.png"
     other = Image.open(first).crop((0, 0, 40, 40))
     other.save(first)
-    assert "has changed since its offsets were made" in run("--offsets", offsets, *files, fails=True)
+    assert "has changed since its offsets were made" in run("--offsets", offsets, *files, fails=2)
     stored = open_offsets(offsets, OffsetSource("oracle"))
     stored.add(first, offsets_of_targets(offset_targets(truth(3)[:40, :40]), 8))
     size = "the prediction is 50 x 60, the offsets are 40 x 40: both must be of the same image"
-    assert f"image 3: {size}" in run("--offsets", offsets, *files, fails=True)
+    assert f"image 3: {size}" in run("--offsets", offsets, *files, "--overwrite", fails=2)
     many = ("MODEL.SEGFIX.STEPS", "800000000")
     assert "steps is 800000000 and scale" in run("--config-file", SEGFIX, *files, *segfix, *many, fails=True)
     (tmp_path / "there.json").write_text("[]")  # told before anything is made

@@ -165,7 +165,7 @@ def test_one_broken_file_is_named(refine, photo, tmp_path, name):
 def test_no_pair_that_can_be_read(refine, tmp_path):
     words = folders(tmp_path, ["a"])
     shortened(tmp_path / "masks/a.png")
-    assert "1 pairs can't be refined, see above: restore or remove them" in refine(*words, fails=True)
+    assert "1 pairs can't be refined, see above: mend or remove them" in refine(*words, fails=True)
 
 
 @pytest.mark.parametrize(("folder", "called"), [("photos", "the photos"), ("masks", "the masks")])

@@ -1,6 +1,5 @@
 """tools/refine.py without a config: one mask, folders, result files, chains, and what became of each object."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -17,31 +16,6 @@ import pnm
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (60, 70)
-
-
-def _module(name, path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-networks = _module("universal_networks", ROOT / "tests/pnm/object_refinement/conftest.py")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "random.pth"
-    networks.save_random_network(path)
-    return path
-
-
-@pytest.fixture
-def refine(run_refine, weights):
-    def run(*words, **options):
-        return run_refine(*words, "--weights", weights, "--strength", 1, **options)
-
-    return run
 
 
 def disc(y, x, radius=15):
@@ -61,28 +35,28 @@ def files(tmp_path):
     return tmp_path / "photo.png", tmp_path / "mask.png"
 
 
-def test_one_photo_and_one_mask(refine, files, weights, tmp_path):
-    wanted = pnm.Refiner(weights, strength=1)(*files)
-    assert f"mask_refined.png: {(wanted != disc(30, 33)).sum()} of 4200 pixels changed" in refine(*files)
+def test_one_photo_and_one_mask(refine_random, files, random_weights, tmp_path):
+    wanted = pnm.Refiner(random_weights, strength=1)(*files)
+    assert f"mask_refined.png: {(wanted != disc(30, 33)).sum()} of 4200 pixels changed" in refine_random(*files)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "mask_refined.png")) == 255, wanted)
-    assert "mask_refined.png exists already" in refine(*files, fails=True)
-    refine(*files, "--overwrite")
-    refine("--image", files[0], "--mask", files[1], "--output", tmp_path / "other.png")
-    refine(files[0], "--output", tmp_path / "third.png", files[1], "--keep-topology")
+    assert "mask_refined.png exists already" in refine_random(*files, fails=True)
+    refine_random(*files, "--overwrite")
+    refine_random("--image", files[0], "--mask", files[1], "--output", tmp_path / "other.png")
+    refine_random(files[0], "--output", tmp_path / "third.png", files[1], "--keep-topology")
     assert (tmp_path / "other.png").read_bytes() == (tmp_path / "mask_refined.png").read_bytes()
 
 
-def test_nothing_changes_at_strength_0_and_a_chain_is_two_calls(run_refine, files, weights, tmp_path):
-    own = ("--weights", weights, "--strength")
+def test_nothing_changes_at_strength_0_and_a_chain_is_two_calls(run_refine, files, random_weights, tmp_path):
+    own = ("--weights", random_weights, "--strength")
     assert "0 of 4200 pixels changed" in run_refine(*files, *own, "0", "--output", tmp_path / "same.png")
     run_refine(*files, *own, "1", "--output", tmp_path / "twice.png", "--then", "universal", *own, "0.9")
-    first = pnm.Refiner(weights, strength=1)(*files)
-    wanted = pnm.Refiner(weights, strength=0.9)(files[0], first)
+    first = pnm.Refiner(random_weights, strength=1)(*files)
+    wanted = pnm.Refiner(random_weights, strength=0.9)(files[0], first)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "twice.png")) == 255, wanted)
 
 
-def test_details_of_one_mask(refine, files, tmp_path):
-    refine(*files, "--details", tmp_path / "details")
+def test_details_of_one_mask(refine_random, files, tmp_path):
+    refine_random(*files, "--details", tmp_path / "details")
     told = json.loads((tmp_path / "details/mask.json").read_text("utf-8"))
     changed = np.asarray(Image.open(tmp_path / "details/mask_changes.png")) == 255
     refined = np.asarray(Image.open(tmp_path / "mask_refined.png")) == 255
@@ -93,17 +67,17 @@ def test_details_of_one_mask(refine, files, tmp_path):
     assert one["bbox"] == [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
 
 
-def test_a_geotiff_keeps_its_place(refine, files, tmp_path):
+def test_a_geotiff_keeps_its_place(refine_random, files, tmp_path):
     place = [(33550, 12, 3, (0.5, 0.5, 0.0), True), (33922, 12, 6, (0.0, 0.0, 0.0, 100.0, 200.0, 0.0), True)]
     tifffile.imwrite(tmp_path / "mask.tif", disc(30, 33).astype(np.uint8), extratags=place)
-    refine(files[0], tmp_path / "mask.tif")
+    refine_random(files[0], tmp_path / "mask.tif")
     with tifffile.TiffFile(tmp_path / "mask_refined.tif") as file:
         tags = file.pages[0].tags
         assert tags[33550].value == (0.5, 0.5, 0.0) and tags[33922].value[3:5] == (100.0, 200.0)
         assert set(np.unique(file.asarray())) == {0, 1}
 
 
-def test_two_folders(refine, tmp_path):
+def test_two_folders(refine_random, tmp_path):
     for name in ("a", "sub/b", "c"):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise()).save(tmp_path / f"photos/{name}.jpg")
@@ -111,26 +85,30 @@ def test_two_folders(refine, tmp_path):
         (tmp_path / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(disc(30, 33)).save(tmp_path / f"masks/{name}")
     folders, output = (tmp_path / "photos", tmp_path / "masks"), tmp_path / "refined"
-    assert "--output is missing" in refine(*folders, fails=True)
-    assert "2 masks, of which 2 changed" in refine(*folders, "--output", output, "--details", tmp_path / "details")
+    assert "--output is missing" in refine_random(*folders, fails=True)
+    assert "2 masks, of which 2 changed" in refine_random(
+        *folders, "--output", output, "--details", tmp_path / "details"
+    )
     assert sorted(path.relative_to(output).as_posix() for path in output.rglob("*.png")) == ["a.png", "sub/b_mask.png"]
     assert (tmp_path / "details/sub/b_mask.json").is_file()
     whole = (output / "a.png").read_bytes()
-    assert "exists already" in refine(*folders, "--output", output, fails=True)
+    assert "exists already" in refine_random(*folders, "--output", output, fails=True)
     (output / "a.png").unlink()
-    assert "1 masks, of which 1 changed, 1 were there" in refine(*folders, "--output", output, "--resume")
+    assert "1 masks, of which 1 changed, 1 were there" in refine_random(*folders, "--output", output, "--resume")
     assert (output / "a.png").read_bytes() == whole
     Image.fromarray(np.eye(9, dtype=bool)).save(tmp_path / "masks/c.png")
-    line = refine(*folders, "--output", tmp_path / "other", fails=True)
-    assert "1 pairs can't be refined" in line and not list((tmp_path / "other").iterdir())
-    assert "lie one in the other" in refine(*folders, "--output", tmp_path / "masks/refined", fails=True)
+    (tmp_path / "photos/a.jpg").write_bytes(b"")
+    Image.fromarray(noise()[:9]).save(tmp_path / "photos/sub/b.jpg")
+    line = refine_random(*folders, "--output", tmp_path / "other", fails=True)
+    assert "3 pairs can't be refined" in line and not list((tmp_path / "other").iterdir())
+    assert "lie one in the other" in refine_random(*folders, "--output", tmp_path / "masks/refined", fails=True)
 
 
-def test_files_without_a_partner_are_told(refine, tmp_path, capsys):
+def test_files_without_a_partner_are_told(refine_random, tmp_path, capsys):
     for folder, name in (("photos", "a.jpg"), ("masks", "b.png")):
         (tmp_path / folder).mkdir()
         Image.fromarray(noise()).save(tmp_path / folder / name)
-    line = refine(tmp_path / "photos", tmp_path / "masks", "--output", tmp_path / "out", fails=True)
+    line = refine_random(tmp_path / "photos", tmp_path / "masks", "--output", tmp_path / "out", fails=True)
     assert "no mask in" in line and "_mask" in line
 
 
@@ -149,15 +127,15 @@ def results(tmp_path):
     return "--images", tmp_path / "photos", "--predictions", tmp_path / "results.json", "--output"
 
 
-def test_coco_results_with_details(refine, results, weights, tmp_path):
-    assert "2 images refined, 4 of 4 masks changed" in refine(*results, tmp_path / "plain.json")
+def test_coco_results_with_details(refine_random, results, random_weights, tmp_path):
+    assert "2 images refined, 4 of 4 masks changed" in refine_random(*results, tmp_path / "plain.json")
     more = ("--details-in-results", "--details", tmp_path / "details")
-    refine(*results, tmp_path / "told.json", *more)
+    refine_random(*results, tmp_path / "told.json", *more)
     plain, told = (json.loads((tmp_path / name).read_text("utf-8")) for name in ("plain.json", "told.json"))
     assert plain == [{k: v for k, v in row.items() if not k.startswith("refinement_")} for row in told]
     before = json.loads((tmp_path / "results.json").read_text("utf-8"))
     rows = [row for n in (3, 12) for row in json.loads((tmp_path / f"details/{n}.json").read_text("utf-8"))["objects"]]
-    refiner = pnm.Refiner(weights, strength=1)
+    refiner = pnm.Refiner(random_weights, strength=1)
     for old, new, row in zip(before, told, rows, strict=True):
         masks = [coco_mask.decode(one["segmentation"]) for one in (old, new)]
         assert new["refinement_changed_px"] == row["refinement_changed_px"] == (masks[0] != masks[1]).sum()
@@ -166,7 +144,7 @@ def test_coco_results_with_details(refine, results, weights, tmp_path):
         assert np.array_equal(refiner(image, masks[0]), masks[1])
 
 
-def test_panoptic_segments_with_details(refine, results, tmp_path):
+def test_panoptic_segments_with_details(refine_random, results, tmp_path):
     (tmp_path / "pan").mkdir()
     labels = (disc(30, 33) + 1).astype(np.uint8)
     Image.fromarray(np.stack([labels, labels * 0, labels * 0], -1)).save(tmp_path / "pan/a.png")
@@ -174,7 +152,7 @@ def test_panoptic_segments_with_details(refine, results, tmp_path):
     content = {"annotations": [{"image_id": 3, "file_name": "a.png", "segments_info": segments}]}
     (tmp_path / "pan.json").write_text(json.dumps(content), "utf-8")
     words = (*results[:3], tmp_path / "pan.json", "--output")
-    refine(*words, tmp_path / "out.json", "--details-in-results", "--details", tmp_path / "details")
+    refine_random(*words, tmp_path / "out.json", "--details-in-results", "--details", tmp_path / "details")
     (image,) = json.loads((tmp_path / "out.json").read_text("utf-8"))["annotations"]
     after = np.asarray(Image.open(tmp_path / "out/a.png"))[..., 0]
     for segment in image["segments_info"]:
@@ -183,20 +161,20 @@ def test_panoptic_segments_with_details(refine, results, tmp_path):
     assert (np.asarray(Image.open(tmp_path / "details/3_changes.png")) == 255).sum() == (after != labels).sum()
 
 
-def test_label_pngs_have_no_place_for_fields(refine, results, tmp_path):
+def test_label_pngs_have_no_place_for_fields(refine_random, results, tmp_path):
     (tmp_path / "labels").mkdir()
     for number in (3, 12):
         Image.fromarray(disc(30, 33).astype(np.uint8)).save(tmp_path / f"labels/{number:012}.png")
     words = (*results[:3], tmp_path / "labels", "--output", tmp_path / "out")
-    assert "has no place for more fields" in refine(*words, "--details-in-results", fails=True)
-    assert "2 images refined" in refine(*words, "--details", tmp_path / "details")
+    assert "has no place for more fields" in refine_random(*words, "--details-in-results", fails=True)
+    assert "2 images refined" in refine_random(*words, "--details", tmp_path / "details")
     after = np.asarray(Image.open(tmp_path / "out/000000000003.png"))
     told = json.loads((tmp_path / "details/000000000003.png.json").read_text("utf-8"))["objects"]
     for row in told:
         assert row["refinement_changed_px"] == ((after == row["id"]) != (disc(30, 33) == row["id"])).sum()
 
 
-def test_errors_come_before_torch(files, results, weights, tmp_path):
+def test_errors_come_before_torch(files, results, random_weights, tmp_path):
     """Each is told by a process that has not imported torch."""
     code = "import sys, pnm.tools.refine as tool\ntry:\n    tool.main()\nfinally:\n    print('torch' in sys.modules)"
     cases = {
@@ -214,7 +192,7 @@ def test_errors_come_before_torch(files, results, weights, tmp_path):
         (*files, "--stretch", "90", "10"): "--stretch is 90 10",
     }
     for words, message in cases.items():
-        own = () if "--weights" in words else ("--weights", weights)
+        own = () if "--weights" in words else ("--weights", random_weights)
         done = subprocess.run(
             [sys.executable, "-c", code, *map(str, words[:2]), *map(str, own), *map(str, words[2:])],
             cwd=ROOT,
@@ -224,7 +202,7 @@ def test_errors_come_before_torch(files, results, weights, tmp_path):
         assert message in done.stderr and done.returncode == 2 and done.stdout.strip() == "False", done.stderr
 
 
-def test_neither_detectron2_nor_projects_are_imported(files, weights):
+def test_neither_detectron2_nor_projects_are_imported(files, random_weights):
     code = """
 import sys
 import pnm.tools.refine
@@ -232,7 +210,7 @@ pnm.tools.refine.main()
 strange = [name for name in sys.modules if name.split(".")[0] == "detectron2" or name.startswith("pnm.projects")]
 assert not strange, strange
 """
-    words = [*map(str, files), "--weights", str(weights)]
+    words = [*map(str, files), "--weights", str(random_weights)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code, *words], cwd=ROOT, env=environment, capture_output=True, text=True
@@ -240,7 +218,7 @@ assert not strange, strange
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_after_a_trained_refiner(run_refine, files, weights, tmp_path):
+def test_after_a_trained_refiner(run_refine, files, random_weights, tmp_path):
     """The universal refiner in a chain with one that has a config."""
     import torch
 
@@ -253,10 +231,10 @@ def test_after_a_trained_refiner(run_refine, files, weights, tmp_path):
     bpr = (*bpr, "MODEL.WEIGHTS", tmp_path / "unet.pth")
     one = ("--image", files[0], "--mask", files[1], "--output", tmp_path / "one.png")
     other = ("--output", tmp_path / "other.png")
-    own = ("--weights", weights, "--strength", 1)
+    own = ("--weights", random_weights, "--strength", 1)
     assert "pixels changed" in run_refine("--config-file", bpr[0], *one, *bpr[1:], "--then", "universal", *own)
     assert "pixels changed" in run_refine(*files, *own, *other, "--then", *bpr)
-    refiner, first = pnm.Refiner(weights, strength=1), tmp_path / "first.png"
+    refiner, first = pnm.Refiner(random_weights, strength=1), tmp_path / "first.png"
     run_refine("--config-file", bpr[0], *one[:4], "--output", first, *bpr[1:])
     wanted = refiner(files[0], first)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "one.png")) == 255, wanted)
@@ -279,48 +257,49 @@ def video(tmp_path):
     return tmp_path / "video.mp4", tmp_path / "frames", "--output", tmp_path / "out"
 
 
-def test_a_video_and_its_masks(refine, video, weights, tmp_path):
+def test_a_video_and_its_masks(refine_random, video, random_weights, tmp_path):
     from pnm.object_refinement.steadying import SteadyRefiner
     from pnm.pictures.video import Video
 
-    assert "4 masks, of which 4 changed; 1 frames of" in refine(*video)
+    assert "4 masks, of which 4 changed; 1 frames of" in refine_random(*video)
     frames = dict(Video(video[0]).read(range(5)))
-    refiner = pnm.Refiner(weights, strength=1)
+    refiner = pnm.Refiner(random_weights, strength=1)
     for n in range(1, 5):
         found = np.asarray(Image.open(tmp_path / f"out/clip7_{n:05d}.png")) == 255
         assert np.array_equal(found, refiner(frames[n], disc(30 + n % 2, 33)))
-    assert "exists already" in refine(*video, fails=True)
+    assert "exists already" in refine_random(*video, fails=True)
     (tmp_path / "out/clip7_00003.png").unlink()
-    assert "1 masks, of which 1 changed" in refine(*video, "--resume")
-    refine(*video, "--overwrite", "--temporal")
+    assert "1 masks, of which 1 changed" in refine_random(*video, "--resume")
+    refine_random(*video, "--overwrite", "--temporal")
+    assert "other settings (--temporal True, now False)" in refine_random(*video, "--resume", fails=True)
     steady = SteadyRefiner(refiner)
     for n in range(1, 5):
         found = np.asarray(Image.open(tmp_path / f"out/clip7_{n:05d}.png")) == 255
         assert np.array_equal(found, steady.refine(frames[n], disc(30 + n % 2, 33)))
 
 
-def test_masks_that_are_not_of_the_video(refine, video, tmp_path):
+def test_masks_that_are_not_of_the_video(refine_random, video, tmp_path):
     (tmp_path / "frames/clip7_00001.png").rename(tmp_path / "frames/clip7_00009.png")
-    assert "has a mask of number 9" in refine(*video, fails=True)
+    assert "has a mask of number 9" in refine_random(*video, fails=True)
     (tmp_path / "frames/clip7_00009.png").rename(tmp_path / "frames/other_2.png")
-    assert "has two masks of number 2" in refine(*video, fails=True)
+    assert "has two masks of number 2" in refine_random(*video, fails=True)
     (tmp_path / "frames/other_2.png").rename(tmp_path / "frames/other.png")
-    assert "other.png has no number in its name" in refine(*video, fails=True)
+    assert "other.png has no number in its name" in refine_random(*video, fails=True)
     Image.fromarray(np.eye(9, dtype=bool)).save(tmp_path / "frames/other_1.png")
     (tmp_path / "frames/other.png").unlink()
-    assert "are 60 x 70 (height x width), 1 masks in" in refine(*video, fails=True)
-    assert "leave --resume, --keep-topology out" in refine(*video, "--temporal", "--resume", fails=True)
+    assert "are 60 x 70 (height x width), 1 masks in" in refine_random(*video, fails=True)
+    assert "leave --resume, --keep-topology out" in refine_random(*video, "--temporal", "--resume", fails=True)
 
 
-def test_large_tiffs_are_refined_by_tiles(refine, files, weights, tmp_path, monkeypatch):
+def test_large_tiffs_are_refined_by_tiles(refine_random, files, random_weights, tmp_path, monkeypatch):
     monkeypatch.setattr("pnm.pictures.tiff_windows.LARGE_PX", 4000)
     tifffile.imwrite(tmp_path / "photo.tif", noise(), photometric="rgb", tile=(16, 16))
     tifffile.imwrite(tmp_path / "mask.tif", disc(30, 33).astype(np.uint8) * 255, rowsperstrip=20)
     large = tmp_path / "photo.tif", tmp_path / "mask.tif"
-    assert "of 4200 pixels changed" in refine(*large)
-    wanted = pnm.Refiner(weights, strength=1)(noise(), disc(30, 33))
+    assert "of 4200 pixels changed" in refine_random(*large)
+    wanted = pnm.Refiner(random_weights, strength=1)(noise(), disc(30, 33))
     assert np.array_equal(tifffile.imread(tmp_path / "mask_refined.tif") == 255, wanted)
     asked = ("--overwrite", "--details", tmp_path / "details", "--keep-topology")
-    assert "leave --details, --keep-topology out" in refine(*large, *asked, fails=True)
-    assert "expected a *.tif for a mask as large" in refine(*large, "--output", tmp_path / "a.png", fails=True)
-    assert "is then to be a TIFF" in refine(files[0], large[1], "--overwrite", fails=True)
+    assert "leave --details, --keep-topology out" in refine_random(*large, *asked, fails=True)
+    assert "expected a *.tif for a mask as large" in refine_random(*large, "--output", tmp_path / "a.png", fails=True)
+    assert "is then to be a TIFF" in refine_random(files[0], large[1], "--overwrite", fails=True)

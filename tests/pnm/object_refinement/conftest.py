@@ -1,31 +1,6 @@
-"""Networks of the universal refiner: one with random weights in a file, and a function that knows the truth."""
+"""Functions that know the truth, in the place of the universal refiner's network."""
 
 import numpy as np
-import pytest
-import torch
-
-from pnm.object_refinement.network import ARCHITECTURES, RefinementNetwork
-
-
-def save_random_network(path):
-    """Weights in half precision, as they are shipped."""
-    torch.manual_seed(0)
-    network = RefinementNetwork(ARCHITECTURES["universal_small"])
-    network.head.weight.data *= 30  # so that it is sure of something
-    network.head.bias.data.zero_()
-    model = {
-        f"network.{name}": value.half() if value.is_floating_point() else value
-        for name, value in network.state_dict().items()
-    }
-    torch.save({"model": model, "architecture": "universal_small"}, path)
-    return network.eval()
-
-
-@pytest.fixture(scope="session")
-def random_weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "random.pth"
-    save_random_network(path)
-    return path
 
 
 def oracle(seen):

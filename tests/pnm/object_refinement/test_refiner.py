@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,7 +12,9 @@ import pnm
 from pnm.errors import UserError
 from pnm.masks.crops import crop_array, paste
 from pnm.object_refinement.refiner import Refiner
+from pnm.pictures.mask_kinds import is_label_map
 from pnm.predictions.image_predictions import Objects, Partition
+from pnm.predictions.mask_reading import read_mask
 from pnm.predictions.refinement import Chain
 from pnm.predictions.universal_refiner import UniversalSettings, UniversalStep
 
@@ -110,7 +113,8 @@ def test_topology_is_kept_by_option():
         (np.zeros((5, 6, 3), np.uint8), np.zeros((1, 1, 5, 6)), {}, r"the masks are \(1, 1, 5, 6\)"),
         (None, np.zeros((5, 6)), {}, "the image is NoneType"),
         (np.zeros((5, 6, 3), np.uint8), np.zeros((5, 6)), {"kind": "labels"}, r"expected \(H, W\) integers"),
-        (np.zeros((5, 6, 3), np.uint8), np.zeros((5, 6)), {"kind": "boxes"}, "kind is 'boxes', expected one of masks"),
+        (np.zeros((5, 6, 3), np.uint8), np.zeros((5, 6)), {"kind": "boxes"}, "kind is 'boxes', expected one of auto"),
+        (np.zeros((5, 6, 3), np.uint8), np.eye(5, 6, dtype=int) - np.eye(5, 6, 1, dtype=int), {}, "as label maps have"),
     ],
 )
 def test_errors(truthful, image, masks, options, message):
@@ -194,3 +198,41 @@ def test_no_segment_of_a_label_map_vanishes():
     refiner = Refiner.with_prediction(large_ones_want_all, strength=1)
     refined, confidences = refiner.refine_segments(painted(labels != 2), labels, [1, 2, 7])
     assert np.array_equal(refined == 7, labels == 7) and confidences == {1: 1.0, 2: 1.0, 7: 0.0}
+
+
+def soft_edges(dtype):
+    """The coarse mask blurred, in the range of a type, white in its middle."""
+    blurred = cv2.GaussianBlur(COARSE.astype(np.float32), (9, 9), 0)
+    return np.rint(blurred * np.iinfo(dtype).max).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.where(COARSE, 2, 1).astype(np.uint8) * TRUTH,
+        np.where(COARSE, 1, 0).astype(np.int64) + 254 * (np.mgrid[:90, :110][0] < 3),  # void above
+        np.kron(np.arange(1, 100).reshape(9, 11), np.eye(10, dtype=int)),  # 99 labels, mostly 0
+    ],
+)
+def test_label_maps_are_no_mask(truthful, labels, tmp_path):
+    image = painted(TRUTH)
+    given = [labels, np.stack([COARSE, labels]), [COARSE, labels]]
+    if labels.max() < 256:
+        Image.fromarray(labels.astype(np.uint8)).save(tmp_path / "labels.png")
+        given += [tmp_path / "labels.png", Image.open(tmp_path / "labels.png")]
+    for one in given:
+        with pytest.raises(UserError, match='as label maps have, expected one object: kind="labels" refines all'):
+            truthful(image, one)
+    assert np.array_equal(truthful(image, labels, kind="masks"), truthful(image, labels != 0))
+    assert truthful(image, labels, kind="labels").dtype == labels.dtype
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_soft_edges_are_no_labels(truthful, dtype, tmp_path):
+    """In arrays, pictures and files alike."""
+    image, soft = painted(TRUTH), soft_edges(dtype)
+    wanted = truthful(image, soft > np.iinfo(dtype).max // 2)
+    Image.fromarray(soft).save(tmp_path / "soft.png")
+    for given in (soft, soft.astype(np.int64), Image.fromarray(soft), tmp_path / "soft.png"):
+        assert np.array_equal(truthful(image, given), wanted)
+    assert not is_label_map(soft) and read_mask(tmp_path / "soft.png").task == "instance"

@@ -8,25 +8,12 @@ from pnm.predictions.lost_objects import with_lost_objects
 from pnm.predictions.refinement import Chain
 from pnm.predictions.refinement_details import Detailed
 
+from .steps import Gives
+
 ONE = MaskCrop(np.ones((1, 1), np.bool_), 3, 4)
 LARGE = MaskCrop(np.ones((2, 3), np.bool_), 5, 5)
 OBJECTS = Objects((9, 12), (ONE, LARGE, EMPTY), (1.0,) * 3, (0,) * 3)
 LABELS = Partition(np.array([[1, 1, 2, 3, 0]]), (1, 2, 3, 7), (1, 2, 3, 7))
-
-
-class Gives:
-    """A step that makes something of a prediction."""
-
-    fingerprint = "f"
-
-    def __init__(self, make):
-        self.make = make
-
-    def read(self, image_file):
-        return None
-
-    def refine(self, content, prediction):
-        return self.make(prediction)
 
 
 def test_objects_of_crops_and_of_arrays():

@@ -23,7 +23,8 @@ def write(predictions, output, refine, shard, fingerprint="f", most=None):
 
 
 def merge(predictions, output, of=OF, fingerprint="f"):
-    return predictions.writer(output, fingerprint, merges=True).merge(of, predictions.keys)
+    writer = predictions.writer(output, fingerprint, merges=True)
+    return writer.merge(*writer.written_by_shards(of, predictions.keys))
 
 
 @pytest.fixture

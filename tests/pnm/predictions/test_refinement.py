@@ -10,23 +10,9 @@ from pnm.predictions import Partition
 from pnm.predictions.one_mask import refine_one
 from pnm.predictions.refinement import Chain
 
+from .steps import Gives
+
 COARSE = Partition(np.array([[5, 5, 5, 9, 9, 9]]), (5, 9), (1, 2))
-
-
-class Step:
-    """Gives what a function makes of the prediction, which it keeps."""
-
-    fingerprint = "f"
-
-    def __init__(self, make):
-        self.make = make
-
-    def read(self, image_file):
-        return None
-
-    def refine(self, content, prediction):
-        self.prediction = prediction
-        return self.make(prediction)
 
 
 def refined_by(*steps):
@@ -44,13 +30,13 @@ def relisted(prediction):
 
 
 def test_labels_stay_labels():
-    steps = Step(shifted), Step(shifted)
+    steps = Gives(shifted), Gives(shifted)
     assert refined_by(*steps).tolist() == np.roll(COARSE.labels, 2).tolist()
     assert steps[1].prediction.segments == COARSE.segments
 
 
 def test_steps_between_see_the_ids_of_the_base():
-    steps = Step(shifted), Step(relisted), Step(shifted)
+    steps = Gives(shifted), Gives(relisted), Gives(shifted)
     result = refined_by(*steps)
     assert steps[1].prediction.labels.tolist() == [[9, 5, 5, 5, 9, 9]]
     before = steps[2].prediction
@@ -60,10 +46,10 @@ def test_steps_between_see_the_ids_of_the_base():
 
 
 def test_the_last_list_counts():
-    whole = Step(lambda prediction: Partition(np.full((1, 6), 4), (4,), (1,)))
-    result = refined_by(Step(relisted), whole)
+    whole = Gives(lambda prediction: Partition(np.full((1, 6), 4), (4,), (1,)))
+    result = refined_by(Gives(relisted), whole)
     assert result.segments == (4,) and result.labels.tolist() == [[4] * 6]
-    assert refined_by(whole, Step(relisted)).segments == (2, 1)
+    assert refined_by(whole, Gives(relisted)).segments == (2, 1)
 
 
 def test_one_png_has_no_classes(tmp_path):
@@ -81,5 +67,5 @@ def test_one_png_has_no_classes(tmp_path):
     with pytest.raises(
         ValueError, match="mask.png is one picture, .* takes panoptic result files, a JSON and its PNGs"
     ):
-        refine_one(args, Step(relisted), "panoptic")
+        refine_one(args, Gives(relisted), "panoptic")
     assert not args.output.exists()
