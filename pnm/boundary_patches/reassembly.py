@@ -59,17 +59,21 @@ def _decide(sums: np.ndarray, counts: np.ndarray, mask: np.ndarray, least: float
     Returns how many have changed, and writes the sum of these averages to ``certainties`` (1,)."""
     on, off = np.float32(least), np.float32(1) - np.float32(least)
     changed, certainty = 0, 0.0
+    flips = np.empty(mask.shape[1], np.uint8)
     for y in range(mask.shape[0]):
-        for x in range(mask.shape[1]):
-            if counts[y, x] == 0:
-                continue
-            number = np.float32(counts[y, x])
-            refined = sums[y, x] > (off if mask[y, x] else on) * number
-            if refined != mask[y, x]:
-                average = sums[y, x] / number
-                certainty += average if refined else 1 - average
+        total, number, row, any_flip = sums[y], counts[y], mask[y], np.uint8(0)
+        for x in range(row.size):  # in the processor's vectors
+            refined = total[x] > (off if row[x] else on) * np.float32(number[x])
+            flips[x] = np.uint8(refined != row[x]) & np.uint8(number[x] != 0)
+            any_flip |= flips[x]
+        if any_flip == 0:
+            continue
+        for x in range(row.size):
+            if flips[x]:
+                average = total[x] / np.float32(number[x])
+                certainty += 1 - average if row[x] else average
                 changed += 1
-                mask[y, x] = refined
+                row[x] = not row[x]
     certainties[0] = certainty
     return changed
 
