@@ -33,6 +33,10 @@ from pnm.kernel_arguments import Entry, describe
 from pnm.machine_code import entry_of
 
 _one_at_a_time = threading.RLock()
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, ImportError, AttributeError, RuntimeError),
+    pickle.UnpicklingError,
+)
 
 
 def _forget_the_lock() -> None:
@@ -118,7 +122,7 @@ def _or_nothing(use_files: Callable) -> Callable:
     """What numba does with files of its cache, or nothing where they are damaged, or the disk is full."""
 
     def run(*arguments: Any) -> Any:
-        with suppress(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, pickle.UnpicklingError):
+        with suppress(*_DAMAGED):
             return use_files(*arguments)
 
     return run

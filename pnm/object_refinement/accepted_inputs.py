@@ -120,14 +120,18 @@ def _of_picture(given: np.ndarray, picture: Path | Image.Image, name: str, check
 
 
 def objects_of_integers(stack: np.ndarray, remedy: str = _KINDS_REMEDY) -> np.ndarray:
-    """(N, H, W) bool of masks as integers or bool: all but 0, and of soft edges from the middle of the range on.
+    """(N, H, W) bool of masks as integers or bool: all but 0, of two other values the larger one, and of soft edges
+    those from the middle of the range on.
 
     Raises:
         UserError: one of them is a label map; the message ends with the remedy.
     """
     is_object = stack != 0
     for n, mask in enumerate(stack if stack.dtype != np.bool_ else ()):
-        if not has_two_values(mask):
+        if has_two_values(mask):
+            if mask.size and mask.min() not in (0, mask.max()):  # as of a picture, the brighter of two
+                is_object[n] = mask == mask.max()
+        else:
             _check_no_labels(mask, "the mask" if len(stack) == 1 else f"mask {n}", remedy)
             soft = narrowed(mask)
             assert soft is not None

@@ -53,7 +53,7 @@ class OutputPlace:
 
     def _foreign(self, target: Path) -> str | None:
         """Why what is at a target isn't an output of this kind."""
-        if target.is_dir() == (target.suffix == ".json"):
+        if target.is_dir() == (target.suffix.lower() in (".json", ".xml")):
             return f"it is {'a folder' if target.is_dir() else 'no folder'}"
         files = (path for path in target.rglob("*") if not path.is_dir())
         other = next((path for path in files if not self._predictions.may_write(path.relative_to(target))), None)

@@ -30,14 +30,25 @@ def settings_of(steps: Sequence[Step], options: Mapping[str, object]) -> dict[st
     return settings
 
 
+def has_settings(folder: Path, settings: Mapping[str, str]) -> bool:
+    """Whether these are the settings of the run that a folder is the output of."""
+    return _read(folder / _RECORD) == settings
+
+
 def keep_settings(folder: Path, settings: Mapping[str, str], *, overwrite: bool) -> None:
     """Keeps the settings of a run in its output folder.
 
     Raises:
-        UserError: masks in it have other settings, and are not to be replaced; the message names them.
+        UserError: masks in it have other settings, or settings that can't be read, and are not to be replaced; the
+            message names them.
     """
     path = folder / _RECORD
     before = _read(path)
+    if before is None and path.exists() and not overwrite:
+        raise UserError(
+            f"{path}, which says what the masks there were refined with, is damaged: add --overwrite to refine all "
+            "anew, or choose another --output"
+        )
     if before is not None and not overwrite:
         differing = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
         if differing:

@@ -69,11 +69,15 @@ class FolderJobs(NamedTuple):
         jobs: pairs that can be refined.
         alone: lines that say of a file that it has no partner.
         broken: lines that say of a pair why it can't be refined: a picture can't be read, or sizes differ.
+        outputs: of all these pairs, broken ones, too.
+        of_all_shards: outputs of all pairs in the folders.
     """
 
     jobs: list[MaskJob]
     alone: list[str]
     broken: list[str]
+    outputs: list[Path]
+    of_all_shards: list[Path]
 
 
 def mask_jobs(
@@ -97,12 +101,18 @@ def mask_jobs(
     pairs = paired(photos, masks)
     jobs = []
     for photo, mask in pairs.masks if shard is None else shard.part(pairs.masks):
-        target = PurePosixPath(mask)
-        target = target if target.suffix.lower() in KEPT_ENDINGS else target.with_suffix(".png")
-        own = None if details is None else details / target.parent
-        jobs.append(MaskJob(photos / photo, masks / mask, output / target, resizes, own, reading))
+        place = _output_name(mask)
+        own = None if details is None else details / place.parent
+        jobs.append(MaskJob(photos / photo, masks / mask, output / place, resizes, own, reading))
     broken = _checked_pictures(jobs)
-    return FolderJobs([job for job in jobs if job not in broken], pairs.alone, list(broken.values()))
+    whole = [job for job in jobs if job not in broken]
+    everything = [output / _output_name(mask) for _, mask in pairs.masks]
+    return FolderJobs(whole, pairs.alone, list(broken.values()), [job.output for job in jobs], everything)
+
+
+def _output_name(mask: str) -> PurePosixPath:
+    name = PurePosixPath(mask)
+    return name if name.suffix.lower() in KEPT_ENDINGS else name.with_suffix(".png")
 
 
 def _checked_pictures(jobs: Sequence[MaskJob]) -> dict[MaskJob, str]:

@@ -14,7 +14,7 @@ from pnm.pictures.video import is_video
 from pnm.predictions.detail_report import check_details_folder
 from pnm.predictions.mask_reading import MaskReading
 from pnm.predictions.one_mask import KEPT_ENDINGS, check_one_output, refine_one
-from pnm.predictions.output_settings import keep_settings, settings_of
+from pnm.predictions.output_settings import has_settings, keep_settings, settings_of
 from pnm.predictions.paired_masks import left_jobs, mask_jobs, refine_jobs
 from pnm.predictions.refinement import Chain, Step, refine_files
 from pnm.predictions.universal_refiner import UniversalStep
@@ -176,9 +176,9 @@ def _refine_video(args: argparse.Namespace, steps: Sequence[Step]) -> None:
         raise UserError(f"{first} exists already: choose another --output, or add --resume or --overwrite")
     left = sorted(masks.masks.keys() - (present if args.resume and not args.overwrite else []))
     settings = {"--temporal": args.temporal, "--invert": args.invert}
-    keep_settings(args.output, settings_of(steps, settings), overwrite=args.overwrite)
     if args.overwrite:
         _remove(target(args.output, masks.masks[number]) for number in present)
+    keep_settings(args.output, settings_of(steps, settings), overwrite=args.overwrite)
     changed = refine_video(masks, args.output, steps[0], left, temporal=args.temporal)
     lacking = masks.video.frames - len(masks.masks)
     told = f"; {lacking} frames of {video} have no mask" if lacking else ""
@@ -194,15 +194,17 @@ def _remove(outputs: Iterable[Path]) -> None:
 def _refine_folders(args: argparse.Namespace, chain: Chain) -> None:
     photos, masks = args.paths
     reading = MaskReading(args.mask_kind, args.invert)
-    jobs, alone, broken = mask_jobs(
+    found = mask_jobs(
         photos, masks, args.output, resizes=args.resize_mask, details=args.details, reading=reading, shard=args.shard
     )
-    print_lines(alone)
+    jobs, broken = found.jobs, found.broken
+    print_lines(found.alone)
     left = left_jobs(jobs, overwrite=args.overwrite, resume=args.resume)
     settings = {"--mask-kind": args.mask_kind, "--invert": args.invert}  # without --resize-mask, others have no output
-    keep_settings(args.output, settings_of(chain.steps, settings), overwrite=args.overwrite)
-    if args.overwrite:
-        _remove(job.output for job in jobs)
+    settings = settings_of(chain.steps, settings)
+    if args.overwrite:  # with other settings, nothing that was there before may be taken for a part of this run
+        _remove(found.outputs if has_settings(args.output, settings) else found.of_all_shards)
+    keep_settings(args.output, settings, overwrite=args.overwrite)
     refined, failures = refine_jobs(left, chain)
     there = f", {len(jobs) - len(left)} were there" if len(left) < len(jobs) else ""
     changed = sum(one.changed > 0 for one in refined)

@@ -86,7 +86,7 @@ def _raise_broken(broken: Mapping[Key, str], images: int, output: Path, again: s
         raise UserError(
             f"{len(broken)} of {images} images could not be refined, see above: their predictions are in {output} as "
             f"they were, and the others are refined. Mend the images and run {again}, which refines these alone by "
-            f"what {output}.partial keeps, or delete that"
+            f"what {output}.partial keeps. Delete that to leave it so, or if files of the predictions have changed, too"
         )
 
 

@@ -126,8 +126,12 @@ def cpu_roi_align(
         (R, C, h, w) float32 in channels-last format.
 
     Raises:
-        ValueError: if a region has a number that is not finite, or belongs to no image.
+        ValueError: if there are no pixels or no cells, or a region has a number that is not finite, or is of no image.
     """
+    if min(*features.shape[-2:], *output_size) < 1:
+        raise ValueError(
+            f"RoIAlign of features {tuple(features.shape)} to {tuple(output_size)} has nothing to read or make"
+        )
     rois = rois.detach().float()
     if not torch.isfinite(rois).all():
         raise ValueError("a region of RoIAlign has a coordinate that is not finite")

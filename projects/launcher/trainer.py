@@ -52,6 +52,8 @@ class Trainer(DefaultTrainer):
 
     def __init__(self, cfg: CfgNode):
         TrainerBase.__init__(self)
+        if cfg.SOLVER.MAX_ITER < 1:
+            raise UserError(f"SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}, expected at least one iteration")
         # Scales batch size, learning rate and schedule when SOLVER.REFERENCE_WORLD_SIZE asks for it.
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)

@@ -20,6 +20,7 @@ from pnm.projects.launcher.checkpoint import SafeCheckpointer, read_checkpoint
 from pnm.projects.launcher.config import add_launcher_config, load_config
 from pnm.projects.launcher.data.user_data import register_user_data
 from pnm.projects.launcher.run_setup import check_processes
+from pnm.projects.launcher.trainer import Trainer
 
 QUICKSTART = "configs/quickstart/mask_rcnn_R_18_FPN.yaml"
 SMALL = "SOLVER.IMS_PER_BATCH 2 SOLVER.MAX_ITER 2 INPUT.MIN_SIZE_TRAIN (96,) DATASETS.TEST ()"
@@ -226,3 +227,8 @@ def test_checkpoint_of_another_architecture(train_net, tmp_path):
 
 def test_evaluation_without_weights(train_net):
     assert "--eval-only needs weights; add: MODEL.WEIGHTS" in error_of(train_net("--eval-only"))
+
+
+def test_a_run_has_an_iteration():
+    with pytest.raises(UserError, match="SOLVER.MAX_ITER is 0, expected at least one"):
+        Trainer(load_config(QUICKSTART, ["SOLVER.MAX_ITER", "0"]))

@@ -164,3 +164,31 @@ def test_a_truncated_photo_of_annotations(numbered_photos, whole, refine_random,
     texts = [path.read_text("utf-8") for path in sorted((tmp_path / "out").rglob("[0-9]*.txt"))]
     lengths = [len(text.split()) for text in texts]
     assert len(lengths) == IMAGES and lengths[BROKEN] == 9 and min(lengths) == 9 and max(lengths) > 9
+
+
+def test_no_mask_of_former_settings_is_left_where_others_are_overwritten(
+    numbered_photos, run_refine, random_weights, tmp_path
+):
+    """Neither of a pair that is broken now, nor of another shard."""
+    output, masks = tmp_path / "out", write_labels(tmp_path)
+    words = (numbered_photos, masks, "--output", output, "--weights", random_weights, "--strength")
+    run_refine(*words, 1)
+    photo = numbered_photos / f"{BROKEN:03}.png"
+    data = photo.read_bytes()
+    photo.write_bytes(data[:20])
+    run_refine(*words, 0.5, "--overwrite", fails=True)
+    photo.write_bytes(data)
+    assert "1 masks" in run_refine(*words, 0.5, "--resume")
+    run_refine(*words, 1, "--overwrite", "--shard", "1/2")
+    there = len(list(output.glob("*.png")))
+    assert there < IMAGES
+    run_refine(*words, 1, "--overwrite", "--shard", "2/2")
+    assert len(list(output.glob("*.png"))) == IMAGES
+
+
+def test_a_damaged_record_of_settings_is_refused(numbered_photos, refine_random, tmp_path):
+    words = (numbered_photos, write_labels(tmp_path), "--output", tmp_path / "out")
+    refine_random(*words)
+    (tmp_path / "out/.refined-with.json").write_text("{")
+    assert "is damaged" in refine_random(*words, "--resume", fails=True)
+    assert f"{IMAGES} masks" in refine_random(*words, "--overwrite")

@@ -11,6 +11,7 @@ from PIL import Image
 import pnm
 from pnm.errors import UserError
 from pnm.masks.crops import crop_array, paste
+from pnm.object_refinement.accepted_inputs import mask_stack
 from pnm.object_refinement.refiner import Refiner
 from pnm.pictures.mask_kinds import is_label_map
 from pnm.predictions.image_predictions import Objects, Partition
@@ -236,3 +237,12 @@ def test_soft_edges_are_no_labels(truthful, dtype, tmp_path):
     for given in (soft, soft.astype(np.int64), Image.fromarray(soft), tmp_path / "soft.png"):
         assert np.array_equal(truthful(image, given), wanted)
     assert not is_label_map(soft) and read_mask(tmp_path / "soft.png").task == "instance"
+
+
+@pytest.mark.parametrize("values", [(0, 1), (1, 2), (127, 128), (3, 255)])
+def test_of_two_values_the_larger_is_the_object(values):
+    is_object = np.zeros((4, 6), bool)
+    is_object[1:3, 2:4] = True
+    given = np.where(is_object, *values[::-1])
+    assert np.array_equal(mask_stack(given).stack[0], is_object)
+    assert mask_stack(np.full((4, 6), values[1])).stack.all()

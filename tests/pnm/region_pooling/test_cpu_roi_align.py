@@ -94,3 +94,9 @@ def test_a_traced_network_holds_torchvisions_operator():
     traced = torch.jit.trace(pool, (torch.randn(1, 3, 8, 8), rois))
     other = torch.randn(1, 3, 8, 8)
     assert torch.allclose(traced(other, rois / 2), pool(other, rois / 2), atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "output"), [((0, 4), (2, 2)), ((4, 4), (0, 2))])
+def test_nothing_to_read_or_make_is_an_error(size, output):
+    with pytest.raises(ValueError, match="nothing to read or make"):
+        cpu_roi_align(torch.zeros(1, 1, *size), torch.tensor([[0, 0, 0, 2, 2.0]]), output)
