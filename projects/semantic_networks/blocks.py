@@ -24,7 +24,7 @@ def resize_like(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 def convolved_levels(convolution: nn.Conv2d, levels: list[torch.Tensor], size: Sequence[int]) -> torch.Tensor:
-    """A 1 x 1 convolution of levels that are resized and concatenated, in less time and memory than these take.
+    """A 1 x 1 convolution of levels that are resized and concatenated, in less time than these take.
 
     Each level is convolved with its part of the weights and resized then, which is the same up to rounding, as both are
     linear.
